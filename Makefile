@@ -1,0 +1,45 @@
+# `make repro` and `make test` do everything, from a fresh clone with Python 3.11, git and make.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: repro test check ui setup lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+repro: setup  ## run the whole pipeline: dvc repro
+	dvc repro
+
+test: check  ## set up, check the code, run the tests
+	pytest
+
+check: .venv/developer  ## ruff and mypy, as the pre-commit hook runs them
+	ruff check
+	ruff format --check
+	mypy
+
+ui: setup  ## browse the runs and models at http://127.0.0.1:5000
+	emotion ui
+
+setup: .venv/user  ## create .venv with the locked packages
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/user: requirements.txt pyproject.toml | .venv/bin/python
+	@echo "Installing the packages of requirements.txt (some minutes the first time)"
+	$(PIP) install --requirement requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/developer: .venv/user requirements-dev.txt
+	$(PIP) install --requirement requirements-dev.txt
+	@touch $@
+
+lock:  ## resolve the two requirements files anew; needs uv
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 pyproject.toml -o requirements.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --group dev -c requirements.txt -o requirements-dev.txt

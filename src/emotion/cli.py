@@ -1,0 +1,61 @@
+"""The `emotion` command: what people do beside `dvc repro`."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from emotion.errors import UserError, exit_cleanly
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+
+
+@app.command()
+def promote(version: Annotated[str, typer.Argument(help="A version of the registered model, such as 3.")]) -> None:
+    """Make a registered version the champion."""
+    from emotion import params, registry
+
+    name = params.load().register_.name
+    previous = registry.promote(name, version)
+    if previous == version:
+        print(f"{name} version {version} was the champion already.")
+    elif previous:
+        print(f"{name} version {version} is the champion; it replaced version {previous}.")
+    else:
+        print(f"{name} version {version} is the champion; there was none before.")
+
+
+@app.command()
+def restore() -> None:
+    """Fill MLflow from the pipeline's files, for what is not there yet.
+
+    After `dvc pull`, or with a new tracking store: the runs of fetch, preprocess, tune, train
+    and evaluate are logged again, marked as restored, and the model is registered again.
+    """
+    from emotion import params, records, registry
+
+    settings = params.load()
+    for stage in records.RUN_FILES:
+        print(f"{stage}: run {records.restore(stage)}")
+    registered = registry.register_trained(settings)
+    print(f"register: {registered['name']} version {registered['version']}")
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000) -> None:
+    """Browse runs and models in MLflow's UI."""
+    from emotion import tracking
+
+    store = tracking.store_uri()
+    if store.startswith("http"):
+        raise UserError(f"the runs are on a server: open {tracking.without_password(store)} in a browser.")
+    tracking.connect()  # creates an empty store, whose first use must not be a race of workers
+    # One worker and no job runner: a project's store has one reader and little memory to spare.
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    command = ["mlflow", "server", "--backend-store-uri", store, "--workers", "1", "--port", str(port)]
+    os.execvp(command[0], command)
+
+
+def main() -> None:
+    """The entry point."""
+    exit_cleanly("emotion", app)

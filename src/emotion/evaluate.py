@@ -1,0 +1,91 @@
+"""Score the exported SavedModel, the very files that ship.
+
+    python -m emotion.evaluate
+
+Reads data/faces/, models/saved_model/, models/run.json and `params: evaluate`; writes
+reports/metrics.json and reports/evaluation/ (tables for DVC plots, figures), and logs both
+into the MLflow run of `train`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from emotion import figures, params, records, scoring
+from emotion.errors import exit_cleanly
+from emotion.faces import Faces, Split, open_faces
+from emotion.labels import EMOTIONS
+from emotion.paths import EVALUATION, METRICS, SAVED_MODEL, whole, write_json
+from emotion.scoring import Probabilities
+from emotion.serving.predict import load_saved_model, predict
+
+
+def evaluate(settings: params.Evaluate, faces: Faces, saved_model: Path, report: Path) -> dict[str, Any]:
+    """Score validation and test, write tables and figures, and return the metrics."""
+    model = load_saved_model(saved_model)
+    splits = {name: faces.split(name) for name in ("validation", "test")}
+    answers = {name: predict(model, split.images, settings.batch_size) for name, split in splits.items()}
+    test, probabilities = splits["test"], answers["test"]
+    bins = settings.calibration_bins
+    metrics: dict[str, Any] = {"data": faces.caption}
+    metrics |= {name: scoring.score(splits[name].labels, answers[name], bins) for name in splits}
+    for name, mask in scoring.subsets(test.index).items():
+        if mask.any():
+            metrics[name] = scoring.score(test.labels[mask], probabilities[mask], bins)
+    table = scoring.per_class_table(test.labels, probabilities)
+    metrics["test_per_class"] = table.set_index("emotion").T.to_dict()
+    with whole(report) as part:
+        part.mkdir()
+        table.to_csv(part / "per_class.csv", index=False)
+        _write_predictions(test, probabilities, part)
+        _draw(settings, test, probabilities, table, faces.caption, part)
+    return metrics
+
+
+def _write_predictions(test: Split, probabilities: Probabilities, folder: Path) -> None:
+    """A row per test image, which DVC's confusion plot reads."""
+    predictions = pd.DataFrame(
+        {
+            "name": test.index["name"],
+            "actual": test.index["emotion"],
+            "predicted": [EMOTIONS[label] for label in probabilities.argmax(axis=1)],
+            **{emotion: probabilities[:, label] for label, emotion in enumerate(EMOTIONS)},
+        }
+    )
+    predictions.to_csv(folder / "predictions.csv", index=False, float_format="%.5f")
+
+
+def _draw(
+    settings: params.Evaluate,
+    test: Split,
+    probabilities: Probabilities,
+    table: pd.DataFrame,
+    caption: str,
+    folder: Path,
+) -> None:
+    matrix = scoring.confusion_matrix(test.labels, probabilities)
+    figures.confusion(matrix, caption, folder / "confusion.png")
+    figures.per_class(table, caption, folder / "per_class.png")
+    calibration = scoring.reliability_table(test.labels, probabilities, settings.calibration_bins)
+    calibration.to_csv(folder / "reliability.csv", index=False)
+    figures.reliability(calibration, caption, folder / "reliability.png")
+    worst = scoring.worst_mistakes(test.labels, probabilities, settings.mistakes)
+    titles = [
+        f"{EMOTIONS[test.labels[row]]}, not\n{EMOTIONS[probabilities[row].argmax()]} ({probabilities[row].max():.0%})"
+        for row in worst
+    ]
+    figures.mistakes(test.images[worst], titles, caption, folder / "mistakes.png")
+
+
+def main() -> None:
+    """The stage."""
+    settings = params.load()
+    with records.train_run("evaluate", settings):
+        metrics = evaluate(settings.evaluate, open_faces(), SAVED_MODEL, EVALUATION)
+        write_json(METRICS, metrics)
+        print(f"Test accuracy {metrics['test']['accuracy']:.4f} on {metrics['data']}")
+
+
+if __name__ == "__main__":
+    exit_cleanly("evaluate", main)

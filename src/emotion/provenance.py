@@ -1,0 +1,59 @@
+"""Which code, which data, which experiment: what a run must carry to be believed later."""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import yaml
+
+# What the pipeline itself writes is no change of the code.
+_OUTPUTS = (":!dvc.lock", ":!reports")
+
+
+def git_commit() -> str:
+    """The commit that is checked out; `unknown` outside a git repository."""
+    return _git("rev-parse", "HEAD").strip() or "unknown"
+
+
+def uncommitted_patch() -> str:
+    """What differs from that commit, new files included; empty for a clean tree.
+
+    `git apply` on the commit brings the code back. The index is left as it is.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        _git("read-tree", "HEAD", env=index)
+        _git("add", "--all", "--", ".", env=index)
+        return _git("diff", "--cached", "--binary", "HEAD", "--", ".", *_OUTPUTS, env=index)
+
+
+def _git(*arguments: str, env: dict[str, str] | None = None) -> str:
+    """A git command's output; empty where it fails or git is not there."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, check=True, env={**os.environ, **(env or {})})
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.decode(errors="replace")
+
+
+def data_hash() -> str:
+    """DVC's hash of data/faces, as dvc.lock has it; `unknown` before preprocess ran under DVC."""
+    try:
+        lock = yaml.safe_load(Path("dvc.lock").read_text())
+        outputs = lock["stages"]["preprocess"]["outs"]
+    except (OSError, KeyError, TypeError):
+        return "unknown"
+    return next((out["md5"] for out in outputs if out["path"] == "data/faces"), "unknown")
+
+
+def tags(stage: str, patch: str) -> dict[str, str]:
+    """The tags of a stage's run."""
+    return {
+        "stage": stage,
+        "mlflow.source.git.commit": git_commit(),
+        "git.dirty": str(bool(patch)).lower(),
+        "data.dvc_hash": data_hash() if stage not in ("fetch", "preprocess") else "",
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+    }

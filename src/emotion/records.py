@@ -1,0 +1,193 @@
+"""What every stage puts on record: a run in MLflow, filled from the files it wrote.
+
+Because a run is filled from files, it can be filled again where DVC restored the files and
+MLflow has no such run: see `restore`.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+
+from emotion import provenance, tracking
+from emotion.errors import UserError
+from emotion.faces import caption
+from emotion.params import Params
+from emotion.paths import (
+    CURVES,
+    DATA_REPORT,
+    EVALUATION,
+    FACES,
+    FETCH_RUN,
+    HISTORY,
+    HYPERPARAMETERS,
+    METRICS,
+    PREPROCESS_RUN,
+    SOURCE,
+    TRAIN_RUN,
+    TRIALS,
+    write_json,
+)  # fmt: skip
+
+RUN_FILES = {"fetch": FETCH_RUN, "preprocess": PREPROCESS_RUN, "tune": HYPERPARAMETERS, "train": TRAIN_RUN}
+# The sections of params.yaml that decide what a stage makes.
+SECTIONS = {
+    "fetch": ("fetch",),
+    "preprocess": ("fetch", "preprocess"),
+    "tune": ("fetch", "preprocess", "tune", "train"),
+    "train": ("fetch", "preprocess", "tune", "train"),
+    "evaluate": ("evaluate",),
+    "register": ("register",),
+}
+
+
+def parameters(stage: str, settings: Params) -> dict[str, Any]:
+    """Every parameter that decides what the stage makes, as section.key: value."""
+    dumped = settings.model_dump(by_alias=True)
+    return _flatten({section: dumped[section] for section in SECTIONS[stage]})
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+@contextmanager
+def stage_run(stage: str, settings: Params) -> Iterator[dict[str, Any]]:
+    """Run a stage under an MLflow run of its name, then log what it wrote.
+
+    Yields:
+        The stage's record, which holds `run_id`, `tags`, `params` and `patch`. What the stage
+        adds to it is kept in the stage's run file (see RUN_FILES).
+    """
+    patch = provenance.uncommitted_patch()
+    tags = provenance.tags(stage, patch)
+    params = parameters(stage, settings)
+    with tracking.run(stage, tags, params) as run_id:
+        record = {"run_id": run_id, "tags": tags, "params": params, "patch": patch}
+        _log_patch(stage, patch)
+        yield record
+        write_json(RUN_FILES[stage], record)
+        _OUTPUTS[stage]()
+
+
+@contextmanager
+def train_run(stage: str, settings: Params) -> Iterator[str]:
+    """Let a later stage go on with the run of `train`, restoring it where it is lost.
+
+    Yields:
+        The id of the run.
+    """
+    run_id = restore("train")
+    patch = provenance.uncommitted_patch()
+    about = {**provenance.tags(stage, patch), **parameters(stage, settings)}
+    # Tags, because a stage may run again with other parameters and MLflow's never change.
+    tags = {key if key.startswith(f"{stage}.") else f"{stage}.{key}": str(value) for key, value in about.items()}
+    with tracking.resumed(run_id, tags):
+        _log_patch(stage, patch)
+        yield run_id
+        if stage in _OUTPUTS:
+            _OUTPUTS[stage]()
+
+
+def restore(stage: str) -> str:
+    """The id of the stage's run in the store, logging it again from the files where it is missing.
+
+    Raises:
+        UserError: where the stage has not run and was not pulled.
+    """
+    path = RUN_FILES[stage]
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. `dvc repro {stage}` or `dvc pull` brings it.") from None
+    found = tracking.find(record["run_id"])
+    if found:
+        return found
+    tags = {**record["tags"], "restored": "true", tracking.RESTORED_FROM: record["run_id"]}
+    with tracking.run(stage, tags, record["params"]) as run_id:
+        _log_patch(stage, record["patch"])
+        if stage == "tune":
+            _log_trials_again(run_id)
+        if stage == "train":
+            tracking.log_history(pd.read_csv(HISTORY))
+            if METRICS.exists():
+                _log_evaluate()
+        _OUTPUTS[stage]()
+    print(f"The run of {stage} was not in MLflow and was logged again from its files.")
+    return run_id
+
+
+def _log_patch(stage: str, patch: str) -> None:
+    if patch:
+        tracking.log_text(patch, f"source/{stage}.patch")
+
+
+def _log_fetch() -> None:
+    source = json.loads(SOURCE.read_text())
+    tracking.log_metrics({key: source[key] for key in ("images", "ignored", "bytes")})
+    tracking.log_files(SOURCE)
+
+
+def _log_preprocess() -> None:
+    counts = json.loads((DATA_REPORT / "counts.json").read_text())
+    tracking.log_metrics({key: value for key, value in _flatten(counts).items() if value is not None})
+    tracking.log_files(DATA_REPORT, "data")
+    _log_dataset()
+
+
+def _log_tune() -> None:
+    record = json.loads(HYPERPARAMETERS.read_text())
+    if record["score"] is not None:
+        tracking.log_metrics({"best_score": record["score"]})
+    for path in (TRIALS, HYPERPARAMETERS):
+        tracking.log_files(path)
+    _log_dataset()
+
+
+def _log_trials_again(parent: str) -> None:
+    for row in pd.read_csv(TRIALS).to_dict("records"):
+        trial = {str(key): value for key, value in row.items()}
+        values = {key: value for key, value in trial.items() if key.startswith("train.")}
+        metrics = {key: value for key, value in trial.items() if key not in {"trial", "run_id", *values}}
+        tags = {"stage": "trial", "restored": "true", tracking.RESTORED_FROM: trial["run_id"]}
+        with tracking.run(trial["trial"], tags, values, parent=parent):
+            tracking.log_metrics(metrics)
+
+
+def _log_train() -> None:
+    for path in (HISTORY, CURVES):
+        tracking.log_files(path)
+    _log_dataset()
+
+
+def _log_evaluate() -> None:
+    metrics = json.loads(METRICS.read_text())
+    tracking.log_metrics({k: v for k, v in _flatten(metrics).items() if isinstance(v, int | float)})
+    tracking.log_files(METRICS)
+    tracking.log_files(EVALUATION, "evaluation")
+
+
+def _log_dataset() -> None:
+    about = json.loads((FACES / "dataset.json").read_text())
+    digest = provenance.data_hash()
+    if digest == "unknown":
+        digest = about["source"]["sha256"][:32]
+    tracking.log_dataset(about["source"]["origin"], str(FACES.resolve()), digest)
+    tracking.describe(f"Faces: {caption(about)}")
+
+
+_OUTPUTS: dict[str, Callable[[], None]] = {
+    "fetch": _log_fetch,
+    "preprocess": _log_preprocess,
+    "tune": _log_tune,
+    "train": _log_train,
+    "evaluate": _log_evaluate,
+}

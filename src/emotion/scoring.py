@@ -1,0 +1,95 @@
+"""How good probabilities are: metrics and tables, from arrays alone."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from emotion.labels import EMOTIONS
+
+Probabilities = NDArray[np.float32]  # (n, 7), rows sum to 1
+LABELS = list(range(len(EMOTIONS)))
+
+
+def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) -> dict[str, float]:
+    """Summary metrics of at least one image, all in 0..1 but the loss and the count.
+
+    Args:
+        labels: (n,) the actual emotions.
+        probabilities: (n, 7).
+        bins: of the calibration error.
+
+    Returns:
+        images, loss (cross-entropy in nats), accuracy, balanced_accuracy (mean recall of the
+        emotions that occur), macro_f1 (over all seven), expected_calibration_error.
+    """
+    predicted = probabilities.argmax(axis=1)
+    recalls = metrics.recall_score(labels, predicted, labels=np.unique(labels), average=None, zero_division=0)
+    return {
+        "images": len(labels),
+        "loss": float(metrics.log_loss(labels, _proper(probabilities), labels=LABELS)),
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "balanced_accuracy": float(recalls.mean()),
+        "macro_f1": float(metrics.f1_score(labels, predicted, labels=LABELS, average="macro", zero_division=0)),
+        "expected_calibration_error": calibration_error(reliability_table(labels, probabilities, bins)),
+    }
+
+
+def _proper(probabilities: Probabilities) -> NDArray[np.float64]:
+    """In double precision, where rows sum to 1 as closely as scikit-learn expects."""
+    wide = probabilities.astype(np.float64)
+    wide /= wide.sum(axis=1, keepdims=True)
+    return wide
+
+
+def per_class_table(labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
+    """A row per emotion: emotion, precision, recall, f1, support."""
+    columns = metrics.precision_recall_fscore_support(
+        labels, probabilities.argmax(axis=1), labels=LABELS, zero_division=0
+    )
+    return pd.DataFrame(
+        {"emotion": EMOTIONS, **dict(zip(["precision", "recall", "f1", "support"], columns, strict=True))}
+    )
+
+
+def confusion_matrix(labels: NDArray[np.int64], probabilities: Probabilities) -> NDArray[np.int64]:
+    """(7, 7) counts; rows are actual, columns predicted."""
+    matrix: NDArray[np.int64] = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), labels=LABELS)
+    return matrix
+
+
+def reliability_table(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) -> pd.DataFrame:
+    """A row per bin of confidence that holds images: confidence, accuracy, share.
+
+    The bins are of equal width over 0..1 (Guo et al., 2017).
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    frame = pd.DataFrame(
+        {"bin": np.minimum((confidence * bins).astype(int), bins - 1), "confidence": confidence, "accuracy": correct}
+    )
+    table = frame.groupby("bin").agg(
+        confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), share=("accuracy", "size")
+    )
+    return table.assign(share=table["share"] / len(labels)).reset_index(drop=True)
+
+
+def calibration_error(table: pd.DataFrame) -> float:
+    """The mean distance of confidence and accuracy, weighted by share (Naeini et al., 2015)."""
+    return float(((table["confidence"] - table["accuracy"]).abs() * table["share"]).sum())
+
+
+def worst_mistakes(labels: NDArray[np.int64], probabilities: Probabilities, count: int) -> NDArray[np.intp]:
+    """The rows that are wrong with the highest confidence, the worst first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:count]
+
+
+def subsets(index: pd.DataFrame) -> dict[str, Any]:
+    """Row masks of the test images that are reported apart: never seen in training, and by usage."""
+    masks = {"test_unseen": ~index["seen_in_training"].to_numpy(bool)}
+    for usage in sorted(set(index["usage"]) - {""}):
+        masks[f"test_{usage}"] = (index["usage"] == usage).to_numpy()
+    return masks

@@ -1,0 +1,109 @@
+"""The hyperparameter search: KerasTuner over the space in params.yaml, a run in MLflow per trial."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import keras_tuner
+
+from emotion import tracking
+from emotion.errors import UserError
+from emotion.faces import Split
+from emotion.params import Dimension, Range, Scalar, Train, Tune
+from emotion.training.recipe import fit
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished training of the search."""
+
+    name: str
+    run_id: str
+    values: dict[str, Scalar]
+    metrics: dict[str, float]  # of the best epoch by the objective, and what the trial cost
+
+
+class Search(keras_tuner.RandomSearch):
+    """Random search (Bergstra and Bengio, 2012) whose trials are child runs of `parent`."""
+
+    def __init__(self, settings: Tune, base: Train, splits: tuple[Split, Split], parent: str, folder: str) -> None:
+        self.settings, self.base, self.splits, self.parent = settings, base, splits, parent
+        self.finished: list[Trial] = []
+        super().__init__(
+            objective=keras_tuner.Objective(settings.objective, _direction(settings.objective)),
+            max_trials=settings.max_trials,
+            seed=settings.seed,
+            hyperparameters=hyperparameters(settings.space),
+            directory=folder,
+        )
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Train once with the trial's values; KerasTuner calls it and keeps the score."""
+        values = dict(trial.hyperparameters.values)
+        name = f"trial-{len(self.oracle.trials) - 1:03d}"
+        settings = self.base.override({**values, "epochs": self.settings.epochs})
+        start = time.monotonic()
+        params = {f"train.{key}": value for key, value in values.items()}
+        with tracking.run(name, {"stage": "trial"}, params, parent=self.parent) as run_id:
+            print(f"{name}: {values}", flush=True)
+            log_epoch = keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: tracking.log_metrics(logs, step=epoch + 1)
+            )
+            network, history = fit(settings, *self.splits, [log_epoch])
+            metrics = _best_epoch(history, self.settings.objective)
+            metrics |= {"seconds": time.monotonic() - start, "parameters": network.count_params()}
+            tracking.log_metrics({key: metrics[key] for key in ("seconds", "parameters", "score")})
+        self.finished.append(Trial(name, run_id, values, metrics))
+        return {self.settings.objective: metrics[self.settings.objective]}
+
+
+def hyperparameters(space: Mapping[str, Dimension]) -> keras_tuner.HyperParameters:
+    """KerasTuner's form of `tune.space`."""
+    result = keras_tuner.HyperParameters()
+    for name, dimension in space.items():
+        if not isinstance(dimension, Range):
+            result.Choice(name, list(dimension.choice))
+        elif isinstance(dimension.min, int) and isinstance(dimension.max, int):
+            result.Int(name, dimension.min, dimension.max, sampling=dimension.sampling)
+        else:
+            result.Float(name, dimension.min, dimension.max, sampling=dimension.sampling)
+    return result
+
+
+def search(settings: Tune, base: Train, train: Split, validation: Split, parent: str) -> list[Trial]:
+    """Run the trials, best first.
+
+    Raises:
+        UserError: where not one trial ended well.
+    """
+    if settings.max_trials == 0:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = Search(settings, base, (train, validation), parent, folder)
+        try:
+            tuner.search(verbose=0)
+        except RuntimeError as error:  # too many failures in a row
+            raise UserError(f"the search stopped: {_reason(tuner) or error}") from error
+    if not tuner.finished:
+        raise UserError(f"no trial of the search ended well: {_reason(tuner)}")
+    return sorted(tuner.finished, key=lambda t: t.metrics["score"], reverse=_direction(settings.objective) == "max")
+
+
+def _reason(tuner: Search) -> str:
+    """The last line of the last failed trial's traceback."""
+    messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
+    return messages[-1].strip().splitlines()[-1] if messages else ""
+
+
+def _direction(objective: str) -> str:
+    return "max" if objective == "val_accuracy" else "min"
+
+
+def _best_epoch(history: dict[str, list[float]], objective: str) -> dict[str, float]:
+    choose = max if _direction(objective) == "max" else min
+    score = choose(history[objective])
+    best = history[objective].index(score)
+    return {"score": score, **{key: values[best] for key, values in history.items()}}

@@ -1,0 +1,151 @@
+"""Runs in MLflow. Together with `registry`, the only place that knows MLflow.
+
+Where the runs go is environment: MLFLOW_TRACKING_URI (default: mlflow.db in the project's
+root) and MLFLOW_EXPERIMENT_NAME (default: emotion).
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# MLflow's defaults keep trying a dead server for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+# The run records the commit itself, from any folder.
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+import mlflow
+import pandas as pd
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from emotion.errors import UserError
+from emotion.paths import project_root
+
+RESTORED_FROM = "restored_from"  # the tag of a run logged again from files, with the lost run's id
+
+
+def store_uri() -> str:
+    """Where the runs are."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root().resolve() / 'mlflow.db'}"
+
+
+@cache
+def connect() -> mlflow.MlflowClient:
+    """Point MLflow at the tracking store, creating it and the experiment where needed.
+
+    Raises:
+        UserError: where the store cannot be reached.
+    """
+    uri = store_uri()
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "emotion")
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    try:
+        if client.get_experiment_by_name(name) is None:
+            # A server knows itself where artifacts go; a database does not.
+            location = None if uri.startswith("http") else str(project_root().resolve() / "mlartifacts")
+            client.create_experiment(name, artifact_location=location)
+        mlflow.set_experiment(name)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise UserError(
+            f"the MLflow tracking store at {without_password(uri)} cannot be used"
+            f" ({type(error).__name__}). Start the server, mend MLFLOW_TRACKING_URI, or unset it"
+            " to use mlflow.db in the project."
+        ) from error
+    return client
+
+
+def without_password(uri: str) -> str:
+    """A URI as it may be shown."""
+    scheme, _, rest = uri.rpartition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+@contextmanager
+def run(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: str | None = None) -> Iterator[str]:
+    """A new run; FINISHED at the end, FAILED on any exception.
+
+    Yields:
+        Its id.
+    """
+    connect()
+    with mlflow.start_run(
+        run_name=name, tags={k: v for k, v in tags.items() if v}, parent_run_id=parent, nested=parent is not None
+    ) as active:
+        mlflow.log_params(dict(params))
+        yield active.info.run_id
+
+
+@contextmanager
+def resumed(run_id: str, tags: Mapping[str, str]) -> Iterator[None]:
+    """Go on with a run that has ended."""
+    connect()
+    with mlflow.start_run(run_id=run_id):
+        mlflow.set_tags({k: v for k, v in tags.items() if v})
+        yield
+
+
+def find(run_id: str) -> str | None:
+    """The id under which a run is in the store: its own, or that of its restored twin."""
+    client = connect()
+    try:
+        if client.get_run(run_id).info.lifecycle_stage == "active":
+            return run_id
+    except MlflowException:
+        pass
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    twins = client.search_runs(experiments, f"tags.{RESTORED_FROM} = '{run_id}'", max_results=1)
+    return twins[0].info.run_id if twins else None
+
+
+def log_metrics(metrics: Mapping[str, float], step: int = 0) -> None:
+    """Metrics of the active run at a step (an epoch, from 1)."""
+    mlflow.log_metrics(dict(metrics), step=step)
+
+
+def log_history(history: pd.DataFrame) -> None:
+    """Metrics of all epochs at once, from a table with a column `epoch` and one per metric."""
+    active = mlflow.active_run()
+    assert active is not None
+    metrics = [
+        Metric(str(key), value, active.info.start_time, int(epoch))
+        for key in history.columns.drop("epoch")
+        for epoch, value in zip(history["epoch"], history[key], strict=True)
+    ]
+    connect().log_batch(active.info.run_id, metrics=metrics)
+
+
+def log_files(path: Path, folder: str | None = None) -> None:
+    """A file, or all files of a folder, as artifacts of the active run."""
+    if path.is_dir():
+        mlflow.log_artifacts(str(path), folder or path.name)
+    else:
+        mlflow.log_artifact(str(path), folder)
+
+
+def log_text(text: str, artifact: str) -> None:
+    """A text as an artifact of the active run."""
+    mlflow.log_text(text, artifact)
+
+
+def describe(text: str) -> None:
+    """The active run's description in the UI."""
+    mlflow.set_tag("mlflow.note.content", text)
+
+
+def log_dataset(name: str, location: str, digest: str) -> None:
+    """Name the data that the active run used; MLflow's own digest sees only a few faces."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow knows two sources of the same name
+        source = resolve_dataset_source(location)
+    mlflow.log_input(MetaDataset(source, name=name, digest=digest[:36]))

@@ -1,0 +1,60 @@
+"""Train the classifier with the best hyperparameters and export it.
+
+    python -m emotion.train
+
+Reads data/faces/, models/hyperparameters.json and `params: train`, whose scalars the
+hyperparameters override; writes models/classifier.keras, models/saved_model/,
+models/run.json (the MLflow run), reports/history.csv and reports/curves.png.
+"""
+
+import json
+
+import pandas as pd
+
+from emotion import params, records, tracking
+from emotion.errors import exit_cleanly
+from emotion.faces import Faces, open_faces
+from emotion.paths import CLASSIFIER, CURVES, HISTORY, HYPERPARAMETERS, SAVED_MODEL, TENSORBOARD, whole
+
+
+def train(settings: params.Train, faces: Faces) -> pd.DataFrame:
+    """Train, save both forms of the model, and return a row per epoch."""
+    import keras
+
+    from emotion import figures
+    from emotion.training.recipe import fit
+
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: tracking.log_metrics(logs, step=epoch + 1))
+    ]
+    if settings.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(TENSORBOARD))
+    network, metrics = fit(settings, faces.split("train"), faces.split("validation"), callbacks)
+    history = pd.DataFrame(metrics)
+    history.insert(0, "epoch", history.index + 1)
+    with whole(CLASSIFIER) as part:
+        network.save(part)
+    with whole(SAVED_MODEL) as part:
+        network.export(part, verbose=False)
+    with whole(HISTORY) as part:
+        history.to_csv(part, index=False)
+    figures.curves(history, faces.caption, CURVES)
+    return history
+
+
+def main() -> None:
+    """The stage."""
+    settings = params.load()
+    tuned = json.loads(HYPERPARAMETERS.read_text())
+    for name, value in tuned["values"].items():
+        print(f"train.{name} = {value}, from {tuned['trial']}")
+    settings = settings.model_copy(update={"train": settings.train.override(tuned["values"])})
+    with records.stage_run("train", settings) as record:
+        record["tuned"] = {key: tuned[key] for key in ("run_id", "trial", "trial_run_id", "score")}
+        history = train(settings.train, open_faces())
+        best = history["val_accuracy"].max()
+        print(f"{len(history)} epochs, best validation accuracy {best:.4f}")
+
+
+if __name__ == "__main__":
+    exit_cleanly("train", main)
