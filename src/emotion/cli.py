@@ -59,3 +59,7 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000)
 def main() -> None:
     """The entry point."""
     exit_cleanly("emotion", app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,6 @@
 """What a person can put right themselves, told in one message and never as a traceback."""
 
 import errno
-import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -40,11 +38,6 @@ def exit_cleanly(name: str, main: Callable[[], None]) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, terminate)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # oneDNN's convolutions are faster wherever TensorFlow runs on a CPU, not only on those
-    # where it is TensorFlow's default. TensorFlow reads both when it is imported.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         main()
     except UserError as error:

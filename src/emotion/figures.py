@@ -14,6 +14,7 @@ from emotion.faces import Faces, Images
 from emotion.labels import EMOTIONS, SPLITS
 from emotion.params import Augmentation
 from emotion.paths import whole
+from emotion.runtime import load_tensorflow
 
 matplotlib.use("Agg")
 
@@ -58,6 +59,7 @@ def example_images(faces: Faces) -> Images:
 
 def augmented(images: Images, augmentation: Augmentation) -> Images:
     """The images as one step of training might see them."""
+    load_tensorflow()
     import tensorflow as tf
 
     from emotion.training.augmentation import augment

@@ -77,7 +77,7 @@ class Train(Section):
     tensorboard: bool  # write logs for TensorBoard to reports/tensorboard
     seed: Seed
 
-    def override(self, values: Mapping[str, Scalar]) -> "Train":
+    def override(self, values: Mapping[str, Any]) -> "Train":
         """A copy with some values replaced, checked like the file was.
 
         Raises:

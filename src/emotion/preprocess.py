@@ -125,7 +125,7 @@ def main() -> None:
     with records.stage_run("preprocess", settings):
         source = json.loads(SOURCE.read_text())
         preprocess(settings.preprocess, ARCHIVE, source, FACES, DATA_REPORT)
-        from emotion import figures  # TensorFlow, which augments one of them, loads for seconds
+        from emotion import figures
 
         figures.data_figures(open_faces(), settings.train.augmentation, DATA_REPORT)
 

@@ -111,7 +111,7 @@ def restore(stage: str) -> str:
     found = tracking.find(record["run_id"])
     if found:
         return found
-    tags = {**record["tags"], "restored": "true", tracking.RESTORED_FROM: record["run_id"]}
+    tags = {**record["tags"], "restored": "true"}
     with tracking.run(stage, tags, record["params"]) as run_id:
         _log_patch(stage, record["patch"])
         if stage == "tune":
@@ -121,6 +121,8 @@ def restore(stage: str) -> str:
             if METRICS.exists():
                 _log_evaluate()
         _OUTPUTS[stage]()
+        # Last, so that a twin that was cut short is not taken for the run.
+        tracking.set_tag(tracking.RESTORED_FROM, record["run_id"])
     print(f"The run of {stage} was not in MLflow and was logged again from its files.")
     return run_id
 

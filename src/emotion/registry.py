@@ -1,6 +1,8 @@
 """Versions of the model in MLflow's registry."""
 
+import contextlib
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from emotion.errors import UserError
 from emotion.labels import EMOTIONS, SIZE
 from emotion.params import Params
 from emotion.paths import CLASSIFIER, METRICS, SAVED_MODEL
+from emotion.runtime import load_tensorflow
 from emotion.sources.drawing import draw_face
 
 import mlflow  # isort: skip
@@ -40,12 +43,15 @@ class EvaluatedSavedModel:
     @staticmethod
     def save_model(path: str, classifier: Path, saved_model: Path, **options: Any) -> None:
         """Write an MLflow model folder to `path`."""
+        load_tensorflow()
         import keras
 
         from emotion import networks  # noqa: F401  registers the layers that the file names
 
+        Path(path).mkdir()  # mlflow.keras writes the input example before it makes the folder
         network = keras.saving.load_model(classifier, compile=False)
-        mlflow.keras.save_model(network, path, save_exported_model=True, **options)
+        with contextlib.redirect_stdout(io.StringIO()):  # a page of tensor names
+            mlflow.keras.save_model(network, path, save_exported_model=True, **options)
         exported = Path(path) / "data" / "model"
         shutil.rmtree(exported)
         shutil.copytree(saved_model, exported)
@@ -65,7 +71,7 @@ def register_trained(settings: Params) -> dict[str, str]:
         version = register(name, run_id, CLASSIFIER, SAVED_MODEL, tags, description)
     return {
         "name": name,
-        "version": version.version,
+        "version": str(version.version),
         "run_id": run_id,
         "saved_model_sha256": tags["saved_model.sha256"],
     }
@@ -151,7 +157,7 @@ def promote(name: str, version: str) -> str | None:
     try:
         client.get_model_version(name, version)
     except MlflowException:
-        known = ", ".join(v.version for v in client.search_model_versions(f"name = '{name}'"))
+        known = ", ".join(str(v.version) for v in client.search_model_versions(f"name = '{name}'"))
         raise UserError(f"{name} has no version {version}. It has: {known or 'none; `dvc repro` makes one'}.") from None
     try:
         previous = str(client.get_model_version_by_alias(name, CHAMPION).version)

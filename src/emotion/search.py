@@ -35,7 +35,7 @@ class Search(keras_tuner.RandomSearch):
         super().__init__(
             objective=keras_tuner.Objective(settings.objective, _direction(settings.objective)),
             max_trials=settings.max_trials,
-            seed=settings.seed,
+            seed=settings.seed + 1,  # KerasTuner takes 0 for "none given"
             hyperparameters=hyperparameters(settings.space),
             directory=folder,
         )

@@ -72,6 +72,20 @@ def without_password(uri: str) -> str:
 
 
 @contextmanager
+def _explained() -> Iterator[None]:
+    """Turn a store that fails in the middle of a run into one message."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        uri = store_uri()
+        reason = str(error).replace(uri, without_password(uri)).strip().splitlines()[0]
+        raise UserError(
+            f"the MLflow tracking store at {without_password(uri)} failed: {reason[:300]}."
+            " The stage's files are not complete; run it again when the store is well."
+        ) from error
+
+
+@contextmanager
 def run(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: str | None = None) -> Iterator[str]:
     """A new run; FINISHED at the end, FAILED on any exception.
 
@@ -79,9 +93,12 @@ def run(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: s
         Its id.
     """
     connect()
-    with mlflow.start_run(
-        run_name=name, tags={k: v for k, v in tags.items() if v}, parent_run_id=parent, nested=parent is not None
-    ) as active:
+    with (
+        _explained(),
+        mlflow.start_run(
+            run_name=name, tags={k: v for k, v in tags.items() if v}, parent_run_id=parent, nested=parent is not None
+        ) as active,
+    ):
         mlflow.log_params(dict(params))
         yield active.info.run_id
 
@@ -90,7 +107,7 @@ def run(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: s
 def resumed(run_id: str, tags: Mapping[str, str]) -> Iterator[None]:
     """Go on with a run that has ended."""
     connect()
-    with mlflow.start_run(run_id=run_id):
+    with _explained(), mlflow.start_run(run_id=run_id):
         mlflow.set_tags({k: v for k, v in tags.items() if v})
         yield
 
@@ -138,9 +155,14 @@ def log_text(text: str, artifact: str) -> None:
     mlflow.log_text(text, artifact)
 
 
+def set_tag(key: str, value: str) -> None:
+    """A tag of the active run."""
+    mlflow.set_tag(key, value)
+
+
 def describe(text: str) -> None:
     """The active run's description in the UI."""
-    mlflow.set_tag("mlflow.note.content", text)
+    set_tag("mlflow.note.content", text)
 
 
 def log_dataset(name: str, location: str, digest: str) -> None:

@@ -15,10 +15,12 @@ from emotion import params, records, tracking
 from emotion.errors import exit_cleanly
 from emotion.faces import Faces, open_faces
 from emotion.paths import CLASSIFIER, CURVES, HISTORY, HYPERPARAMETERS, SAVED_MODEL, TENSORBOARD, whole
+from emotion.runtime import load_tensorflow
 
 
 def train(settings: params.Train, faces: Faces) -> pd.DataFrame:
     """Train, save both forms of the model, and return a row per epoch."""
+    load_tensorflow()
     import keras
 
     from emotion import figures

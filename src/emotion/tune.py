@@ -13,13 +13,15 @@ from emotion import params, records
 from emotion.errors import exit_cleanly
 from emotion.faces import open_faces, subset
 from emotion.paths import TRIALS, whole
+from emotion.runtime import load_tensorflow
 
 
 def main() -> None:
     """The stage."""
     settings = params.load()
     with records.stage_run("tune", settings) as record:
-        from emotion.search import search  # TensorFlow, which takes seconds to load
+        load_tensorflow()
+        from emotion.search import search
 
         faces = open_faces()
         train = subset(faces.split("train"), settings.tune.fraction, settings.tune.seed)

@@ -7,6 +7,7 @@ import numpy as np
 
 from emotion.errors import UserError
 from emotion.faces import Images
+from emotion.runtime import load_tensorflow
 from emotion.scoring import Probabilities
 
 
@@ -18,6 +19,7 @@ def load_saved_model(folder: Path) -> Any:
     """
     if not (folder / "saved_model.pb").exists():
         raise UserError(f"no SavedModel in {folder}. `dvc repro train` makes it.")
+    load_tensorflow()
     import tensorflow as tf
 
     return tf.saved_model.load(str(folder))

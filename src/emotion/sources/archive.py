@@ -25,7 +25,7 @@ MAX_BYTES = 64 * 2**30
 MAX_RATIO = 100  # unpacked size over packed size, of the whole archive
 
 _FACE = re.compile(
-    r"(?:(?!__MACOSX/)[^/]+/)?(?P<folder>train|test)/(?:(?P=folder)/)?"
+    r"(?:(?!__MACOSX/|train/|test/)[^/]+/)?(?P<folder>train|test)/(?:(?P=folder)/)?"
     rf"(?P<emotion>{'|'.join(EMOTIONS)})/(?P<file>[^/.][^/]*\.(?:jpe?g|png|bmp|gif|tiff?|webp))",
     re.IGNORECASE,
 )

@@ -38,9 +38,7 @@ def fetch_kaggle(dataset: str, version: int | None, downloads: Path, destination
         api.dataset_download_files(name, path=str(folder), quiet=not sys.stderr.isatty())
     except requests.HTTPError as error:
         raise UserError(_explain(name, error.response.status_code)) from None
-    except (requests.RequestException, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and error.errno:
-            raise
+    except (requests.RequestException, ValueError) as error:
         raise UserError(
             f"the download of {name} from Kaggle broke off ({type(error).__name__})."
             " Run again: it goes on where it stopped."
@@ -64,6 +62,8 @@ def _sign_in() -> "KaggleApi":
         if token:
             raise UserError(f"Kaggle does not accept the token in {place}. {_WAYS_TO_SIGN_IN}") from None
         raise UserError(f"no Kaggle credentials found. {_WAYS_TO_SIGN_IN}") from None
+    except requests.HTTPError as error:
+        raise UserError(_explain("the sign-in", error.response.status_code)) from None
     except requests.RequestException as error:
         raise UserError(
             f"Kaggle cannot be reached ({type(error).__name__}). Check the network, or download"

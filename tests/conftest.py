@@ -1,0 +1,160 @@
+"""Real but tiny things to test on: archives of drawn faces and a project that DVC has run."""
+
+import io
+import os
+import random
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from emotion import params
+from emotion.labels import EMOTIONS
+
+ROOT = Path(__file__).parents[1]
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DVC_NO_ANALYTICS"] = "1"
+# The tools of this environment, for the commands that tests start.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """The same random numbers in every run of a test."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  for libraries that still draw from it
+
+
+@pytest.fixture(scope="session")
+def settings() -> params.Params:
+    """The parameters as they are shipped."""
+    return params.load(ROOT / "params.yaml")
+
+
+def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
+    """A whole image file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def noise(seed: int) -> bytes:
+    """A distinct 48x48 image."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (48, 48), dtype=np.uint8)
+    return image_bytes(Image.fromarray(pixels))
+
+
+def layout(private: bool = True, each: int = 6) -> dict[str, bytes]:
+    """Names and contents of a small archive that is accepted."""
+    files: dict[str, bytes] = {}
+    usages = {"Training": "train", "PublicTest": "test", **({"PrivateTest": "test"} if private else {})}
+    for usage, folder in usages.items():
+        for emotion in EMOTIONS:
+            for number in range(each):
+                name = f"{folder}/{folder}/{emotion}/{usage}_{number}.png"
+                files[name] = noise(len(files))
+    return files
+
+
+def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
+    """A zip of the given names and contents."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+class Project:
+    """A copy of the pipeline in a folder of its own, with git, DVC and an MLflow store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_", "KAGGLE_"))
+        } | {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project's folder."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert not check or done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def set(self, **changes: Any) -> None:
+        """Change params.yaml; `train__epochs=2` sets train.epochs."""
+        path = self.folder / "params.yaml"
+        content = yaml.safe_load(path.read_text())
+        for key, value in changes.items():
+            *parents, last = key.split("__")
+            section = content
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    @property
+    def store(self) -> str:
+        """The project's MLflow store."""
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    def commit(self) -> None:
+        """Commit everything."""
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=Test", "-c", "user.email=test@localhost", "commit", "--quiet", "-m", "test")
+
+
+def make_project(folder: Path) -> Project:
+    """A project with tiny parameters, committed, not yet run."""
+    folder.mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    project = Project(folder)
+    project.set(
+        fetch__images=350, tune__max_trials=2, tune__epochs=1, tune__fraction=0.5,
+        train__epochs=2, train__width=4, train__batch_size=32,
+    )  # fmt: skip
+    project.run("git", "init", "--quiet")
+    project.run("dvc", "init", "--quiet")
+    project.commit()
+    return project
+
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
+    """Makes projects that have not been run."""
+    return lambda: make_project(tmp_path_factory.mktemp("new") / "project")
+
+
+@pytest.fixture(scope="session")
+def finished_project(new_project: Callable[[], Project]) -> Project:
+    """A project after `dvc repro`. Tests must leave it as they found it, or take a copy."""
+    project = new_project()
+    project.run("dvc", "repro")
+    return project
+
+
+@pytest.fixture
+def copied_project(finished_project: Project, tmp_path: Path) -> Iterator[Project]:
+    """A copy of the finished project, with an MLflow store of its own that is still empty."""
+    folder = tmp_path / "copy"
+    shutil.copytree(
+        finished_project.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts")
+    )
+    yield Project(folder)
+    shutil.rmtree(folder)

@@ -1,0 +1,84 @@
+"""Parameters: what is refused, and in which words."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from emotion import params
+from emotion.errors import UserError
+
+
+def changed(tmp_path: Path, section: str, **values: Any) -> Path:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content[section] |= values
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_the_shipped_parameters_are_accepted(settings: params.Params) -> None:
+    assert settings.fetch.source == "synthetic"
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("train", {"epochs": 0}, "train.epochs should be greater than or equal to 1, got 0"),
+        ("train", {"epoch": 3}, "unknown key train.epoch, did you mean epochs?"),
+        ("train", {"network": "vgg"}, "train.network should be 'basic_cnn' or 'residual', got 'vgg'"),
+        ("fetch", {"source": "web"}, "fetch.source should be 'synthetic', 'archive' or 'kaggle', got 'web'"),
+        ("fetch", {"sha256": "12"}, "fetch.sha256"),
+        ("tune", {"space": {"depth": {"choice": [1]}}}, "tune.space.depth offers 1: unknown key train.depth"),
+        (
+            "tune",
+            {"space": {"dropout": {"min": 0.5, "max": 1.5}}},
+            "tune.space.dropout offers 1.5: train.dropout should be less than 1, got 1.5",
+        ),
+        ("tune", {"space": {"dropout": {"min": 0.5, "max": 0.1}}}, "min must be below max, got 0.5 and 0.1"),
+        ("tune", {"space": {"dropout": {"min": 0, "max": 0.1, "sampling": "log"}}}, "log sampling needs min above 0"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_with_its_bound(
+    tmp_path: Path, section: str, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        params.load(changed(tmp_path, section, **values))
+    assert message in str(error.value)
+
+
+def test_a_missing_section_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("fetch: {}\n")
+    with pytest.raises(UserError, match="preprocess is missing"):
+        params.load(path)
+
+
+@pytest.mark.parametrize("content", ["train: [", "- 1\n- 2\n", ""])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"params\.yaml"):
+        params.load(path)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Run from the project's root"):
+        params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("stage", ["fetch", "preprocess", "tune", "train", "evaluate", "register"])
+def test_every_stage_refuses_a_wrong_value_in_one_line_before_anything_heavy(tmp_path: Path, stage: str) -> None:
+    changed(tmp_path, "train", epochs=0)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"emotion.{stage}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    message = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert message == [f"{stage}: params.yaml: train.epochs should be greater than or equal to 1, got 0"]
+    assert "| tensorflow\n" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]

@@ -1,0 +1,400 @@
+"""The whole pipeline: a real DVC repository, a real MLflow store, real (tiny) training."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import Project
+from mlflow.entities import Run
+
+from emotion import registry
+
+STAGES = ["fetch", "preprocess", "tune", "train", "evaluate", "register"]
+MODEL = "facial-emotion"
+
+
+def client(project: Project) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(project.store)
+
+
+def runs(project: Project, filter_string: str = "") -> list[Run]:
+    """All runs, the oldest first."""
+    experiment = client(project).get_experiment_by_name("emotion")
+    assert experiment is not None
+    return list(
+        client(project).search_runs([experiment.experiment_id], filter_string, order_by=["attributes.start_time"])
+    )
+
+
+def run_of(project: Project, stage: str) -> Run:
+    """The newest run of a stage."""
+    return runs(project, f"tags.stage = '{stage}'")[-1]
+
+
+def files_of(project: Project, run: Run, folder: str | None = None) -> set[str]:
+    found: set[str] = set()
+    for entry in client(project).list_artifacts(run.info.run_id, folder):
+        found |= files_of(project, run, entry.path) if entry.is_dir else {entry.path}
+    return found
+
+
+def read_json(project: Project, path: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((project.folder / path).read_text())
+    return content
+
+
+def test_a_second_repro_does_nothing_and_is_quick(finished_project: Project) -> None:
+    start = time.monotonic()
+    done = finished_project.run("dvc", "repro")
+    assert time.monotonic() - start < 8  # under 4 s on an idle machine
+    assert "Data and pipelines are up to date" in done.stdout
+    assert "Running stage" not in done.stdout
+
+
+def test_every_stage_leaves_a_finished_run_of_its_name(finished_project: Project) -> None:
+    found = [(run.info.run_name, run.info.status) for run in runs(finished_project, "tags.stage != 'trial'")]
+    assert found == [(stage, "FINISHED") for stage in ("fetch", "preprocess", "tune", "train")]
+
+
+def test_every_run_says_where_it_comes_from(finished_project: Project) -> None:
+    commit = finished_project.run("git", "rev-parse", "HEAD").stdout.strip()
+    lock = yaml.safe_load((finished_project.folder / "dvc.lock").read_text())
+    data = next(out["md5"] for out in lock["stages"]["preprocess"]["outs"] if out["path"] == "data/faces")
+    for stage in ("fetch", "preprocess", "tune", "train"):
+        run = run_of(finished_project, stage)
+        assert run.data.tags["mlflow.source.git.commit"] == commit
+        assert run.data.tags["git.dirty"] == "false"
+        assert run.data.params["fetch.seed"] == "0"
+        if stage in ("tune", "train"):
+            assert run.data.tags["data.dvc_hash"] == data
+            assert run.inputs.dataset_inputs[0].dataset.digest == data
+            assert "drawings, not photographs" in run.data.tags["mlflow.note.content"]
+
+
+def test_every_trial_is_a_child_of_the_search(finished_project: Project) -> None:
+    parent = run_of(finished_project, "tune")
+    trials = runs(finished_project, "tags.stage = 'trial'")
+    table = pd.read_csv(finished_project.folder / "reports/trials.csv")
+    assert len(trials) == len(table) == 2
+    for trial in trials:
+        assert trial.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        row = table.set_index("run_id").loc[trial.info.run_id]
+        assert float(trial.data.params["train.learning_rate"]) == pytest.approx(row["train.learning_rate"])
+        assert trial.data.metrics["score"] == pytest.approx(row["score"])
+    chosen = read_json(finished_project, "models/hyperparameters.json")
+    assert chosen["trial_run_id"] == table["run_id"][0]
+    assert chosen["score"] == pytest.approx(table["score"].max())
+    assert chosen["run_id"] == parent.info.run_id
+
+
+def test_training_uses_the_best_hyperparameters_and_logs_every_epoch(finished_project: Project) -> None:
+    train = run_of(finished_project, "train")
+    chosen = read_json(finished_project, "models/hyperparameters.json")["values"]
+    assert float(train.data.params["train.learning_rate"]) == pytest.approx(chosen["learning_rate"])
+    history = pd.read_csv(finished_project.folder / "reports/history.csv")
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+        logged = client(finished_project).get_metric_history(train.info.run_id, name)
+        assert [metric.step for metric in logged] == [1, 2]
+        np.testing.assert_allclose([metric.value for metric in logged], history[name], rtol=1e-6)
+
+
+def test_figures_and_tables_are_files_and_in_mlflow(finished_project: Project) -> None:
+    data = files_of(finished_project, run_of(finished_project, "preprocess"))
+    figures = {"data/class_distribution.png", "data/examples.png", "data/augmented.png"}
+    assert figures | {"data/counts.json", "data/quarantine.csv"} <= data
+    train = files_of(finished_project, run_of(finished_project, "train"))
+    names = ("confusion.png", "mistakes.png", "per_class.png", "reliability.png", "predictions.csv", "per_class.csv")
+    assert {f"evaluation/{name}" for name in names} | {"curves.png", "history.csv", "metrics.json"} <= train
+    for path in ("reports/data/augmented.png", "reports/evaluation/confusion.png", "reports/curves.png"):
+        assert (finished_project.folder / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_metrics_are_those_of_the_saved_model_on_the_test_images(finished_project: Project) -> None:
+    """Recomputed here from the exported files alone."""
+    import tensorflow as tf
+
+    from emotion.faces import open_faces
+
+    metrics = read_json(finished_project, "reports/metrics.json")
+    test = open_faces(finished_project.folder / "data/faces").split("test")
+    model = tf.saved_model.load(str(finished_project.folder / "models/saved_model"))
+    answers = model.serve(test.images[..., None].astype(np.float32)).numpy()
+    assert metrics["test"]["accuracy"] == pytest.approx((answers.argmax(axis=1) == test.labels).mean())
+    assert metrics["test"]["images"] == len(test) == metrics["test_PrivateTest"]["images"]
+    assert set(metrics["test_per_class"]) == set(test.index["emotion"])
+    assert "drawings" in metrics["data"]
+    logged = run_of(finished_project, "train").data.metrics
+    assert logged["test.accuracy"] == pytest.approx(metrics["test"]["accuracy"])
+    assert logged["test_per_class.happy.recall"] == pytest.approx(metrics["test_per_class"]["happy"]["recall"])
+
+
+def test_the_registered_version_is_the_evaluated_saved_model(finished_project: Project) -> None:
+    registered = read_json(finished_project, "models/registered.json")
+    version = client(finished_project).get_model_version(MODEL, registered["version"])
+    train = run_of(finished_project, "train")
+    assert version.run_id == train.info.run_id
+    assert version.tags["git.commit"] == train.data.tags["mlflow.source.git.commit"]
+    assert version.tags["data.dvc_hash"] == train.data.tags["data.dvc_hash"]
+    assert json.loads(version.tags["parameters"]) == train.data.params
+    assert float(version.tags["test.accuracy"]) == pytest.approx(train.data.metrics["test.accuracy"], abs=1e-4)
+    assert "drawings" in version.description
+    (folder,) = (finished_project.folder / "mlartifacts").rglob("saved_model.pb")
+    assert registry.digest(folder.parent) == registry.digest(finished_project.folder / "models/saved_model")
+    assert registered["saved_model_sha256"] == version.tags["saved_model.sha256"]
+    stored = {path.name for path in folder.parents[2].rglob("*")}
+    assert {"MLmodel", "input_example.json", "requirements.txt"} <= stored
+    assert not [name for name in stored if name.endswith((".pkl", ".pickle"))]
+
+
+def test_mlflow_serves_the_registered_version(finished_project: Project, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps({"inputs": registry.input_example().tolist()}))
+    done = finished_project.run(
+        "mlflow", "models", "predict", "-m", f"models:/{MODEL}/1", "--env-manager", "local",
+        "-i", str(request), "-t", "json", MLFLOW_TRACKING_URI=finished_project.store,
+    )  # fmt: skip
+    (answer,) = json.loads(done.stdout[done.stdout.index("{") :])["predictions"]
+    assert len(answer) == 7
+    assert sum(answer) == pytest.approx(1, abs=1e-4)
+
+
+def test_registering_the_same_run_again_makes_no_second_version(finished_project: Project) -> None:
+    finished_project.run(sys.executable, "-m", "emotion.register", DVC_ROOT=str(finished_project.folder))
+    assert [str(v.version) for v in client(finished_project).search_model_versions(f"name = '{MODEL}'")] == ["1"]
+
+
+def test_dvc_shows_metrics_and_plots(finished_project: Project, tmp_path: Path) -> None:
+    shown = json.loads(finished_project.run("dvc", "metrics", "show", "--json").stdout)
+    metrics = read_json(finished_project, "reports/metrics.json")
+    assert shown[""]["data"]["reports/metrics.json"]["data"] == metrics
+    finished_project.run("dvc", "plots", "show", "--out", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    for title in ("Accuracy by epoch", "Loss by epoch", "Confusion on test images", "Per emotion", "augmented.png"):
+        assert title in page
+
+
+def test_promoting_sets_the_champion_and_says_what_it_replaced(copied_project: Project) -> None:
+    copied_project.run("emotion", "restore")
+    first = copied_project.run("emotion", "promote", "1")
+    assert first.stdout == f"{MODEL} version 1 is the champion; there was none before.\n"
+    mlflow.set_tracking_uri(copied_project.store)  # a client looks up models:/ addresses there
+    store = client(copied_project)
+    source = store.get_model_version(MODEL, "1")
+    store.create_model_version(MODEL, source.source, run_id=source.run_id)
+    second = copied_project.run("emotion", "promote", "2")
+    assert second.stdout == f"{MODEL} version 2 is the champion; it replaced version 1.\n"
+    assert store.get_model_version_by_alias(MODEL, "champion").version == 2
+    missing = copied_project.run("emotion", "promote", "7", check=False)
+    assert missing.returncode == 1
+    assert missing.stderr == f"emotion: {MODEL} has no version 7. It has: 2, 1.\n"
+
+
+def test_an_empty_store_is_filled_from_the_files_and_filled_once(copied_project: Project) -> None:
+    copied_project.run("emotion", "restore")
+    again = copied_project.run("emotion", "restore")
+    assert "logged again" not in again.stdout
+    found = runs(copied_project)
+    names = [run.info.run_name for run in found if run.data.tags["stage"] != "trial"]
+    assert names == ["fetch", "preprocess", "tune", "train"]
+    for run in found:
+        assert run.data.tags["restored"] == "true"
+        assert run.info.status == "FINISHED"
+    train = run_of(copied_project, "train")
+    lost = read_json(copied_project, "models/run.json")
+    assert train.data.tags["restored_from"] == lost["run_id"] != train.info.run_id
+    assert train.data.tags["mlflow.source.git.commit"] == lost["tags"]["mlflow.source.git.commit"]
+    assert train.data.metrics["test.accuracy"] == read_json(copied_project, "reports/metrics.json")["test"]["accuracy"]
+    assert len(client(copied_project).get_metric_history(train.info.run_id, "val_loss")) == 2
+    trials = runs(copied_project, "tags.stage = 'trial'")
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {run_of(copied_project, "tune").info.run_id}
+    assert len(trials) == 2
+    assert client(copied_project).get_model_version(MODEL, "1").run_id == train.info.run_id
+
+
+def test_a_stage_whose_run_is_lost_restores_it_first(copied_project: Project) -> None:
+    copied_project.set(evaluate__calibration_bins=5)
+    copied_project.run("dvc", "repro", "evaluate")
+    (train,) = runs(copied_project)
+    assert train.info.run_name == "train"
+    assert train.data.tags["restored"] == "true"
+    assert train.data.tags["evaluate.calibration_bins"] == "5"
+    assert "test.accuracy" in train.data.metrics
+
+
+def test_pulled_outputs_fill_a_new_clones_store(copied_project: Project, tmp_path: Path) -> None:
+    copied_project.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "remote"))
+    copied_project.commit()
+    copied_project.run("dvc", "push")
+    shutil.rmtree(copied_project.folder / ".dvc/cache")
+    copied_project.run("git", "clone", "--quiet", str(copied_project.folder), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.run("dvc", "pull")
+    clone.run("emotion", "restore")
+    assert {run.info.run_name for run in runs(clone)} >= {"fetch", "preprocess", "tune", "train"}
+    assert "Running stage" not in clone.run("dvc", "repro").stdout
+
+
+def test_an_experiment_changes_a_parameter_and_is_shown(copied_project: Project) -> None:
+    copied_project.run("dvc", "exp", "run", "--set-param", "train.epochs=1", "--name", "short")
+    train = run_of(copied_project, "train")
+    assert train.data.params["train.epochs"] == "1"
+    assert train.data.tags["dvc.experiment"] == "short"
+    shown = copied_project.run("dvc", "exp", "show", "--csv").stdout
+    for word in ("short", "test.accuracy", "train.epochs"):
+        assert word in shown
+
+
+def test_an_experiment_in_a_temporary_folder_logs_to_the_projects_store(copied_project: Project) -> None:
+    copied_project.run("dvc", "exp", "run", "--temp", "--set-param", "evaluate.mistakes=3", "--name", "elsewhere")
+    assert run_of(copied_project, "train").data.tags["evaluate.mistakes"] == "3"
+
+
+def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project: Project, tmp_path: Path) -> None:
+    source = copied_project.folder / "src/emotion/progress.py"
+    source.write_text(source.read_text() + "# changed\n")
+    (copied_project.folder / "src/emotion/new.py").write_text("NEW = 1\n")
+    copied_project.run("dvc", "repro", "--single-item", "fetch")
+    fetch = run_of(copied_project, "fetch")
+    assert fetch.data.tags["git.dirty"] == "true"
+    patch = client(copied_project).download_artifacts(fetch.info.run_id, "source/fetch.patch", str(tmp_path))
+    copied_project.run("git", "worktree", "add", "--quiet", str(tmp_path / "tree"), "HEAD")
+    subprocess.run(["git", "apply", patch], cwd=tmp_path / "tree", check=True)
+    assert (tmp_path / "tree/src/emotion/progress.py").read_text().endswith("# changed\n")
+    assert (tmp_path / "tree/src/emotion/new.py").read_text() == "NEW = 1\n"
+    assert "dvc.lock" not in Path(patch).read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fetch__source": "archive", "fetch__archive": "none.zip"}, "fetch: no archive at"),
+        ({"preprocess__protocol": "folders", "fetch__images": 70}, None),
+    ],
+)
+def test_a_failing_stage_leaves_its_run_failed(
+    copied_project: Project, changes: dict[str, Any], message: str | None
+) -> None:
+    copied_project.set(**changes)
+    if message is None:  # a dataset that vanishes under the stage
+        (copied_project.folder / "data/faces/index.csv").unlink()
+        done = copied_project.run(sys.executable, "-m", "emotion.tune", check=False)
+        message, stage = "tune: ", "tune"
+    else:
+        done, stage = copied_project.run("dvc", "repro", check=False), "fetch"
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert run_of(copied_project, stage).info.status == "FAILED"
+
+
+def test_a_read_only_folder_is_explained(copied_project: Project) -> None:
+    folder = copied_project.folder / "models"
+    done = copied_project.run(
+        "unshare", "--mount", "--map-root-user", "sh", "-c",
+        f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && exec {sys.executable} -m emotion.tune",
+        check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this machine allows no private mounts")
+    assert done.returncode == 1
+    assert "tune: " in done.stderr
+    assert "read-only file system" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_ctrl_c_ends_a_stage_in_one_line_and_leaves_nothing_half_written(copied_project: Project, stage: str) -> None:
+    """Interrupted as soon as a run is open."""
+    location = str(copied_project.folder / "mlartifacts")
+    client(copied_project).create_experiment("emotion", artifact_location=location)
+    copied_project.set(fetch__images=20_000, tune__epochs=500, train__epochs=500)
+    before = {path: path.read_bytes() for path in (copied_project.folder / "models").rglob("*") if path.is_file()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"emotion.{stage}"],
+        cwd=copied_project.folder, env=copied_project.environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(run.info.status == "RUNNING" for run in runs(copied_project)):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert f"{stage}: interrupted" in error
+    assert {run.info.status for run in runs(copied_project)} <= {"FAILED", "FINISHED"}
+    assert not [path for path in copied_project.folder.rglob("part-*") if "mlartifacts" not in path.parts]
+    after = {path: path.read_bytes() for path in (copied_project.folder / "models").rglob("*") if path.is_file()}
+    assert after == before
+
+
+@contextmanager
+def serving(command: list[str], project: Project, port: int) -> Iterator[None]:
+    process = subprocess.Popen(command, cwd=project.folder, env=project.environment, start_new_session=True)
+    try:
+        for _ in range(300):
+            time.sleep(0.2)
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        number: int = opened.getsockname()[1]
+        return number
+
+
+def test_the_ui_shows_the_projects_runs_in_a_browser(finished_project: Project, port: int, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no Chromium on this machine; .ci/run installs it")
+    with serving(["emotion", "ui", "--port", str(port)], finished_project, port):
+        experiment = client(finished_project).get_experiment_by_name("emotion")
+        assert experiment is not None
+        page = subprocess.run(
+            [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+             "--disable-component-update", "--no-first-run", f"--user-data-dir={tmp_path}",
+             "--virtual-time-budget=30000", "--window-size=1600,1000", "--dump-dom",
+             f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs"],
+            capture_output=True, text=True, timeout=120,
+        ).stdout  # fmt: skip
+    for name in ("preprocess", "tune", "train"):
+        assert f">{name}<" in page
+
+
+def test_a_dead_tracking_server_is_one_line_within_seconds(new_project: Callable[[], Project]) -> None:
+    project = new_project()
+    start = time.monotonic()
+    done = project.run(
+        sys.executable, "-m", "emotion.fetch", check=False, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9"
+    )
+    assert time.monotonic() - start < 40
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("fetch: ")]
+    assert "the MLflow tracking store at http://127.0.0.1:9 cannot be used" in line
+    assert "secret" not in done.stdout + done.stderr
