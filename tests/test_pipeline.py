@@ -93,6 +93,8 @@ def test_every_trial_is_a_child_of_the_search(finished_project: Project) -> None
     assert len(trials) == len(table) == 2
     for trial in trials:
         assert trial.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert trial.data.tags["mlflow.source.git.commit"] == parent.data.tags["mlflow.source.git.commit"]
+        assert trial.data.params["train.epochs"] == "1"
         row = table.set_index("run_id").loc[trial.info.run_id]
         assert float(trial.data.params["train.learning_rate"]) == pytest.approx(row["train.learning_rate"])
         assert trial.data.metrics["score"] == pytest.approx(row["score"])

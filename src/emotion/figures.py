@@ -121,7 +121,8 @@ def per_class(table: pd.DataFrame, caption: str, path: Path) -> None:
     """Precision, recall and F1 of every emotion, as bars."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axis = figure.subplots()
-    table.set_index("emotion")[["precision", "recall", "f1"]].plot.bar(ax=axis, rot=30, ylim=(0, 1), xlabel="")
+    table.set_index("emotion")[["precision", "recall", "f1"]].plot.bar(ax=axis, rot=30, ylim=(0, 1.15), xlabel="")
+    axis.legend(loc="upper center", ncols=3)
     axis.set_title(f"Test images: {caption}")
     _save(figure, path)
 

@@ -88,6 +88,7 @@ def train_run(stage: str, settings: Params) -> Iterator[str]:
     run_id = restore("train")
     patch = provenance.uncommitted_patch()
     about = {**provenance.tags(stage, patch), **parameters(stage, settings)}
+    del about["stage"]
     # Tags, because a stage may run again with other parameters and MLflow's never change.
     tags = {key if key.startswith(f"{stage}.") else f"{stage}.{key}": str(value) for key, value in about.items()}
     with tracking.resumed(run_id, tags):
@@ -115,7 +116,7 @@ def restore(stage: str) -> str:
     with tracking.run(stage, tags, record["params"]) as run_id:
         _log_patch(stage, record["patch"])
         if stage == "tune":
-            _log_trials_again(run_id)
+            _log_trials_again(record, run_id)
         if stage == "train":
             tracking.log_history(pd.read_csv(HISTORY))
             if METRICS.exists():
@@ -142,7 +143,7 @@ def _log_preprocess() -> None:
     counts = json.loads((DATA_REPORT / "counts.json").read_text())
     tracking.log_metrics({key: value for key, value in _flatten(counts).items() if value is not None})
     tracking.log_files(DATA_REPORT, "data")
-    _log_dataset()
+    _describe()
 
 
 def _log_tune() -> None:
@@ -154,14 +155,36 @@ def _log_tune() -> None:
     _log_dataset()
 
 
-def _log_trials_again(parent: str) -> None:
+@contextmanager
+def trial_run(name: str, search: Mapping[str, Any], parent: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """A trial's run below its search.
+
+    Args:
+        name: of the trial.
+        search: the record of `tune`.
+        parent: the id of the search's run.
+        values: the trial's hyperparameters, by their names under `train`.
+
+    Yields:
+        The id of the trial's run.
+    """
+    params = {key: value for key, value in search["params"].items() if key.startswith("train.")}
+    params |= {f"train.{key}": value for key, value in values.items()}
+    params["train.epochs"] = search["params"]["tune.epochs"]
+    with tracking.run(name, {**search["tags"], "stage": "trial"}, params, parent=parent) as run_id:
+        _log_dataset()
+        yield run_id
+
+
+def _log_trials_again(search: Mapping[str, Any], parent: str) -> None:
     for row in pd.read_csv(TRIALS).to_dict("records"):
         trial = {str(key): value for key, value in row.items()}
-        values = {key: value for key, value in trial.items() if key.startswith("train.")}
-        metrics = {key: value for key, value in trial.items() if key not in {"trial", "run_id", *values}}
-        tags = {"stage": "trial", "restored": "true", tracking.RESTORED_FROM: trial["run_id"]}
-        with tracking.run(trial["trial"], tags, values, parent=parent):
-            tracking.log_metrics(metrics)
+        name, lost = trial.pop("trial"), trial.pop("run_id")
+        values = {key: trial.pop(key) for key in list(trial) if key.startswith("train.")}
+        with trial_run(name, search, parent, {key.removeprefix("train."): v for key, v in values.items()}):
+            tracking.log_metrics(trial)
+            tracking.set_tag("restored", "true")
+            tracking.set_tag(tracking.RESTORED_FROM, lost)
 
 
 def _log_train() -> None:
@@ -178,12 +201,18 @@ def _log_evaluate() -> None:
 
 
 def _log_dataset() -> None:
-    about = json.loads((FACES / "dataset.json").read_text())
+    about = _describe()
     digest = provenance.data_hash()
     if digest == "unknown":
-        digest = about["source"]["sha256"][:32]
+        digest = about["source"]["sha256"]
     tracking.log_dataset(about["source"]["origin"], str(FACES.resolve()), digest)
+
+
+def _describe() -> dict[str, Any]:
+    """Say of the active run which faces it is about; return dataset.json."""
+    about: dict[str, Any] = json.loads((FACES / "dataset.json").read_text())
     tracking.describe(f"Faces: {caption(about)}")
+    return about
 
 
 _OUTPUTS: dict[str, Callable[[], None]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import keras_tuner
 
-from emotion import tracking
+from emotion import records, tracking
 from emotion.errors import UserError
 from emotion.faces import Split
 from emotion.params import Dimension, Range, Scalar, Train, Tune
@@ -27,10 +27,12 @@ class Trial:
 
 
 class Search(keras_tuner.RandomSearch):
-    """Random search (Bergstra and Bengio, 2012) whose trials are child runs of `parent`."""
+    """Random search (Bergstra and Bengio, 2012) whose trials are child runs of the search's run."""
 
-    def __init__(self, settings: Tune, base: Train, splits: tuple[Split, Split], parent: str, folder: str) -> None:
-        self.settings, self.base, self.splits, self.parent = settings, base, splits, parent
+    def __init__(
+        self, settings: Tune, base: Train, splits: tuple[Split, Split], record: Mapping[str, Any], folder: str
+    ) -> None:
+        self.settings, self.base, self.splits, self.record = settings, base, splits, record
         self.finished: list[Trial] = []
         super().__init__(
             objective=keras_tuner.Objective(settings.objective, _direction(settings.objective)),
@@ -46,8 +48,7 @@ class Search(keras_tuner.RandomSearch):
         name = f"trial-{len(self.oracle.trials) - 1:03d}"
         settings = self.base.override({**values, "epochs": self.settings.epochs})
         start = time.monotonic()
-        params = {f"train.{key}": value for key, value in values.items()}
-        with tracking.run(name, {"stage": "trial"}, params, parent=self.parent) as run_id:
+        with records.trial_run(name, self.record, self.record["run_id"], values) as run_id:
             print(f"{name}: {values}", flush=True)
             log_epoch = keras.callbacks.LambdaCallback(
                 on_epoch_end=lambda epoch, logs: tracking.log_metrics(logs, step=epoch + 1)
@@ -73,8 +74,15 @@ def hyperparameters(space: Mapping[str, Dimension]) -> keras_tuner.HyperParamete
     return result
 
 
-def search(settings: Tune, base: Train, train: Split, validation: Split, parent: str) -> list[Trial]:
+def search(settings: Tune, base: Train, train: Split, validation: Split, record: Mapping[str, Any]) -> list[Trial]:
     """Run the trials, best first.
+
+    Args:
+        settings: how to search.
+        base: what every trial has in common.
+        train: the training images of every trial.
+        validation: what every trial is scored on.
+        record: of the stage, with the run that the trials belong to.
 
     Raises:
         UserError: where not one trial ended well.
@@ -82,7 +90,7 @@ def search(settings: Tune, base: Train, train: Split, validation: Split, parent:
     if settings.max_trials == 0:
         return []
     with tempfile.TemporaryDirectory() as folder:
-        tuner = Search(settings, base, (train, validation), parent, folder)
+        tuner = Search(settings, base, (train, validation), record, folder)
         try:
             tuner.search(verbose=0)
         except RuntimeError as error:  # too many failures in a row

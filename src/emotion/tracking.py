@@ -54,7 +54,9 @@ def connect() -> mlflow.MlflowClient:
         if client.get_experiment_by_name(name) is None:
             # A server knows itself where artifacts go; a database does not.
             location = None if uri.startswith("http") else str(project_root().resolve() / "mlartifacts")
-            client.create_experiment(name, artifact_location=location)
+            # The tag lets the UI show what belongs to training and not to language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            client.create_experiment(name, artifact_location=location, tags=kind)
         mlflow.set_experiment(name)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise UserError(

@@ -25,7 +25,7 @@ def main() -> None:
 
         faces = open_faces()
         train = subset(faces.split("train"), settings.tune.fraction, settings.tune.seed)
-        trials = search(settings.tune, settings.train, train, faces.split("validation"), record["run_id"])
+        trials = search(settings.tune, settings.train, train, faces.split("validation"), record)
         rows = [
             {"trial": t.name, **{f"train.{k}": v for k, v in t.values.items()}, **t.metrics, "run_id": t.run_id}
             for t in trials
