@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: repro test check ui setup lock clean
+.PHONY: help repro test check ui setup lock
 .DEFAULT_GOAL := help
 
 help:

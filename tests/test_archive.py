@@ -1,5 +1,7 @@
 """Archives: what is accepted, and how a bad one is refused."""
 
+import copy
+import random
 import stat
 import warnings
 import zipfile
@@ -40,7 +42,7 @@ def test_what_is_no_labelled_image_is_no_entry(name: str) -> None:
 
 def test_other_files_are_counted_and_ignored(tmp_path: Path) -> None:
     files = layout() | {"README.md": b"hello", "__MACOSX/x": b""}
-    assert check(write_zip(tmp_path / "a.zip", files)) == {"images": len(files) - 2, "ignored": 2}
+    assert check(write_zip(tmp_path / "a.zip", files), "a.zip") == {"images": len(files) - 2, "ignored": 2}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_other_files_are_counted_and_ignored(tmp_path: Path) -> None:
 )
 def test_a_name_that_points_outside_is_refused(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
-        check(write_zip(tmp_path / "a.zip", layout() | {name: b""}))
+        check(write_zip(tmp_path / "a.zip", layout() | {name: b""}), "a.zip")
 
 
 def test_a_link_is_refused(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         opened.writestr(link, "/etc/passwd")
     with pytest.raises(UserError, match="holds the link"):
-        check(path)
+        check(path, "a.zip")
 
 
 def test_an_entry_that_is_there_twice_is_refused(tmp_path: Path) -> None:
@@ -73,7 +75,29 @@ def test_an_entry_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")  # zipfile's own, of the duplicate
         opened.writestr("train/train/happy/Training_0.png", noise(1))
     with pytest.raises(UserError, match="twice"):
-        check(path)
+        check(path, "a.zip")
+
+
+def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", layout())
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\1\2") + 8] |= 1  # the flag, in the last entry of the table of contents
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is encrypted"):
+        check(path, "a.zip")
+
+
+def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    """As in a bomb that is one file listed under many names."""
+    path = write_zip(tmp_path / "a.zip", layout())
+    with zipfile.ZipFile(path, "a") as opened:
+        opened.writestr("big", random.randbytes(2**20))
+        for number in range(3):
+            twin = copy.copy(opened.getinfo("big"))
+            twin.filename = f"big{number}"
+            opened.filelist.append(twin)
+    with pytest.raises(UserError, match="overlapping"):
+        check(path, "a.zip")
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
@@ -82,48 +106,51 @@ def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
         for number in range(8):
             opened.writestr(f"zeros{number}", bytes(30 * 2**20))
     with pytest.raises(UserError, match="would unpack"):
-        check(path)
+        check(path, "a.zip")
 
 
-@pytest.mark.parametrize(("bound", "reason"), [("MAX_ENTRIES", "entries"), ("MAX_ENTRY_BYTES", "bytes, more than")])
+@pytest.mark.parametrize(
+    ("bound", "reason"),
+    [("MAX_ENTRIES", "entries"), ("MAX_ENTRY_BYTES", "bytes, more than"), ("MAX_BYTES", "would unpack")],
+)
 def test_too_many_or_too_large_entries_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, reason: str
 ) -> None:
     monkeypatch.setattr(archive, bound, 20)
     with pytest.raises(UserError, match=reason):
-        check(write_zip(tmp_path / "a.zip", layout()))
+        check(write_zip(tmp_path / "a.zip", layout()), "a.zip")
 
 
 def test_a_missing_emotion_is_named(tmp_path: Path) -> None:
     files = {name: content for name, content in layout().items() if "/disgust/" not in name}
     with pytest.raises(UserError, match=r"no images in train/disgust, test/disgust"):
-        check(write_zip(tmp_path / "a.zip", files))
+        check(write_zip(tmp_path / "a.zip", files), "a.zip")
 
 
 def test_another_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no train/<emotion>/ and test/<emotion>/ folders"):
-        check(write_zip(tmp_path / "a.zip", {"images/1.png": noise(0)}))
+        check(write_zip(tmp_path / "a.zip", {"images/1.png": noise(0)}), "a.zip")
 
 
 def test_a_truncated_zip_is_called_truncated(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", layout())
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(UserError, match="truncated or damaged"):
-        check(path)
+        check(path, "a.zip")
 
 
 def test_a_web_page_named_zip_is_called_a_web_page(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_text("<!doctype html><html><body>Sign in to Kaggle</body></html>")
     with pytest.raises(UserError, match="web page"):
-        check(path)
+        check(path, "a.zip")
 
 
 def test_an_empty_file_is_no_zip(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(b"")
     with pytest.raises(UserError, match="not a zip"):
-        check(path)
+        check(path, "a.zip")
 
 
 def test_a_missing_archive_is_named_with_the_way_on(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is written in several places agrees: stages, parameters, imports, documents."""
 
 import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -129,6 +130,18 @@ def test_the_lock_holds_every_direct_dependency_and_names_its_command() -> None:
     assert "uv pip compile" in lock.splitlines()[1]
     for name in direct_dependencies():
         assert re.search(rf"^{name}==", lock, re.MULTILINE), name
+
+
+def test_what_is_installed_is_what_the_locks_say() -> None:
+    locked = dict(
+        line.split(" ")[0].split("==")
+        for name in ("requirements.txt", "requirements-dev.txt")
+        for line in (ROOT / name).read_text().splitlines()
+        if "==" in line and not line.startswith(" ")
+    )
+    installed = {re.sub(r"[-_.]+", "-", d.name).lower(): d.version for d in importlib.metadata.distributions()}
+    for name in installed.keys() - {"emotion", "pip"}:
+        assert locked.get(name) == installed[name], name
 
 
 def test_every_third_party_import_is_a_direct_dependency() -> None:

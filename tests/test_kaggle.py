@@ -146,6 +146,7 @@ class Fetch:
             assert word in last
         assert "Traceback" not in done.stderr
         assert not self.archive.exists()
+        self.assert_no_secret_anywhere(done)
 
     def assert_no_secret_anywhere(self, done: subprocess.CompletedProcess[str]) -> None:
         written = b"".join(path.read_bytes() for path in self.folder.rglob("*") if path.is_file())
@@ -174,6 +175,14 @@ def test_the_older_key_works_too(fetch: Fetch, kaggle: Kaggle) -> None:
     key = fetch.home / ".kaggle" / "kaggle.json"
     key.write_text(json.dumps({"username": "tester", "key": KEY}))
     key.chmod(0o600)
+    done = fetch()
+    assert done.returncode == 0, done.stderr
+    fetch.assert_no_secret_anywhere(done)
+
+
+@pytest.mark.parametrize("name", ["access_token", "access_token.txt"])
+def test_a_token_in_a_file_works_too(fetch: Fetch, name: str) -> None:
+    (fetch.home / ".kaggle" / name).write_text(TOKEN)
     done = fetch()
     assert done.returncode == 0, done.stderr
     fetch.assert_no_secret_anywhere(done)
@@ -222,6 +231,11 @@ def test_a_download_that_keeps_breaking_goes_on_in_the_next_run(fetch: Fetch, ka
     assert fetch(TOKEN).returncode == 0
     assert fetch.archive.read_bytes() == kaggle.archive
     assert kaggle.ranges[0] != "bytes=0-"
+
+
+def test_a_web_page_in_place_of_the_archive_is_named_as_kaggles(fetch: Fetch, kaggle: Kaggle) -> None:
+    kaggle.archive = b"<!doctype html><html>Sign in</html>"
+    fetch.assert_refused(fetch(TOKEN), f"the archive of {DATASET} on Kaggle is a web page")
 
 
 def test_another_checksum_is_refused(fetch: Fetch, kaggle: Kaggle) -> None:

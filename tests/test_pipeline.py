@@ -59,9 +59,12 @@ def read_json(project: Project, path: str) -> dict[str, Any]:
 
 
 def test_a_second_repro_does_nothing_and_is_quick(finished_project: Project) -> None:
-    start = time.monotonic()
-    done = finished_project.run("dvc", "repro")
-    assert time.monotonic() - start < 8  # under 4 s on an idle machine
+    seconds = []
+    for _ in range(3):  # the best of three, for the machine may be busy with other things
+        start = time.monotonic()
+        done = finished_project.run("dvc", "repro")
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < 4
     assert "Data and pipelines are up to date" in done.stdout
     assert "Running stage" not in done.stdout
 
@@ -120,7 +123,9 @@ def test_figures_and_tables_are_files_and_in_mlflow(finished_project: Project) -
     figures = {"data/class_distribution.png", "data/examples.png", "data/augmented.png"}
     assert figures | {"data/counts.json", "data/quarantine.csv"} <= data
     train = files_of(finished_project, run_of(finished_project, "train"))
-    names = ("confusion.png", "mistakes.png", "per_class.png", "reliability.png", "predictions.csv", "per_class.csv")
+    names = ["confusion.png", "mistakes.png", "per_class.png", "reliability.png", "predictions.csv"]
+    for part in ("validation", "test", "test_unseen", "test_PrivateTest"):
+        names += [f"{part}/per_class.csv", f"{part}/confusion.csv"]
     assert {f"evaluation/{name}" for name in names} | {"curves.png", "history.csv", "metrics.json"} <= train
     for path in ("reports/data/augmented.png", "reports/evaluation/confusion.png", "reports/curves.png"):
         assert (finished_project.folder / path).read_bytes().startswith(b"\x89PNG")
@@ -270,6 +275,7 @@ def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project
     source = copied_project.folder / "src/emotion/progress.py"
     source.write_text(source.read_text() + "# changed\n")
     (copied_project.folder / "src/emotion/new.py").write_text("NEW = 1\n")
+    (copied_project.folder / "my_token.txt").write_text("KGAT_secret")
     copied_project.run("dvc", "repro", "--single-item", "fetch")
     fetch = run_of(copied_project, "fetch")
     assert fetch.data.tags["git.dirty"] == "true"
@@ -279,6 +285,7 @@ def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project
     assert (tmp_path / "tree/src/emotion/progress.py").read_text().endswith("# changed\n")
     assert (tmp_path / "tree/src/emotion/new.py").read_text() == "NEW = 1\n"
     assert "dvc.lock" not in Path(patch).read_text()
+    assert "KGAT_secret" not in Path(patch).read_text()
 
 
 @pytest.mark.parametrize(
@@ -317,6 +324,73 @@ def test_a_read_only_folder_is_explained(copied_project: Project) -> None:
     assert "tune: " in done.stderr
     assert "read-only file system" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_networks_of_the_earlier_study_train_on_an_archive_without_a_search(copied_project: Project) -> None:
+    """Another source, protocol and network, no search, and TensorBoard: all by parameters."""
+    archive = copied_project.folder / "photos.zip"
+    (copied_project.folder / "data/raw/faces.zip").rename(archive)
+    copied_project.set(
+        fetch__source="archive", fetch__archive="photos.zip", preprocess__protocol="folders",
+        tune__max_trials=0, train__network="basic_cnn", train__width=2, train__learning_rate=0.01,
+        train__tensorboard=True, train__epochs=1,
+    )  # fmt: skip
+    copied_project.run("dvc", "repro")
+    train = run_of(copied_project, "train")
+    assert train.data.params["train.network"] == "basic_cnn"
+    assert train.data.tags["tune.run_id"] == run_of(copied_project, "tune").info.run_id
+    assert not runs(copied_project, "tags.stage = 'trial'")
+    metrics = read_json(copied_project, "reports/metrics.json")
+    assert metrics["data"] == "photos.zip (not drawn by this project)"
+    assert set(metrics) >= {"test_PublicTest", "test_PrivateTest"}
+    logs = copied_project.folder / "reports/tensorboard" / train.info.run_id
+    assert list(logs.rglob("events.out.tfevents*"))
+
+
+def test_a_search_whose_trials_all_fail_is_an_error_and_leaves_no_hyperparameters(copied_project: Project) -> None:
+    copied_project.set(
+        tune__space={"learning_rate": {"choice": [10.0]}}, tune__epochs=30, tune__fraction=1.0,
+        train__network="basic_cnn", train__momentum=0.99, train__warmup=0.0,
+    )  # fmt: skip
+    done = copied_project.run("dvc", "repro", "tune", check=False)
+    assert done.returncode != 0
+    assert "tune: no trial of the search ended well" in done.stderr
+    assert "Lower train.learning_rate" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (copied_project.folder / "models/hyperparameters.json").exists()
+    assert {run.info.status for run in runs(copied_project, "tags.stage = 'trial'")} == {"FAILED"}
+    assert run_of(copied_project, "tune").info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html><body>Sign in</body></html>", "bad.zip is a web page"),
+        (None, "bad.zip is a truncated or damaged zip"),
+    ],
+)
+def test_a_bad_archive_is_called_by_the_name_that_its_owner_knows(
+    copied_project: Project, content: bytes | None, message: str
+) -> None:
+    whole = (copied_project.folder / "data/raw/faces.zip").read_bytes()
+    (copied_project.folder / "bad.zip").write_bytes(content or whole[: len(whole) // 2])
+    copied_project.set(fetch__source="archive", fetch__archive="bad.zip")
+    done = copied_project.run(sys.executable, "-m", "emotion.fetch", check=False)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert (copied_project.folder / "data/raw/faces.zip").read_bytes() == whole
+
+
+def test_an_interrupt_during_start_up_is_one_line_too(copied_project: Project) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emotion.train"],
+        cwd=copied_project.folder, env=copied_project.environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(1.2)  # while MLflow is being imported
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert error.strip().startswith("train: interrupted")
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,12 +139,17 @@ def test_a_broken_image_is_quarantined_with_its_reason(run: Run, tmp_path: Path)
     assert len(faces.index) == len(files) - 1
 
 
-def test_an_image_damaged_inside_the_zip_is_quarantined(run: Run, tmp_path: Path, settings: Params) -> None:
-    files = layout()
-    archive = write_zip(tmp_path / "b.zip", files)
-    content = archive.read_bytes()
-    victim = files["train/train/sad/Training_3.png"]
-    archive.write_bytes(content.replace(victim, b"\0" * len(victim)))
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_image_damaged_inside_the_zip_is_quarantined(tmp_path: Path, settings: Params, compression: int) -> None:
+    archive, victim = tmp_path / "b.zip", "train/train/sad/Training_3.png"
+    with zipfile.ZipFile(archive, "w", compression) as opened:
+        for name, image in layout().items():
+            opened.writestr(name, image)
+        entry = opened.getinfo(victim)
+    content = bytearray(archive.read_bytes())
+    start = entry.header_offset + 30 + len(victim) + 50  # some way into the entry's data
+    content[start : start + 200] = bytes(200)
+    archive.write_bytes(content)
     preprocess(settings.preprocess, archive, SOURCE, tmp_path / "faces", tmp_path / "report")
     quarantine = pd.read_csv(tmp_path / "report" / "quarantine.csv")
     assert "damaged in the archive" in quarantine["reason"][0]

@@ -71,9 +71,11 @@ def test_unseen_images_and_usages_are_reported_apart() -> None:
             "usage": ["PublicTest", "PublicTest", "PrivateTest"],
         }
     )
-    masks = {name: mask.tolist() for name, mask in scoring.subsets(index).items()}
-    assert masks == {
-        "test_unseen": [False, True, True],
-        "test_PrivateTest": [False, False, True],
-        "test_PublicTest": [True, True, False],
+    rows = {name: part.tolist() for name, part in scoring.parts("test", index).items()}
+    assert rows == {
+        "test": [0, 1, 2],
+        "test_unseen": [1, 2],
+        "test_PrivateTest": [2],
+        "test_PublicTest": [0, 1],
     }
+    assert list(scoring.parts("validation", index)) == ["validation"]

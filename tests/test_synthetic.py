@@ -35,7 +35,7 @@ def test_another_seed_draws_other_faces(drawn: Path, tmp_path: Path) -> None:
 
 
 def test_the_drawings_pass_for_kaggles_layout(drawn: Path) -> None:
-    counts = check(drawn)
+    counts = check(drawn, "drawn")
     assert counts["images"] == pytest.approx(700, rel=0.02)
     assert counts["ignored"] == 0
 

@@ -1,6 +1,8 @@
 """The `emotion` command: what people do beside `dvc repro`."""
 
 import os
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,8 +54,9 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000)
     tracking.connect()  # creates an empty store, whose first use must not be a race of workers
     # One worker and no job runner: a project's store has one reader and little memory to spare.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    command = ["mlflow", "server", "--backend-store-uri", store, "--workers", "1", "--port", str(port)]
-    os.execvp(command[0], command)
+    program = str(Path(sys.executable).with_name("mlflow"))
+    command = [program, "server", "--backend-store-uri", store, "--workers", "1", "--port", str(port)]
+    os.execv(program, command)
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from emotion import figures, params, records, scoring
+from emotion import figures, params, scoring
 from emotion.errors import exit_cleanly
-from emotion.faces import Faces, Split, open_faces
+from emotion.faces import Faces, Labels, Split, open_faces
 from emotion.labels import EMOTIONS
 from emotion.paths import EVALUATION, METRICS, SAVED_MODEL, whole, write_json
 from emotion.scoring import Probabilities
@@ -22,25 +22,30 @@ from emotion.serving.predict import load_saved_model, predict
 
 
 def evaluate(settings: params.Evaluate, faces: Faces, saved_model: Path, report: Path) -> dict[str, Any]:
-    """Score validation and test, write tables and figures, and return the metrics."""
+    """Score validation, test and parts of test; write tables and figures; return the metrics."""
     model = load_saved_model(saved_model)
-    splits = {name: faces.split(name) for name in ("validation", "test")}
-    answers = {name: predict(model, split.images, settings.batch_size) for name, split in splits.items()}
-    test, probabilities = splits["test"], answers["test"]
-    bins = settings.calibration_bins
     metrics: dict[str, Any] = {"data": faces.caption}
-    metrics |= {name: scoring.score(splits[name].labels, answers[name], bins) for name in splits}
-    for name, mask in scoring.subsets(test.index).items():
-        if mask.any():
-            metrics[name] = scoring.score(test.labels[mask], probabilities[mask], bins)
-    table = scoring.per_class_table(test.labels, probabilities)
-    metrics["test_per_class"] = table.set_index("emotion").T.to_dict()
-    with whole(report) as part:
-        part.mkdir()
-        table.to_csv(part / "per_class.csv", index=False)
-        _write_predictions(test, probabilities, part)
-        _draw(settings, test, probabilities, table, faces.caption, part)
+    with whole(report) as folder:
+        for name in ("validation", "test"):
+            split = faces.split(name)
+            probabilities = predict(model, split.images, settings.batch_size)
+            for part, rows in scoring.parts(name, split.index).items():
+                labels, answers = split.labels[rows], probabilities[rows]
+                metrics[part] = scoring.score(labels, answers, settings.calibration_bins)
+                _write_tables(labels, answers, folder / part)
+        table = scoring.per_class_table(split.labels, probabilities)
+        metrics["test_per_class"] = table.set_index("emotion").T.to_dict()
+        _write_predictions(split, probabilities, folder)
+        _draw(settings, split, probabilities, table, faces.caption, folder)
     return metrics
+
+
+def _write_tables(labels: Labels, probabilities: Probabilities, folder: Path) -> None:
+    """Per emotion, and the confusion matrix with actual emotions in rows."""
+    folder.mkdir(parents=True)
+    scoring.per_class_table(labels, probabilities).to_csv(folder / "per_class.csv", index=False)
+    matrix = pd.DataFrame(scoring.confusion_matrix(labels, probabilities), index=EMOTIONS, columns=EMOTIONS)
+    matrix.to_csv(folder / "confusion.csv", index_label="actual")
 
 
 def _write_predictions(test: Split, probabilities: Probabilities, folder: Path) -> None:
@@ -81,6 +86,8 @@ def _draw(
 def main() -> None:
     """The stage."""
     settings = params.load()
+    from emotion import records
+
     with records.train_run("evaluate", settings):
         metrics = evaluate(settings.evaluate, open_faces(), SAVED_MODEL, EVALUATION)
         write_json(METRICS, metrics)

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from emotion import params, records
+from emotion import params
 from emotion.errors import UserError, exit_cleanly
 from emotion.paths import ARCHIVE, DOWNLOADS, SOURCE, project_root, whole, write_json
 from emotion.sources.archive import check, fetch_archive
@@ -30,14 +30,16 @@ def fetch(settings: params.Fetch, archive: Path) -> dict[str, Any]:
     with whole(archive) as part:
         if settings.source == "synthetic":
             fetch_synthetic(settings.images, settings.seed, part)
-            origin = f"drawn faces, seed {settings.seed}"
+            origin = shown = f"drawn faces, seed {settings.seed}"
         elif settings.source == "archive":
-            fetch_archive(project_root() / settings.archive, part)
-            origin = Path(settings.archive).name
+            path = project_root() / settings.archive
+            fetch_archive(path, part)
+            origin, shown = path.name, str(path)
         else:
             fetch_kaggle(settings.dataset, settings.version, project_root() / DOWNLOADS, part)
             origin = settings.dataset + (f", version {settings.version}" if settings.version else "")
-        contents = check(part)
+            shown = f"the archive of {origin} on Kaggle"
+        contents = check(part, shown)
         digest = _sha256(part)
         if settings.sha256 not in (None, digest):
             raise UserError(
@@ -56,6 +58,8 @@ def _sha256(path: Path) -> str:
 def main() -> None:
     """The stage."""
     settings = params.load()
+    from emotion import records
+
     with records.stage_run("fetch", settings):
         source = fetch(settings.fetch, ARCHIVE)
         write_json(SOURCE, source)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emotion.faces import Faces, Images
-from emotion.labels import EMOTIONS, SPLITS
+from emotion.labels import EMOTIONS, SIZE, SPLITS
 from emotion.params import Augmentation
 from emotion.paths import whole
 from emotion.runtime import load_tensorflow
@@ -49,12 +49,11 @@ def class_distribution(faces: Faces, path: Path) -> None:
 
 def example_images(faces: Faces) -> Images:
     """The first training faces of every emotion, (7 * EXAMPLES, 48, 48); blank where too few."""
-    train = faces.split("train")
-    grid = np.zeros((len(EMOTIONS), EXAMPLES, *train.images.shape[1:]), np.uint8)
-    for row in range(len(EMOTIONS)):
-        chosen = train.images[train.labels == row][:EXAMPLES]
-        grid[row, : len(chosen)] = chosen
-    return grid.reshape(-1, *train.images.shape[1:])
+    grid = np.zeros((len(EMOTIONS), EXAMPLES, SIZE, SIZE), np.uint8)
+    for row, emotion in enumerate(EMOTIONS):
+        chosen = np.flatnonzero((faces.index["split"] == "train") & (faces.index["emotion"] == emotion))[:EXAMPLES]
+        grid[row, : len(chosen)] = faces.images[chosen]
+    return grid.reshape(-1, SIZE, SIZE)
 
 
 def augmented(images: Images, augmentation: Augmentation) -> Images:

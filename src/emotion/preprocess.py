@@ -10,6 +10,7 @@ figures, run.json (the MLflow run).
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from emotion import params, records
+from emotion import params
 from emotion.decoding import UnreadableImageError, decode
 from emotion.errors import UserError, exit_cleanly
 from emotion.faces import open_faces
@@ -57,7 +58,7 @@ def decode_archive(archive: zipfile.ZipFile, output: BinaryIO) -> Decoded:
         except UnreadableImageError as reason:
             decoded.quarantine.append((name, str(reason)))
             continue
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as reason:
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as reason:
             decoded.quarantine.append((name, f"damaged in the archive: {reason}"))
             continue
         content = pixels.tobytes()
@@ -94,7 +95,7 @@ def preprocess(settings: params.Preprocess, archive: Path, source: dict[str, Any
     report.mkdir(parents=True, exist_ok=True)
     with whole(folder) as part:
         part.mkdir()
-        with open_archive(archive) as opened:
+        with open_archive(archive, str(archive)) as opened:
             decoded = write_images(opened, part / "images.npy")
         bad = decoded.quarantine
         pd.DataFrame(bad, columns=["name", "reason"]).to_csv(report / "quarantine.csv", index=False)
@@ -122,6 +123,8 @@ def _refuse_too_many(bad: list[tuple[str, str]], total: int, allowed: float, lis
 def main() -> None:
     """The stage."""
     settings = params.load()
+    from emotion import records
+
     with records.stage_run("preprocess", settings):
         source = json.loads(SOURCE.read_text())
         preprocess(settings.preprocess, ARCHIVE, source, FACES, DATA_REPORT)

@@ -1,14 +1,36 @@
 """Progress of long work: a bar in a terminal, plain lines in a log."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from rich.progress import track as bar
 
 SECONDS_BETWEEN_LINES = 10.0
 T = TypeVar("T")
+
+
+@contextmanager
+def watch(folder: Path, description: str) -> Iterator[None]:
+    """Say in a log how much a folder holds, while something else fills it."""
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(SECONDS_BETWEEN_LINES):
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            print(f"{description}: {size / 2**20:.0f} MiB", flush=True)
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

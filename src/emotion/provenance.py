@@ -9,6 +9,8 @@ import yaml
 
 # What the pipeline itself writes is no change of the code.
 _OUTPUTS = (":!dvc.lock", ":!reports")
+# New files count as code only here: elsewhere they may be data, or a credential.
+_CODE = ("src", "tests", "benchmarks")
 
 
 def git_commit() -> str:
@@ -17,14 +19,16 @@ def git_commit() -> str:
 
 
 def uncommitted_patch() -> str:
-    """What differs from that commit, new files included; empty for a clean tree.
+    """What differs from that commit, new files of code included; empty for a clean tree.
 
     `git apply` on the commit brings the code back. The index is left as it is.
     """
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         _git("read-tree", "HEAD", env=index)
-        _git("add", "--all", "--", ".", env=index)
+        _git("add", "--update", "--", ".", env=index)
+        for folder_of_code in filter(os.path.isdir, _CODE):
+            _git("add", "--all", "--", folder_of_code, env=index)
         return _git("diff", "--cached", "--binary", "HEAD", "--", ".", *_OUTPUTS, env=index)
 
 

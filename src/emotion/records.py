@@ -60,15 +60,20 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def stage_run(stage: str, settings: Params) -> Iterator[dict[str, Any]]:
+def stage_run(stage: str, settings: Params, links: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
     """Run a stage under an MLflow run of its name, then log what it wrote.
+
+    Args:
+        stage: its name.
+        settings: the parameters as the stage uses them.
+        links: further tags, which name the runs that this one builds on.
 
     Yields:
         The stage's record, which holds `run_id`, `tags`, `params` and `patch`. What the stage
         adds to it is kept in the stage's run file (see RUN_FILES).
     """
     patch = provenance.uncommitted_patch()
-    tags = provenance.tags(stage, patch)
+    tags = provenance.tags(stage, patch) | dict(links or {})
     params = parameters(stage, settings)
     with tracking.run(stage, tags, params) as run_id:
         record = {"run_id": run_id, "tags": tags, "params": params, "patch": patch}
@@ -76,6 +81,22 @@ def stage_run(stage: str, settings: Params) -> Iterator[dict[str, Any]]:
         yield record
         write_json(RUN_FILES[stage], record)
         _OUTPUTS[stage]()
+
+
+def tuned() -> dict[str, Any]:
+    """The best hyperparameters.
+
+    Returns:
+        values: names under `train` and their values; trial: the name of the best, or None;
+        tags: which search and trial it was, under the ids that MLflow knows them by.
+    """
+    search = restore("tune")
+    record = json.loads(HYPERPARAMETERS.read_text())
+    tags = {"tune.run_id": search}
+    if record["trial"]:
+        trial = tracking.find(record["trial_run_id"]) or record["trial_run_id"]
+        tags |= {"tune.trial": record["trial"], "tune.trial_run_id": trial, "tune.score": str(record["score"])}
+    return {"values": record["values"], "trial": record["trial"], "tags": tags}
 
 
 @contextmanager
@@ -112,7 +133,8 @@ def restore(stage: str) -> str:
     found = tracking.find(record["run_id"])
     if found:
         return found
-    tags = {**record["tags"], "restored": "true"}
+    links = {key: tracking.find(value) or value for key, value in record["tags"].items() if key.endswith("run_id")}
+    tags = {**record["tags"], **links, "restored": "true"}
     with tracking.run(stage, tags, record["params"]) as run_id:
         _log_patch(stage, record["patch"])
         if stage == "tune":
@@ -137,6 +159,7 @@ def _log_fetch() -> None:
     source = json.loads(SOURCE.read_text())
     tracking.log_metrics({key: source[key] for key in ("images", "ignored", "bytes")})
     tracking.log_files(SOURCE)
+    tracking.set_tag("data.sha256", source["sha256"])
 
 
 def _log_preprocess() -> None:
@@ -212,6 +235,7 @@ def _describe() -> dict[str, Any]:
     """Say of the active run which faces it is about; return dataset.json."""
     about: dict[str, Any] = json.loads((FACES / "dataset.json").read_text())
     tracking.describe(f"Faces: {caption(about)}")
+    tracking.set_tag("data.sha256", about["source"]["sha256"])
     return about
 
 

@@ -158,7 +158,9 @@ def promote(name: str, version: str) -> str | None:
         client.get_model_version(name, version)
     except MlflowException:
         known = ", ".join(str(v.version) for v in client.search_model_versions(f"name = '{name}'"))
-        raise UserError(f"{name} has no version {version}. It has: {known or 'none; `dvc repro` makes one'}.") from None
+        raise UserError(
+            f"{name} has no version {version}. It has: {known or 'none; `dvc repro` or `emotion restore` makes one'}."
+        ) from None
     try:
         previous = str(client.get_model_version_by_alias(name, CHAMPION).version)
     except MlflowException:

@@ -1,7 +1,5 @@
 """How good probabilities are: metrics and tables, from arrays alone."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -87,9 +85,14 @@ def worst_mistakes(labels: NDArray[np.int64], probabilities: Probabilities, coun
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:count]
 
 
-def subsets(index: pd.DataFrame) -> dict[str, Any]:
-    """Row masks of the test images that are reported apart: never seen in training, and by usage."""
-    masks = {"test_unseen": ~index["seen_in_training"].to_numpy(bool)}
-    for usage in sorted(set(index["usage"]) - {""}):
-        masks[f"test_{usage}"] = (index["usage"] == usage).to_numpy()
-    return masks
+def parts(split: str, index: pd.DataFrame) -> dict[str, NDArray[np.intp]]:
+    """The rows of a split, and for test of what is reported apart.
+
+    That is what was never seen in training and, where names tell it, each usage.
+    """
+    masks = {split: np.ones(len(index), bool)}
+    if split == "test":
+        masks["test_unseen"] = ~index["seen_in_training"].to_numpy(bool)
+        for usage in sorted(set(index["usage"]) - {""}):
+            masks[f"test_{usage}"] = (index["usage"] == usage).to_numpy()
+    return {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.any()}

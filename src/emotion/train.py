@@ -7,30 +7,29 @@ hyperparameters override; writes models/classifier.keras, models/saved_model/,
 models/run.json (the MLflow run), reports/history.csv and reports/curves.png.
 """
 
-import json
-
 import pandas as pd
 
-from emotion import params, records, tracking
+from emotion import params
 from emotion.errors import exit_cleanly
 from emotion.faces import Faces, open_faces
-from emotion.paths import CLASSIFIER, CURVES, HISTORY, HYPERPARAMETERS, SAVED_MODEL, TENSORBOARD, whole
+from emotion.paths import CLASSIFIER, CURVES, HISTORY, SAVED_MODEL, TENSORBOARD, project_root, whole
 from emotion.runtime import load_tensorflow
 
 
-def train(settings: params.Train, faces: Faces) -> pd.DataFrame:
+def train(settings: params.Train, faces: Faces, run_id: str) -> pd.DataFrame:
     """Train, save both forms of the model, and return a row per epoch."""
     load_tensorflow()
     import keras
 
-    from emotion import figures
+    from emotion import figures, tracking
     from emotion.training.recipe import fit
 
-    callbacks = [
-        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: tracking.log_metrics(logs, step=epoch + 1))
-    ]
+    log_epoch = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: tracking.log_metrics(logs, step=epoch + 1)
+    )
+    callbacks = [log_epoch]
     if settings.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(TENSORBOARD))
+        callbacks.append(keras.callbacks.TensorBoard(project_root() / TENSORBOARD / run_id))
     network, metrics = fit(settings, faces.split("train"), faces.split("validation"), callbacks)
     history = pd.DataFrame(metrics)
     history.insert(0, "epoch", history.index + 1)
@@ -47,15 +46,17 @@ def train(settings: params.Train, faces: Faces) -> pd.DataFrame:
 def main() -> None:
     """The stage."""
     settings = params.load()
-    tuned = json.loads(HYPERPARAMETERS.read_text())
+    from emotion import records
+
+    tuned = records.tuned()
     for name, value in tuned["values"].items():
         print(f"train.{name} = {value}, from {tuned['trial']}")
     settings = settings.model_copy(update={"train": settings.train.override(tuned["values"])})
-    with records.stage_run("train", settings) as record:
-        record["tuned"] = {key: tuned[key] for key in ("run_id", "trial", "trial_run_id", "score")}
-        history = train(settings.train, open_faces())
+    with records.stage_run("train", settings, tuned["tags"]) as record:
+        faces = open_faces()
+        history = train(settings.train, faces, record["run_id"])
         best = history["val_accuracy"].max()
-        print(f"{len(history)} epochs, best validation accuracy {best:.4f}")
+        print(f"{len(history)} epochs, best validation accuracy {best:.4f}, on {faces.caption}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ and reports/trials.csv (a row per trial, best first).
 
 import pandas as pd
 
-from emotion import params, records
+from emotion import params
 from emotion.errors import exit_cleanly
 from emotion.faces import open_faces, subset
 from emotion.paths import TRIALS, whole
@@ -19,6 +19,8 @@ from emotion.runtime import load_tensorflow
 def main() -> None:
     """The stage."""
     settings = params.load()
+    from emotion import records
+
     with records.stage_run("tune", settings) as record:
         load_tensorflow()
         from emotion.search import search
@@ -42,6 +44,7 @@ def main() -> None:
             "trial_run_id": best.run_id if best else None,
         }
         print(f"Best of {len(trials)} trials: {record['values']}, {settings.tune.objective} {record['score']}")
+        print(f"Faces: {faces.caption}")
 
 
 if __name__ == "__main__":

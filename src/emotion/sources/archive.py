@@ -51,8 +51,8 @@ def parse(name: str) -> Entry | None:
     return Entry(name, match["folder"].lower(), match["emotion"].lower(), usage)
 
 
-def open_archive(path: Path) -> zipfile.ZipFile:
-    """Open a zip file.
+def open_archive(path: Path, shown: str) -> zipfile.ZipFile:
+    """Open a zip file, which messages call `shown`.
 
     Raises:
         UserError: where it is missing, truncated, or not a zip.
@@ -60,20 +60,24 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
-        raise UserError(f"no archive at {path}. Put the zip there or set fetch.archive.") from None
+        raise UserError(f"{shown} is missing. `dvc repro fetch` brings it.") from None
     except zipfile.BadZipFile as error:
         with path.open("rb") as file:
             start = file.read(512)
         if start.startswith(b"PK"):
-            raise UserError(f"{path} is a truncated or damaged zip ({error}). Download it again.") from None
+            raise UserError(f"{shown} is a truncated or damaged zip ({error}). Download it again.") from None
         kind = "a web page, perhaps a sign-in form" if b"<" in start[:64] else "not a zip"
-        raise UserError(f"{path} is {kind}. Expected a zip of faces; download it again.") from None
+        raise UserError(f"{shown} is {kind}. Expected a zip of faces; download it again.") from None
 
 
-def check(path: Path) -> dict[str, int]:
+def check(path: Path, shown: str) -> dict[str, int]:
     """Refuse an archive that is unsafe or has not the expected layout.
 
     Nothing is unpacked; only the table of contents is read.
+
+    Args:
+        path: of the zip.
+        shown: what messages call it, where a person knows it by another name.
 
     Returns:
         How many `images` it holds and how many other files are `ignored`.
@@ -85,14 +89,14 @@ def check(path: Path) -> dict[str, int]:
     found: Counter[tuple[str, str]] = Counter()
     ignored = unpacked = packed = 0
     names = set()
-    with open_archive(path) as archive:
+    with open_archive(path, shown) as archive:
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
-            raise _refusal(path, f"has {len(entries)} entries, more than {MAX_ENTRIES}")
+            raise _refusal(shown, f"has {len(entries)} entries, more than {MAX_ENTRIES}")
         for entry in entries:
-            _check_entry(path, entry)
+            _check_entry(shown, entry)
             if entry.filename in names:
-                raise _refusal(path, f"holds {entry.filename!r} twice")
+                raise _refusal(shown, f"holds {entry.filename!r} twice")
             names.add(entry.filename)
             unpacked, packed = unpacked + entry.file_size, packed + entry.compress_size
             face = parse(entry.filename)
@@ -101,36 +105,36 @@ def check(path: Path) -> dict[str, int]:
             elif not entry.is_dir():
                 ignored += 1
     if packed > path.stat().st_size:
-        raise _refusal(path, "has overlapping entries")
+        raise _refusal(shown, "has overlapping entries")
     if unpacked > MAX_BYTES or unpacked > MAX_RATIO * max(packed, 1):
-        raise _refusal(path, f"would unpack from {packed} to {unpacked} bytes")
-    _check_layout(path, found)
+        raise _refusal(shown, f"would unpack from {packed} to {unpacked} bytes")
+    _check_layout(shown, found)
     return {"images": found.total(), "ignored": ignored}
 
 
-def _refusal(path: Path, reason: str) -> UserError:
-    return UserError(f"{path} is refused: it {reason}. Expected a plain zip of face images.")
+def _refusal(shown: str, reason: str) -> UserError:
+    return UserError(f"{shown} is refused: it {reason}. Expected a plain zip of face images.")
 
 
-def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+def _check_entry(shown: str, entry: zipfile.ZipInfo) -> None:
     name = entry.filename
     if name.startswith(("/", "\\")) or ":" in name.split("/")[0] or ".." in re.split(r"[/\\]", name):
-        raise _refusal(path, f"holds {name!r}, which points outside the archive")
+        raise _refusal(shown, f"holds {name!r}, which points outside the archive")
     if stat.S_ISLNK(entry.external_attr >> 16):
-        raise _refusal(path, f"holds the link {name!r}")
+        raise _refusal(shown, f"holds the link {name!r}")
     if entry.flag_bits & 0x1:
-        raise _refusal(path, f"is encrypted ({name!r})")
+        raise _refusal(shown, f"is encrypted ({name!r})")
     if entry.file_size > MAX_ENTRY_BYTES:
-        raise _refusal(path, f"holds {name!r} of {entry.file_size} bytes, more than {MAX_ENTRY_BYTES}")
+        raise _refusal(shown, f"holds {name!r} of {entry.file_size} bytes, more than {MAX_ENTRY_BYTES}")
 
 
-def _check_layout(path: Path, found: Counter[tuple[str, str]]) -> None:
+def _check_layout(shown: str, found: Counter[tuple[str, str]]) -> None:
     folders = ("train", "test")
     missing = [f"{f}/{e}" for f in folders for e in EMOTIONS if not found[f, e]]
     if len(missing) == len(folders) * len(EMOTIONS):
-        raise _refusal(path, "has no train/<emotion>/ and test/<emotion>/ folders")
+        raise _refusal(shown, "has no train/<emotion>/ and test/<emotion>/ folders")
     if missing:
-        raise _refusal(path, f"has no images in {', '.join(missing)}")
+        raise _refusal(shown, f"has no images in {', '.join(missing)}")
 
 
 def fetch_archive(source: Path, destination: Path) -> None:

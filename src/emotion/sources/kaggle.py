@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from emotion.errors import UserError
+from emotion.progress import watch
 
 if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
@@ -32,10 +33,12 @@ def fetch_kaggle(dataset: str, version: int | None, downloads: Path, destination
     folder.mkdir(parents=True, exist_ok=True)
     name = dataset if version is None else f"{dataset}/{version}"
     api = _sign_in()
-    print(f"Downloading {name} from Kaggle", flush=True)
+    title = f"Downloading {name} from Kaggle"
+    print(title, flush=True)
+    terminal = sys.stderr.isatty()  # where the client draws a bar; in a log it would be one endless line
     try:
-        # The client's progress bar is for a terminal; in a log it would be one endless line.
-        api.dataset_download_files(name, path=str(folder), quiet=not sys.stderr.isatty())
+        with contextlib.nullcontext() if terminal else watch(folder, title):
+            api.dataset_download_files(name, path=str(folder), quiet=not terminal)
     except requests.HTTPError as error:
         raise UserError(_explain(name, error.response.status_code)) from None
     except (requests.RequestException, ValueError) as error:
