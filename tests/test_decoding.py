@@ -52,9 +52,10 @@ def test_other_sizes_are_resampled(size: tuple[int, int]) -> None:
     assert np.unique(pixels).tolist() == [77]
 
 
-def test_a_rotated_photo_is_turned_upright() -> None:
-    tall = Image.new("L", (60, 80))
-    tall.paste(255, (0, 0, 60, 40))  # the upper half is white
+@pytest.mark.parametrize("size", [(60, 80), (48, 48)])
+def test_a_rotated_photo_is_turned_upright(size: tuple[int, int]) -> None:
+    tall = Image.new("L", size)
+    tall.paste(255, (0, 0, size[0], size[1] // 2))  # the upper half is white
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn by 90 degrees to see it upright"
     lying = tall.rotate(90, expand=True)

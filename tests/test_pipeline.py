@@ -208,7 +208,7 @@ def test_promoting_sets_the_champion_and_says_what_it_replaced(copied_project: P
     assert store.get_model_version_by_alias(MODEL, "champion").version == 2
     missing = copied_project.run("emotion", "promote", "7", check=False)
     assert missing.returncode == 1
-    assert missing.stderr == f"emotion: {MODEL} has no version 7. It has: 2, 1.\n"
+    assert missing.stderr == f"emotion: {MODEL} has no version 7. It has: 1, 2.\n"
 
 
 def test_an_empty_store_is_filled_from_the_files_and_filled_once(copied_project: Project) -> None:

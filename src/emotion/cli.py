@@ -34,11 +34,12 @@ def restore() -> None:
     After `dvc pull`, or with a new tracking store: the runs of fetch, preprocess, tune, train
     and evaluate are logged again, marked as restored, and the model is registered again.
     """
-    from emotion import params, records, registry
+    from emotion import params, records, registry, tracking
 
     settings = params.load()
-    for stage in records.RUN_FILES:
-        print(f"{stage}: run {records.restore(stage)}")
+    with tracking.explained():
+        for stage in records.RUN_FILES:
+            print(f"{stage}: run {records.restore(stage)}")
     registered = registry.register_trained(settings)
     print(f"register: {registered['name']} version {registered['version']}")
 
@@ -55,8 +56,8 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000)
     # One worker and no job runner: a project's store has one reader and little memory to spare.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     program = str(Path(sys.executable).with_name("mlflow"))
-    command = [program, "server", "--backend-store-uri", store, "--workers", "1", "--port", str(port)]
-    os.execv(program, command)
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store  # not an argument, for all to see: it may hold a password
+    os.execv(program, [program, "server", "--workers", "1", "--port", str(port)])
 
 
 def main() -> None:

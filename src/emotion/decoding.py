@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from emotion.labels import SIZE
 
@@ -35,7 +35,8 @@ def decode(content: bytes) -> NDArray[np.uint8]:
             with Image.open(io.BytesIO(content)) as image:
                 if max(image.size) > MAX_SIDE:
                     raise UnreadableImageError(f"{image.width}x{image.height} pixels, more than {MAX_SIDE} a side")
-                if image.size != (SIZE, SIZE) or image.mode != "L":
+                rotated = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+                if image.size != (SIZE, SIZE) or image.mode != "L" or rotated:
                     return np.asarray(_normalize(image))
                 return np.asarray(image)
     except UnreadableImageError:

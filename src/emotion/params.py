@@ -91,6 +91,17 @@ class Choice(Section):
 
     choice: tuple[Scalar, ...] = Field(min_length=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_type(cls, content: Any) -> Any:
+        """0 among floats is 0.0; other mixtures are refused, because KerasTuner knows none."""
+        values = content.get("choice") if isinstance(content, dict) else None
+        if isinstance(values, list | tuple) and len({type(value) for value in values}) > 1:
+            if {type(value) for value in values} != {int, float}:
+                raise ValueError(f"choice should hold values of one type, got {values}")
+            content = {**content, "choice": [float(value) for value in values]}
+        return content
+
     def extremes(self) -> tuple[Scalar, ...]:
         """Every value."""
         return self.choice
@@ -99,8 +110,8 @@ class Choice(Section):
 class Range(Section):
     """A number between two bounds."""
 
-    min: float
-    max: float
+    min: int | float
+    max: int | float
     sampling: Literal["linear", "log"] = "linear"
 
     @model_validator(mode="after")
@@ -117,7 +128,8 @@ class Range(Section):
 
 
 def _kind(dimension: Any) -> str:
-    return "choice" if isinstance(dimension, Choice) or "choice" in dimension else "range"
+    chosen = isinstance(dimension, Choice) or (isinstance(dimension, dict) and "choice" in dimension)
+    return "choice" if chosen else "range"
 
 
 Dimension = Annotated[Annotated[Choice, Tag("choice")] | Annotated[Range, Tag("range")], Discriminator(_kind)]
@@ -161,6 +173,8 @@ class Params(Section):
     @model_validator(mode="after")
     def _space_fits_train(self) -> "Params":
         for name, dimension in self.tune.space.items():
+            if name in ("epochs", "tensorboard", "seed"):
+                raise ValueError(f"tune.space.{name} cannot be searched; set tune.{name} or train.{name}")
             for value in dimension.extremes():
                 try:
                     self.train.override({name: value})
@@ -189,7 +203,14 @@ def load(path: str | Path = "params.yaml") -> Params:
         raise UserError("; ".join(f"{path}: {line}" for line in _lines(error))) from None
 
 
-_TAGS = ("choice", "range", "function-after[_ordered(), Range]")  # pydantic's, not the file's
+_TAGS = (
+    "choice",
+    "range",
+    "function-after[_ordered(), Range]",
+    "function-before[_of_one_type(), Choice]",
+    "int",
+    "float",
+)  # pydantic's, not the file's
 
 
 def _lines(error: ValidationError, prefix: str = "") -> list[str]:

@@ -56,7 +56,8 @@ def whole(path: Path) -> Iterator[Path]:
     _remove(part)
     try:
         yield part
-        _remove(path)
+        if part.is_dir():
+            _remove(path)  # a folder cannot be replaced in one step
         part.replace(path)
     finally:
         _remove(part)

@@ -56,7 +56,7 @@ def tags(stage: str, patch: str) -> dict[str, str]:
     return {
         "stage": stage,
         "mlflow.source.git.commit": git_commit(),
-        "git.dirty": str(bool(patch)).lower(),
+        "git.dirty": "unknown" if git_commit() == "unknown" else str(bool(patch)).lower(),
         "data.dvc_hash": data_hash() if stage not in ("fetch", "preprocess") else "",
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),

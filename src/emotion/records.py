@@ -41,12 +41,15 @@ SECTIONS = {
     "evaluate": ("evaluate",),
     "register": ("register",),
 }
+# What is in these sections and yet decides nothing.
+UNUSED = {"tune": ("train.epochs", "train.tensorboard")}
 
 
 def parameters(stage: str, settings: Params) -> dict[str, Any]:
     """Every parameter that decides what the stage makes, as section.key: value."""
     dumped = settings.model_dump(by_alias=True)
-    return _flatten({section: dumped[section] for section in SECTIONS[stage]})
+    flat = _flatten({section: dumped[section] for section in SECTIONS[stage]})
+    return {key: value for key, value in flat.items() if key not in UNUSED.get(stage, ())}
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -22,7 +22,6 @@ from emotion.sources.drawing import draw_face
 
 import mlflow  # isort: skip
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
@@ -154,16 +153,11 @@ def promote(name: str, version: str) -> str | None:
         UserError: where there is no such version.
     """
     client = tracking.connect()
-    try:
-        client.get_model_version(name, version)
-    except MlflowException:
-        known = ", ".join(str(v.version) for v in client.search_model_versions(f"name = '{name}'"))
-        raise UserError(
-            f"{name} has no version {version}. It has: {known or 'none; `dvc repro` or `emotion restore` makes one'}."
-        ) from None
-    try:
-        previous = str(client.get_model_version_by_alias(name, CHAMPION).version)
-    except MlflowException:
-        previous = None
-    client.set_registered_model_alias(name, CHAMPION, version)
-    return previous
+    with tracking.explained():
+        known = {str(v.version) for v in client.search_model_versions(f"name = '{name}'")}
+        if version not in known:
+            listed = ", ".join(sorted(known, key=int)) or "none; `dvc repro` or `emotion restore` makes one"
+            raise UserError(f"{name} has no version {version}. It has: {listed}.")
+        aliases = client.get_registered_model(name).aliases
+        client.set_registered_model_alias(name, CHAMPION, version)
+    return str(aliases[CHAMPION]) if CHAMPION in aliases else None

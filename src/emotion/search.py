@@ -1,5 +1,6 @@
 """The hyperparameter search: KerasTuner over the space in params.yaml, a run in MLflow per trial."""
 
+import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -101,9 +102,10 @@ def search(settings: Tune, base: Train, train: Split, validation: Split, record:
 
 
 def _reason(tuner: Search) -> str:
-    """The last line of the last failed trial's traceback."""
+    """What the last failed trial raised."""
     messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
-    return messages[-1].strip().splitlines()[-1] if messages else ""
+    raised = [line for message in messages for line in message.splitlines() if re.match(r"[\w.]+: ", line)]
+    return raised[-1].partition(": ")[2] if raised else ""
 
 
 def _direction(objective: str) -> str:

@@ -4,7 +4,9 @@ Where the runs go is environment: MLFLOW_TRACKING_URI (default: mlflow.db in the
 root) and MLFLOW_EXPERIMENT_NAME (default: emotion).
 """
 
+import fcntl
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,15 +19,16 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-# The run records the commit itself, from any folder.
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+# It would print the server's address with the password in it.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import mlflow
 import pandas as pd
+import requests
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import RESOURCE_DOES_NOT_EXIST, ErrorCode, MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from emotion.errors import UserError
@@ -35,8 +38,11 @@ RESTORED_FROM = "restored_from"  # the tag of a run logged again from files, wit
 
 
 def store_uri() -> str:
-    """Where the runs are."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root().resolve() / 'mlflow.db'}"
+    """Where the runs are. A relative SQLite path counts from the project's root."""
+    root = project_root().resolve()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    scheme, separator, path = uri.partition(":///")
+    return f"sqlite:///{root / path}" if scheme == "sqlite" and separator else uri
 
 
 @cache
@@ -49,41 +55,50 @@ def connect() -> mlflow.MlflowClient:
     uri = store_uri()
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "emotion")
     mlflow.set_tracking_uri(uri)
-    client = mlflow.MlflowClient()
-    try:
-        if client.get_experiment_by_name(name) is None:
+    with explained("cannot be used"), _one_at_a_time(uri):
+        client = mlflow.MlflowClient()
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             # A server knows itself where artifacts go; a database does not.
             location = None if uri.startswith("http") else str(project_root().resolve() / "mlartifacts")
             # The tag lets the UI show what belongs to training and not to language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
             client.create_experiment(name, artifact_location=location, tags=kind)
+        elif experiment.lifecycle_stage == "deleted":
+            raise UserError(
+                f"MLflow's experiment {name} was deleted. Bring it back with `mlflow experiments restore"
+                f" -x {experiment.experiment_id}`, or choose another name in MLFLOW_EXPERIMENT_NAME."
+            )
         mlflow.set_experiment(name)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise UserError(
-            f"the MLflow tracking store at {without_password(uri)} cannot be used"
-            f" ({type(error).__name__}). Start the server, mend MLFLOW_TRACKING_URI, or unset it"
-            " to use mlflow.db in the project."
-        ) from error
     return client
 
 
-def without_password(uri: str) -> str:
-    """A URI as it may be shown."""
-    scheme, _, rest = uri.rpartition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Let one process at a time create a SQLite store: MLflow's own migrations race."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    with open(uri.removeprefix("sqlite:///") + ".lock", "w") as lock:  # noqa: PTH123
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def without_password(text: str) -> str:
+    """A text with URIs in it, as it may be shown."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn a store that fails in the middle of a run into one message."""
+def explained(what: str = "failed") -> Iterator[None]:
+    """Turn a store that fails into one message."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
-        uri = store_uri()
-        reason = str(error).replace(uri, without_password(uri)).strip().splitlines()[0]
+    except (MlflowException, SQLAlchemyError, requests.RequestException) as error:
+        reason = without_password(str(error).strip().splitlines()[0])[:300]
         raise UserError(
-            f"the MLflow tracking store at {without_password(uri)} failed: {reason[:300]}."
-            " The stage's files are not complete; run it again when the store is well."
+            f"the MLflow tracking store at {without_password(store_uri())} {what}: {reason}. Start the server,"
+            " mend MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project; then run again."
         ) from error
 
 
@@ -96,7 +111,7 @@ def run(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: s
     """
     connect()
     with (
-        _explained(),
+        explained(),
         mlflow.start_run(
             run_name=name, tags={k: v for k, v in tags.items() if v}, parent_run_id=parent, nested=parent is not None
         ) as active,
@@ -108,10 +123,14 @@ def run(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: s
 @contextmanager
 def resumed(run_id: str, tags: Mapping[str, str]) -> Iterator[None]:
     """Go on with a run that has ended."""
-    connect()
-    with _explained(), mlflow.start_run(run_id=run_id):
-        mlflow.set_tags({k: v for k, v in tags.items() if v})
-        yield
+    client = connect()
+    with explained():
+        ended = client.get_run(run_id).info.end_time
+        with mlflow.start_run(run_id=run_id):
+            mlflow.set_tags({k: v for k, v in tags.items() if v})
+            yield
+        # A run lasts as long as its own stage, not until the last that went on with it.
+        client.set_terminated(run_id, "FINISHED", ended)
 
 
 def find(run_id: str) -> str | None:
@@ -120,8 +139,9 @@ def find(run_id: str) -> str | None:
     try:
         if client.get_run(run_id).info.lifecycle_stage == "active":
             return run_id
-    except MlflowException:
-        pass
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     twins = client.search_runs(experiments, f"tags.{RESTORED_FROM} = '{run_id}'", max_results=1)
     return twins[0].info.run_id if twins else None

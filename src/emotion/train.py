@@ -55,8 +55,11 @@ def main() -> None:
     with records.stage_run("train", settings, tuned["tags"]) as record:
         faces = open_faces()
         history = train(settings.train, faces, record["run_id"])
-        best = history["val_accuracy"].max()
-        print(f"{len(history)} epochs, best validation accuracy {best:.4f}, on {faces.caption}")
+        scores = history[settings.train.select]
+        best = scores.argmax() if settings.train.select == "val_accuracy" else scores.argmin()
+        accuracy = history["val_accuracy"].iloc[best]
+        print(f"Epoch {best + 1} of {len(history)} is kept: validation accuracy {accuracy:.4f}")
+        print(f"Faces: {faces.caption}")
 
 
 if __name__ == "__main__":

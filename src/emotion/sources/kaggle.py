@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ def fetch_kaggle(dataset: str, version: int | None, downloads: Path, destination
             f"the download of {name} from Kaggle broke off ({type(error).__name__})."
             " Run again: it goes on where it stopped."
         ) from None
-    (folder / f"{dataset.split('/')[1]}.zip").replace(destination)
+    shutil.move(folder / f"{dataset.split('/')[1]}.zip", destination)
 
 
 def _sign_in() -> "KaggleApi":
