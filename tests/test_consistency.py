@@ -103,7 +103,7 @@ def test_only_its_owner_imports(package: str, owners: set[str]) -> None:
 
 def test_a_stage_file_is_short() -> None:
     for stage in STAGES:
-        assert len((PACKAGE / f"{stage}.py").read_text().splitlines()) <= 150
+        assert len((PACKAGE / f"{stage}.py").read_text().splitlines()) <= 120
 
 
 def test_a_stages_docstring_gives_its_command() -> None:

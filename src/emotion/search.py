@@ -3,12 +3,14 @@
 import re
 import tempfile
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import keras_tuner
+import keras_tuner.src.config
 
 from emotion import records, tracking
 from emotion.errors import UserError
@@ -45,8 +47,17 @@ class Search(keras_tuner.RandomSearch):
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Train once with the trial's values; KerasTuner calls it and keeps the score."""
-        values = dict(trial.hyperparameters.values)
         name = f"trial-{len(self.oracle.trials) - 1:03d}"
+        try:
+            return self._train(name, dict(trial.hyperparameters.values))
+        except UserError as error:  # one trial's loss, not the search's
+            print(f"{name} failed: {error}", flush=True)
+            raise
+        except Exception:
+            traceback.print_exc()
+            raise
+
+    def _train(self, name: str, values: dict[str, Scalar]) -> dict[str, float]:
         settings = self.base.override({**values, "epochs": self.settings.epochs})
         start = time.monotonic()
         with records.trial_run(name, self.record, self.record["run_id"], values) as run_id:
@@ -90,6 +101,7 @@ def search(settings: Tune, base: Train, train: Split, validation: Split, record:
     """
     if settings.max_trials == 0:
         return []
+    keras_tuner.src.config.DEBUG = False  # it would print a traceback for every failed trial
     with tempfile.TemporaryDirectory() as folder:
         tuner = Search(settings, base, (train, validation), record, folder)
         try:

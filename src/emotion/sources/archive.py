@@ -11,6 +11,7 @@ One of the doubled folders may be missing, and a single folder may stand around 
 import re
 import shutil
 import stat
+import sys
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ def parse(name: str) -> Entry | None:
         return None
     prefix = match["file"].split("_")[0]
     usage = prefix if prefix in USAGES else ""
-    return Entry(name, match["folder"].lower(), match["emotion"].lower(), usage)
+    # Interned, because an archive may hold hundreds of thousands.
+    return Entry(name, sys.intern(match["folder"].lower()), sys.intern(match["emotion"].lower()), sys.intern(usage))
 
 
 def open_archive(path: Path, shown: str) -> zipfile.ZipFile:
