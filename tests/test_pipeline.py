@@ -381,10 +381,16 @@ def test_a_bad_archive_is_called_by_the_name_that_its_owner_knows(
     assert (copied_project.folder / "data/raw/faces.zip").read_bytes() == whole
 
 
+def hear_interrupts() -> None:
+    """Where the tests run in the background, SIGINT is ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_during_start_up_is_one_line_too(copied_project: Project) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "emotion.train"],
         cwd=copied_project.folder, env=copied_project.environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_interrupts,
     )  # fmt: skip
     time.sleep(1.2)  # while MLflow is being imported
     process.send_signal(signal.SIGINT)
@@ -403,6 +409,7 @@ def test_ctrl_c_ends_a_stage_in_one_line_and_leaves_nothing_half_written(copied_
     process = subprocess.Popen(
         [sys.executable, "-m", f"emotion.{stage}"],
         cwd=copied_project.folder, env=copied_project.environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_interrupts,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:

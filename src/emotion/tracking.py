@@ -34,6 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from emotion.errors import UserError
 from emotion.paths import project_root
 
+MOST_METRICS = 1000  # that MLflow takes at once
 RESTORED_FROM = "restored_from"  # the tag of a run logged again from files, with the lost run's id
 
 
@@ -161,7 +162,8 @@ def log_history(history: pd.DataFrame) -> None:
         for key in history.columns.drop("epoch")
         for epoch, value in zip(history["epoch"], history[key], strict=True)
     ]
-    connect().log_batch(active.info.run_id, metrics=metrics)
+    for start in range(0, len(metrics), MOST_METRICS):
+        connect().log_batch(active.info.run_id, metrics=metrics[start : start + MOST_METRICS])
 
 
 def log_files(path: Path, folder: str | None = None) -> None:
