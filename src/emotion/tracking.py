@@ -7,9 +7,10 @@ root) and MLFLOW_EXPERIMENT_NAME (default: emotion).
 import fcntl
 import os
 import re
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,13 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
     if not uri.startswith("sqlite:///"):
         yield
         return
-    with open(uri.removeprefix("sqlite:///") + ".lock", "w") as lock:  # noqa: PTH123
+    path = Path(uri.removeprefix("sqlite:///"))
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Write-ahead logging lets the UI read while a run writes, and a run end well whose
+        # last reading was interrupted.
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
         yield
 
 
@@ -95,7 +101,7 @@ def explained(what: str = "failed") -> Iterator[None]:
     """Turn a store that fails into one message."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, requests.RequestException) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, requests.RequestException) as error:
         reason = without_password(str(error).strip().splitlines()[0])[:300]
         raise UserError(
             f"the MLflow tracking store at {without_password(store_uri())} {what}: {reason}. Start the server,"
