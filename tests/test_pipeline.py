@@ -430,9 +430,14 @@ def test_ctrl_c_ends_a_stage_in_one_line_and_leaves_nothing_half_written(copied_
 
 
 @contextmanager
-def serving(command: list[str], project: Project, port: int) -> Iterator[None]:
-    process = subprocess.Popen(command, cwd=project.folder, env=project.environment, start_new_session=True)
+def serving(command: list[str], project: Project, port: int) -> Iterator[str]:
+    """Yields what the command prints first."""
+    process = subprocess.Popen(
+        command, cwd=project.folder, env=project.environment, start_new_session=True, stdout=subprocess.PIPE, text=True
+    )
     try:
+        assert process.stdout
+        first = process.stdout.readline()
         for _ in range(300):
             time.sleep(0.2)
             try:
@@ -440,10 +445,10 @@ def serving(command: list[str], project: Project, port: int) -> Iterator[None]:
                 break
             except OSError:
                 assert process.poll() is None
-        yield
+        yield first
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+        process.communicate(timeout=30)
 
 
 @pytest.fixture
@@ -458,14 +463,13 @@ def test_the_ui_shows_the_projects_runs_in_a_browser(finished_project: Project, 
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if not browser:
         pytest.skip("no Chromium on this machine; .ci/run installs it")
-    with serving(["emotion", "ui", "--port", str(port)], finished_project, port):
-        experiment = client(finished_project).get_experiment_by_name("emotion")
-        assert experiment is not None
+    with serving(["emotion", "ui", "--port", str(port)], finished_project, port) as said:
+        address = said.split()[-1]
         page = subprocess.run(
             [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
              "--disable-component-update", "--no-first-run", f"--user-data-dir={tmp_path}",
              "--virtual-time-budget=30000", "--window-size=1600,1000", "--dump-dom",
-             f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs"],
+             address],
             capture_output=True, text=True, timeout=120,
         ).stdout  # fmt: skip
     for name in ("preprocess", "tune", "train"):

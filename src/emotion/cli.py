@@ -53,6 +53,9 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000)
     if store.startswith("http"):
         raise UserError(f"the runs are on a server: open {tracking.without_password(store)} in a browser.")
     tracking.connect()  # creates an empty store, whose first use must not be a race of workers
+    # MLflow's front page is about language models; connecting told it which experiment is ours.
+    runs = f"experiments/{os.environ['MLFLOW_EXPERIMENT_ID']}/runs?workflowType=machine_learning"
+    print(f"Open http://127.0.0.1:{port}/#/{runs}", flush=True)
     # One worker and no job runner: a project's store has one reader and little memory to spare.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     program = str(Path(sys.executable).with_name("mlflow"))
