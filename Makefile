@@ -22,7 +22,7 @@ check: .venv/developer  ## ruff and mypy, as the pre-commit hook runs them
 	ruff format --check
 	mypy
 
-ui: setup  ## browse the runs and models at http://127.0.0.1:5000
+ui: setup  ## browse the runs and models in MLflow; prints the address
 	emotion ui
 
 setup: .venv/user  ## create .venv with the locked packages
