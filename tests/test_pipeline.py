@@ -195,6 +195,14 @@ def test_dvc_shows_metrics_and_plots(finished_project: Project, tmp_path: Path) 
         assert title in page
 
 
+def test_every_file_that_is_plotted_is_there_after_a_run(finished_project: Project) -> None:
+    """DVC leaves a plot whose file is missing out without an error."""
+    plots = yaml.safe_load((finished_project.folder / "dvc.yaml").read_text())["plots"]
+    for plot in plots:
+        for path in [plot] if isinstance(plot, str) else next(iter(plot.values()))["y"]:
+            assert (finished_project.folder / path).exists(), path
+
+
 def test_promoting_sets_the_champion_and_says_what_it_replaced(copied_project: Project) -> None:
     copied_project.run("emotion", "restore")
     first = copied_project.run("emotion", "promote", "1")
