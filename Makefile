@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help repro test check ui setup lock
+.PHONY: help repro test check benchmark ui setup lock
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,13 @@ check: .venv/developer  ## ruff and mypy, as the pre-commit hook runs them
 	ruff check
 	ruff format --check
 	mypy
+
+benchmark: setup .venv/torch/bin/torchrun  ## compare the training's speed with stock Keras and PyTorch
+	python benchmarks/training.py compare --torch .venv/torch/bin/python
+
+.venv/torch/bin/torchrun: | .venv/bin/python
+	$(PYTHON) -m venv .venv/torch
+	.venv/torch/bin/pip install --quiet torch==2.13.0 numpy
 
 ui: setup  ## browse the runs and models in MLflow; prints the address
 	emotion ui

@@ -7,27 +7,106 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from emotion import params
+from emotion.errors import UserError
 from emotion.networks import NETWORKS, build
-from emotion.networks.layers import FusedBatchNormalization, Standardization
+from emotion.networks.layers import FusedBatchNormalization, Standardization, Views
+from emotion.networks.serving import fold_normalization, serving_network
+from emotion.networks.transfer import APPLICATIONS
 from emotion.serving.predict import load_saved_model, predict
+from emotion.training import precision
 
 FACES = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
+PIXELS = FACES[..., None].astype(np.float32)
+RANDOM = params.Transfer(weights="none", image_size=32)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_raw_pixels_go_in_and_probabilities_come_out(name: str) -> None:
-    answer = build(name, 4, 0.2)(FACES[..., None].astype(np.float32)).numpy()
+def unlike_new(network: keras.Model) -> keras.Model:
+    """Moments and offsets as after a training; a new network's normalization changes nothing."""
+    generator = np.random.default_rng(1)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([w + generator.uniform(0.1, 0.3, w.shape) for w in layer.get_weights()])
+    return network
+
+
+def tiny(name: str) -> keras.Model:
+    return unlike_new(build(name, 4, 0.2, RANDOM))
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> keras.Model:
+    return tiny(request.param)
+
+
+def test_raw_pixels_go_in_and_probabilities_come_out(network: keras.Model) -> None:
+    answer = network(PIXELS).numpy()
     assert answer.shape == (5, 7)
     np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-5)
     assert answer.std() > 0
 
 
+def test_every_network_can_be_chosen() -> None:
+    assert set(params.Train.model_fields["network"].annotation.__args__) == set(NETWORKS)  # type: ignore[union-attr]
+
+
 def test_the_basic_cnn_is_the_earlier_studys() -> None:
-    network = build("basic_cnn", 32, 0.4)
+    network = build("basic_cnn", 32, 0.4, RANDOM)
     filters = [layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
     units = [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)]
     assert filters == [128, 256, 512, 512]
     assert units == [512, 256, 7]
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_transfer_learning_has_the_earlier_studys_head_and_trains_nothing_else(name: str) -> None:
+    network = tiny(name)
+    trained = [layer for layer in network.layers if layer.trainable_weights]
+    assert [layer.units for layer in trained] == [256, 64, 7]
+
+
+def test_fine_tuning_starts_at_the_named_layer_and_leaves_moments_alone() -> None:
+    network = build("mobilenet_v2", 4, 0.2, RANDOM.model_copy(update={"fine_tune_from": "block_16_expand"}))
+    trained = [layer.name for layer in network.layers if layer.trainable_weights]
+    assert trained[0] == "block_16_expand"
+    assert "Conv_1" in trained
+    assert not [layer for layer in network.layers if layer.trainable and "BN" in layer.name]
+
+
+def test_an_unknown_layer_to_fine_tune_from_is_named_with_near_ones() -> None:
+    with pytest.raises(UserError, match="no layer is named 'block5_conv9'; there is block5_conv3"):
+        build("vgg16", 4, 0.2, RANDOM.model_copy(update={"fine_tune_from": "block5_conv9"}))
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_weights_come_from_a_file(name: str, tmp_path: Path) -> None:
+    make, _ = APPLICATIONS[name]
+    source = make(include_top=False, weights=None, input_shape=(32, 32, 3))
+    source.save_weights(tmp_path / "backbone.weights.h5")
+    network = build(name, 4, 0.2, RANDOM.model_copy(update={"weights": str(tmp_path / "backbone.weights.h5")}))
+    first = next(layer for layer in source.layers if isinstance(layer, keras.layers.Conv2D))
+    np.testing.assert_array_equal(network.get_layer(first.name).get_weights()[0], first.get_weights()[0])
+
+
+def test_a_file_of_other_weights_or_none_is_one_message(tmp_path: Path) -> None:
+    make, _ = APPLICATIONS["vgg16"]
+    path = tmp_path / "backbone.weights.h5"
+    make(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(path)
+    with pytest.raises(UserError, match="does not hold weights of mobilenet_v2"):
+        build("mobilenet_v2", 4, 0.2, RANDOM.model_copy(update={"weights": str(path)}))
+    path.write_bytes(b"no weights")
+    with pytest.raises(UserError, match="does not hold weights of vgg16"):
+        build("vgg16", 4, 0.2, RANDOM.model_copy(update={"weights": str(path)}))
+    with pytest.raises(UserError, match=r"should be imagenet, none or the path of a file, got 'nowhere.h5'"):
+        build("vgg16", 4, 0.2, RANDOM.model_copy(update={"weights": "nowhere.h5"}))
+
+
+def test_weights_that_cannot_be_downloaded_name_the_ways_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("keras.src.applications.vgg16.WEIGHTS_PATH_NO_TOP", "http://127.0.0.1:9/vgg16.h5", raising=True)
+    with pytest.raises(UserError, match="could not be downloaded") as error:
+        build("vgg16", 4, 0.2, RANDOM.model_copy(update={"weights": "imagenet"}))
+    assert "name it in train.transfer.weights, or set that to none" in str(error.value)
 
 
 def test_fused_batch_normalization_equals_keras_own() -> None:
@@ -43,28 +122,63 @@ def test_fused_batch_normalization_equals_keras_own() -> None:
 
 
 def test_standardization_undoes_light_and_contrast() -> None:
-    images = FACES[..., None].astype(np.float32)
     layer = Standardization()
-    np.testing.assert_allclose(layer(images * 0.5 + 40), layer(images), atol=1e-4)
+    np.testing.assert_allclose(layer(PIXELS * 0.5 + 40), layer(PIXELS), atol=1e-4)
     np.testing.assert_array_equal(layer(np.full((1, 48, 48, 1), 99, np.float32)), 0)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_exported_and_the_saved_model_answer_like_the_network(name: str, tmp_path: Path) -> None:
-    network = build(name, 4, 0.2)
-    expected = network(FACES[..., None].astype(np.float32)).numpy()
-    network.export(tmp_path / "exported", verbose=False)
-    network.save(tmp_path / "network.keras")
+def test_the_folded_network_has_no_normalization_left_and_answers_the_same(network: keras.Model) -> None:
+    folded = fold_normalization(network)
+    left = [layer.name for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert not left
+    np.testing.assert_allclose(folded(PIXELS), network(PIXELS), atol=2e-5)
+
+
+def test_a_bfloat16_network_is_folded_to_float32_and_answers_nearly_the_same() -> None:
+    precision.apply("bfloat16")
+    try:
+        network = tiny("residual")
+    finally:
+        precision.apply("float32")
+    computed = {layer.compute_dtype for layer in network.layers if isinstance(layer, keras.layers.Conv2D)}
+    assert computed == {"bfloat16"}
+    folded = serving_network(network, "plain")
+    assert {layer.compute_dtype for layer in folded.layers} == {"float32"}
+    np.testing.assert_allclose(folded(PIXELS), network(PIXELS), atol=0.02)
+
+
+def test_views_are_the_image_its_mirror_image_and_both_moved() -> None:
+    views = Views(2)(PIXELS).numpy().reshape(6, 5, 48, 48)
+    np.testing.assert_array_equal(views[0], FACES)
+    np.testing.assert_array_equal(views[1], FACES[:, :, ::-1])
+    np.testing.assert_array_equal(views[2][:, 2:, 2:], FACES[:, :-2, :-2])
+    np.testing.assert_array_equal(views[5][:, :, ::-1][:, :-2, :-2], FACES[:, 2:, 2:])
+
+
+@pytest.mark.parametrize(("views", "shown"), [("plain", 1), ("flip", 2), ("flip_and_shift", 6)])
+def test_the_exported_model_averages_its_views(views: str, shown: int, tmp_path: Path) -> None:
+    network = tiny("residual")
+    seen = {1: PIXELS[None], 2: np.stack([PIXELS, PIXELS[:, :, ::-1]]), 6: Views(2)(PIXELS).numpy()}[shown]
+    answers = network(seen.reshape(-1, 48, 48, 1)).numpy().reshape(shown, 5, 7)
+    serving_network(network, views).export(tmp_path / "exported", verbose=False)
     exported = predict(load_saved_model(tmp_path / "exported"), FACES, batch_size=2)
-    np.testing.assert_allclose(exported, expected, atol=1e-5)
+    np.testing.assert_allclose(exported, answers.mean(axis=0), atol=1e-5)
+
+
+def test_the_exported_and_the_saved_model_answer_like_the_network(network: keras.Model, tmp_path: Path) -> None:
+    expected = network(PIXELS).numpy()
+    serving_network(network, "plain").export(tmp_path / "exported", verbose=False)
+    network.save(tmp_path / "network.keras")
+    exported = load_saved_model(tmp_path / "exported")
+    np.testing.assert_allclose(predict(exported, FACES, batch_size=2), expected, atol=2e-5)
     loaded = keras.saving.load_model(tmp_path / "network.keras")
-    np.testing.assert_allclose(loaded(FACES[..., None].astype(np.float32)), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_exported_model_draws_no_random_numbers(name: str, tmp_path: Path) -> None:
-    build(name, 4, 0.2).export(tmp_path / "exported", verbose=False)
-    graph = load_saved_model(tmp_path / "exported").signatures["serving_default"].graph.as_graph_def()
+    np.testing.assert_allclose(loaded(PIXELS), expected, atol=1e-6)
+    graph = exported.signatures["serving_default"].graph.as_graph_def()
     operations = {node.op for function in graph.library.function for node in function.node_def}
     assert operations
     assert not [operation for operation in operations if "Random" in operation]
+
+
+def test_the_width_sets_the_channels() -> None:
+    filters = [layer.filters for layer in tiny("residual").layers if isinstance(layer, keras.layers.Conv2D)]
+    assert filters == [4, 8, 12, 12, 12, 24, 24, 24]

@@ -30,7 +30,7 @@ def test_the_shipped_parameters_are_accepted(settings: params.Params) -> None:
     [
         ("train", {"epochs": 0}, "train.epochs should be greater than or equal to 1, got 0"),
         ("train", {"epoch": 3}, "unknown key train.epoch, did you mean epochs?"),
-        ("train", {"network": "vgg"}, "train.network should be 'basic_cnn' or 'residual', got 'vgg'"),
+        ("train", {"network": "lenet"}, "got 'lenet'"),
         ("fetch", {"source": "web"}, "fetch.source should be 'synthetic', 'archive' or 'kaggle', got 'web'"),
         ("fetch", {"sha256": "12"}, "fetch.sha256"),
         ("tune", {"space": {"depth": {"choice": [1]}}}, "tune.space.depth offers 1: unknown key train.depth"),
@@ -49,6 +49,29 @@ def test_a_wrong_value_is_named_with_its_bound(
     with pytest.raises(UserError) as error:
         params.load(changed(tmp_path, section, **values))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["quick", "standard", "record"])
+def test_a_preset_is_nothing_but_parameters(name: str) -> None:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key, value in params.preset(name).items():
+        *parents, last = key.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        assert last in section, key
+        section[last] = value
+    params.Params.model_validate(content)
+
+
+def test_an_unknown_preset_is_named_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"no preset is named fast\. There is quick, standard, record\."):
+        params.preset("fast")
+
+
+def test_small_images_need_a_network_that_takes_them(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="smallest_size below 48 needs network residual or vgg, got basic_cnn"):
+        params.load(changed(tmp_path, "train", network="basic_cnn", smallest_size=32))
 
 
 def test_a_missing_section_is_named(tmp_path: Path) -> None:

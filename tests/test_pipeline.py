@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import keras
 import mlflow
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from conftest import Project
 from mlflow.entities import Run
 
 from emotion import registry
+from emotion.networks.transfer import APPLICATIONS
 
 STAGES = ["fetch", "preprocess", "tune", "train", "evaluate", "register"]
 MODEL = "facial-emotion"
@@ -168,14 +170,20 @@ def test_the_registered_version_is_the_evaluated_saved_model(finished_project: P
     assert not [name for name in stored if name.endswith((".pkl", ".pickle"))]
 
 
-def test_mlflow_serves_the_registered_version(finished_project: Project, tmp_path: Path) -> None:
-    request = tmp_path / "request.json"
+def answer_of_mlflow(project: Project, folder: Path) -> list[float]:
+    """What `mlflow models predict` says of a drawn face."""
+    request = folder / "request.json"
     request.write_text(json.dumps({"inputs": registry.input_example().tolist()}))
-    done = finished_project.run(
+    done = project.run(
         "mlflow", "models", "predict", "-m", f"models:/{MODEL}/1", "--env-manager", "local",
-        "-i", str(request), "-t", "json", MLFLOW_TRACKING_URI=finished_project.store,
+        "-i", str(request), "-t", "json", MLFLOW_TRACKING_URI=project.store,
     )  # fmt: skip
     (answer,) = json.loads(done.stdout[done.stdout.index("{") :])["predictions"]
+    return list(answer)
+
+
+def test_mlflow_serves_the_registered_version(finished_project: Project, tmp_path: Path) -> None:
+    answer = answer_of_mlflow(finished_project, tmp_path)
     assert len(answer) == 7
     assert sum(answer) == pytest.approx(1, abs=1e-4)
 
@@ -334,14 +342,13 @@ def test_a_read_only_folder_is_explained(copied_project: Project) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_networks_of_the_earlier_study_train_on_an_archive_without_a_search(copied_project: Project) -> None:
-    """Another source, protocol and network, no search, and TensorBoard: all by parameters."""
+def test_another_source_protocol_and_network_need_nothing_but_parameters(copied_project: Project) -> None:
     archive = copied_project.folder / "photos.zip"
     (copied_project.folder / "data/raw/faces.zip").rename(archive)
     copied_project.set(
         fetch__source="archive", fetch__archive="photos.zip", preprocess__protocol="folders",
-        tune__max_trials=0, train__network="basic_cnn", train__width=2, train__learning_rate=0.01,
-        train__tensorboard=True, train__epochs=1,
+        tune__max_trials=0, train__network="basic_cnn", train__width=2, train__optimizer="sgd",
+        train__learning_rate=0.01, train__tensorboard=True, train__epochs=1,
     )  # fmt: skip
     copied_project.run("dvc", "repro")
     train = run_of(copied_project, "train")
@@ -355,10 +362,89 @@ def test_the_networks_of_the_earlier_study_train_on_an_archive_without_a_search(
     assert list(logs.rglob("events.out.tfevents*"))
 
 
+@pytest.mark.parametrize("network", APPLICATIONS)
+def test_transfer_learning_trains_exports_registers_and_predicts(
+    copied_project: Project, network: str, tmp_path: Path
+) -> None:
+    weights = "none"
+    if network == "mobilenet_v2":
+        weights = str(tmp_path / "backbone.weights.h5")
+        keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(weights)
+    copied_project.set(
+        tune__max_trials=0, train__network=network, train__epochs=1, train__optimizer="sgd",
+        train__learning_rate=0.01, train__transfer={"weights": weights, "image_size": 32, "fine_tune_from": None},
+    )  # fmt: skip
+    copied_project.run("dvc", "repro")
+    train = run_of(copied_project, "train")
+    assert train.data.params["train.network"] == network
+    assert train.data.params["train.transfer.weights"] == weights
+    assert sum(answer_of_mlflow(copied_project, tmp_path)) == pytest.approx(1, abs=1e-4)
+
+
+def kill_after_epoch(project: Project, epoch: int) -> str:
+    """Start `train`, kill it without warning once an epoch is kept, and return its run."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emotion.train"], cwd=project.folder, env=project.environment, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list((project.folder / "models/checkpoints").rglob(f"epoch-{epoch:05d}.npz")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    run = run_of(project, "train")
+    assert run.info.status == "RUNNING"
+    return str(run.info.run_id)
+
+
+def test_a_killed_training_goes_on_in_the_same_run_and_ends_like_an_unbroken_one(copied_project: Project) -> None:
+    copied_project.set(train__epochs=6, train__smallest_size=40)
+    copied_project.run("dvc", "repro", "train")
+    unbroken = pd.read_csv(copied_project.folder / "reports/history.csv")
+    classifier = copied_project.folder / "models/classifier.keras"
+    expected = keras.saving.load_model(classifier).get_weights()
+    client(copied_project).delete_run(run_of(copied_project, "train").info.run_id)
+
+    first = kill_after_epoch(copied_project, 2)
+    assert kill_after_epoch(copied_project, 4) == first
+    done = copied_project.run("dvc", "repro", "--force", "--single-item", "train")
+    assert "Going on after epoch" in done.stdout
+    (train,) = runs(copied_project, "tags.stage = 'train'")
+    assert train.info.run_id == first
+    assert train.info.status == "FINISHED"
+    logged = client(copied_project).get_metric_history(first, "val_loss")
+    assert [metric.step for metric in logged] == [1, 2, 3, 4, 5, 6]
+    resumed = pd.read_csv(copied_project.folder / "reports/history.csv")
+    for key in set(unbroken) - {"seconds"}:
+        np.testing.assert_allclose(resumed[key], unbroken[key], rtol=1e-3, atol=1e-5)
+    for ours, theirs in zip(keras.saving.load_model(classifier).get_weights(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
+    assert not list((copied_project.folder / "models/checkpoints").iterdir())
+
+
+def test_a_killed_training_starts_afresh_where_a_parameter_changed(copied_project: Project) -> None:
+    copied_project.set(train__epochs=50)
+    first = kill_after_epoch(copied_project, 1)
+    copied_project.set(train__epochs=2)
+    done = copied_project.run("dvc", "repro", "train")
+    assert "Going on" not in done.stdout
+    assert run_of(copied_project, "train").info.run_id != first
+    assert len(pd.read_csv(copied_project.folder / "reports/history.csv")) == 2
+
+
+def test_a_presets_parameters_are_options_of_an_experiment(copied_project: Project) -> None:
+    shown = copied_project.run("emotion", "preset", "quick").stdout.split()
+    copied_project.run("dvc", "exp", "run", *shown, "-S", "train.epochs=1", "-S", "train.width=4", "train")
+    train = run_of(copied_project, "train")
+    assert train.data.params["train.smallest_size"] == "32"
+    assert train.data.params["tune.max_trials"] == "0"
+
+
 def test_a_search_whose_trials_all_fail_is_an_error_and_leaves_no_hyperparameters(copied_project: Project) -> None:
     copied_project.set(
         tune__space={"learning_rate": {"choice": [10.0]}}, tune__epochs=30, tune__fraction=1.0,
-        train__network="basic_cnn", train__momentum=0.99, train__warmup=0.0,
+        train__network="basic_cnn", train__optimizer="sgd", train__momentum=0.99, train__warmup=0.0,
     )  # fmt: skip
     done = copied_project.run("dvc", "repro", "tune", check=False)
     assert done.returncode != 0

@@ -1,6 +1,10 @@
 """Batches, augmentation, the schedule, and a real fit."""
 
+import resource
+import time
+from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +17,15 @@ from emotion.faces import Split, subset
 from emotion.labels import EMOTIONS
 from emotion.params import Augmentation, Params, Train
 from emotion.sources.drawing import draw_face
-from emotion.training.augmentation import augment
-from emotion.training.recipe import WarmupThenDecay, fit, plain_batches, training_batches
+from emotion.training import precision
+from emotion.training.augmentation import augment, mix
+from emotion.training.batches import class_weights, plain_batches, training_batches
+from emotion.training.checkpoints import Checkpoints
+from emotion.training.optimizers import Muon, is_filter_bank, orthogonalized
+from emotion.training.recipe import Row, Trainer, fit, tensorboard_writer
+from emotion.training.schedule import Schedule
 
-OFF = Augmentation(flip=False, rotation=0, zoom=0, translation=0, contrast=0, erasing=0)
+OFF = Augmentation(flip="none", rotation=0, zoom=0, translation=0, contrast=0, erasing=0, mixup=0)
 
 
 def drawn_split(count: int, seed: int) -> Split:
@@ -62,8 +71,8 @@ def test_each_augmentation_changes_the_image_and_keeps_shape_and_range(name: str
     assert np.abs(changed - IMAGES).max() > 5
 
 
-def test_flip_mirrors_about_half_of_the_images_exactly() -> None:
-    changed = augment(IMAGES, OFF.model_copy(update={"flip": True}), seed(1)).numpy()
+def test_random_flips_mirror_about_half_of_the_images_exactly() -> None:
+    changed = augment(IMAGES, OFF.model_copy(update={"flip": "random"}), seed(1)).numpy()
     mirrored = np.isclose(changed, IMAGES.numpy()[:, :, ::-1], atol=0.01).all(axis=(1, 2, 3))
     kept = np.isclose(changed, IMAGES, atol=0.01).all(axis=(1, 2, 3))
     assert (mirrored | kept).all()
@@ -86,47 +95,231 @@ def test_only_training_labels_are_smoothed(small: Train) -> None:
     np.testing.assert_array_equal(np.unique(plain), [0, 1])
 
 
-def test_the_learning_rate_climbs_to_its_peak_and_falls_to_zero() -> None:
-    schedule = WarmupThenDecay(peak=0.5, steps=100, warmup=0.2)
-    rates = np.array([float(schedule(tf.constant(step))) for step in range(100)])
-    assert rates.argmax() == 19
+def test_a_step_yields_the_same_batch_wherever_the_training_starts(small: Train) -> None:
+    whole = list(islice(training_batches(TRAIN, small), 15))
+    later = list(islice(training_batches(TRAIN, small, step=8), 7))
+    for (images, labels), (same_images, same_labels) in zip(whole[8:], later, strict=True):
+        np.testing.assert_array_equal(images, same_images)
+        np.testing.assert_array_equal(labels, same_labels)
+
+
+def test_alternating_flips_show_every_image_from_both_sides_in_two_epochs(small: Train) -> None:
+    alternating = small.override({"augmentation": {**OFF.model_dump(), "flip": "alternate"}})
+    batches = list(islice(training_batches(TRAIN, alternating), 12))
+    shown = np.rint(np.concatenate([images.numpy() for images, _ in batches])[..., 0]).astype(np.uint8)
+    both = [image.tobytes() for images in (TRAIN.images, TRAIN.images[:, :, ::-1]) for image in images]
+    assert sorted(image.tobytes() for image in shown) == sorted(both)
+
+
+def test_images_can_be_smaller_than_the_networks_final_ones(small: Train) -> None:
+    images, _ = next(iter(training_batches(TRAIN, small, size=32)))
+    assert images.shape == (16, 32, 32, 1)
+
+
+def test_mixup_mixes_images_and_labels_alike() -> None:
+    labels = tf.one_hot(TRAIN.labels[:16], 7)
+    images, mixed = mix(IMAGES, labels, 0.4, seed(1))
+    part = 1 - float(tf.reduce_max(mixed[0]))
+    assert 0 < part < 0.4
+    np.testing.assert_allclose(images, IMAGES * (1 - part) + IMAGES[::-1] * part, atol=0.01)
+
+
+def test_class_weights_have_mean_one_and_even_out_the_emotions() -> None:
+    split = subset(TRAIN, 0.7, 1)
+    counts = np.bincount(split.labels, minlength=7)
+    for power in (0.0, 0.5, 1.0):
+        weights = class_weights(split, power)
+        assert (weights * counts).sum() / len(split) == pytest.approx(1)
+    sums = (weights * counts)[counts > 0]
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-5)
+
+
+def test_the_learning_rate_climbs_to_its_peak_and_falls_to_zero(small: Train) -> None:
+    schedule = Schedule(small.override({"learning_rate": 0.5, "warmup": 0.2, "epochs": 10}), 10)
+    rates = np.array([schedule.learning_rate(schedule.progress(step)) for step in range(101)])
+    assert rates.argmax() == 20
     assert rates.max() == pytest.approx(0.5)
-    assert (np.diff(rates[:20]) > 0).all()
-    assert (np.diff(rates[19:]) < 0).all()
+    assert (np.diff(rates[:21]) > 0).all()
+    assert (np.diff(rates[20:]) < 0).all()
     assert rates[-1] == pytest.approx(0, abs=1e-6)
 
 
-def test_training_learns_and_two_runs_with_the_same_seed_agree(small: Train) -> None:
-    longer = small.override({"epochs": 20, "width": 8, "learning_rate": 0.05})
-    _, first = fit(longer, TRAIN, VALIDATION)
-    _, second = fit(longer, TRAIN, VALIDATION)
-    assert first["val_accuracy"][-1] > 0.8
-    for key in first:
+def test_images_grow_to_their_full_size(small: Train) -> None:
+    schedule = Schedule(small.override({"smallest_size": 32}), 10)
+    sizes = [schedule.image_size(progress / 100) for progress in range(101)]
+    assert sizes == sorted(sizes)
+    assert sorted(set(sizes)) == [32, 40, 48]
+    assert sizes[60] == 48
+
+
+def test_orthogonalized_matrices_have_singular_values_near_one() -> None:
+    for shape in ((3, 3, 4, 16), (3, 3, 16, 200)):
+        matrix = tf.random.stateless_normal(shape, (0, 0)) * 5
+        values = np.linalg.svd(orthogonalized(matrix).numpy().reshape(-1, shape[-1]), compute_uv=False)
+        assert 0.3 < values.min() <= values.max() < 1.4
+        assert orthogonalized(matrix).shape == shape
+
+
+def test_muon_steps_orthogonally_in_filter_banks_and_like_sgd_elsewhere(small: Train) -> None:
+    trainer = Trainer(small.override({"optimizer": "muon"}), TRAIN, VALIDATION)
+    variables = trainer.network.trainable_variables
+    banks = [variable for variable in variables if is_filter_bank(variable)]
+    assert len(banks) == 7
+    other = next(variable for variable in variables if not is_filter_bank(variable) and len(variable.shape) > 1)
+    before, bank_before = other.numpy(), banks[0].numpy()
+    gradients = [tf.random.stateless_normal(variable.shape, (0, 0)) for variable in variables]
+    optimizer = Muon(0.1, sgd_ratio=2.0, momentum=0.5, decay=0.01)
+    optimizer.apply(gradients, variables)
+    step = (bank_before * (1 - 0.1 * 0.01) - banks[0].numpy()) / 0.1
+    values = np.linalg.svd(step.reshape(-1, step.shape[-1]), compute_uv=False)
+    assert 0.3 < values.min() <= values.max() < 1.4
+    # Nesterov's first step is (1 + momentum) gradients.
+    gradient = gradients[[variable is other for variable in variables].index(True)].numpy()
+    np.testing.assert_allclose(other.numpy(), before - 0.2 * (1.5 * gradient + 0.01 * before), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "muon"},
+        {"optimizer": "sgd", "learning_rate": 0.05},
+        {"precision": "bfloat16"},
+        {"smallest_size": 32},
+        {"class_weighting": 0.5},
+    ],
+)
+def test_training_learns_and_two_runs_with_the_same_seed_agree(small: Train, changes: dict[str, Any]) -> None:
+    longer = small.override({"epochs": 10, "width": 8, **changes})
+    first, second = fit(longer, TRAIN, VALIDATION).history, fit(longer, TRAIN, VALIDATION).history
+    assert first["val_accuracy"].iloc[-1] > 0.8
+    for key in set(first) - {"seconds"}:
         np.testing.assert_allclose(first[key], second[key], rtol=1e-4)
 
 
 def test_the_best_weights_are_kept_and_not_the_last(small: Train) -> None:
-    network, history = fit(small.override({"epochs": 4}), TRAIN, VALIDATION)
-    kept = network.evaluate(plain_batches(VALIDATION), verbose=0, return_dict=True)
-    assert kept["accuracy"] == pytest.approx(max(history["val_accuracy"]))
+    fitted = fit(small.override({"epochs": 4}), TRAIN, VALIDATION)
+    answers = fitted.network(VALIDATION.images[..., None].astype(np.float32)).numpy()
+    kept = (answers.argmax(axis=1) == VALIDATION.labels).mean()
+    assert kept == pytest.approx(fitted.history["val_accuracy"].max())
 
 
 def test_training_stops_early_without_improvement(small: Train) -> None:
-    flat = small.override({"epochs": 30, "patience": 2, "learning_rate": 1e-9, "warmup": 0.0})
-    _, history = fit(flat, TRAIN, VALIDATION)
-    assert len(history["loss"]) < 30
+    flat = small.override({"epochs": 30, "patience": 2, "learning_rate": 1e-9, "sgd_learning_rate": 1e-9})
+    assert len(fit(flat, TRAIN, VALIDATION).rows) < 30
 
 
 def test_the_history_has_the_learning_rate_of_every_epoch(small: Train) -> None:
-    _, history = fit(small, TRAIN, VALIDATION)
-    assert len(history["learning_rate"]) == 2
-    assert history["learning_rate"][0] == pytest.approx(small.learning_rate * 0.5 / 0.8, rel=0.1)
+    rates = fit(small, TRAIN, VALIDATION).history["learning_rate"]
+    assert len(rates) == 2
+    assert rates[0] == pytest.approx(small.learning_rate * (1 - 5 / 12) / (1 - small.warmup), rel=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{"learning_rate": 10.0, "momentum": 0.99, "network": "basic_cnn", "warmup": 0.0}])
-def test_a_diverged_training_says_what_to_do(small: Train, changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"diverged\. Lower train\.learning_rate"):
-        fit(small.override({"epochs": 20, **changes}), TRAIN, VALIDATION)
+def test_a_budget_ends_the_training_on_time_with_the_rate_at_zero(small: Train) -> None:
+    started = time.monotonic()
+    budget = 20  # seconds
+    fitted = fit(small.override({"budget_minutes": budget / 60, "patience": 10_000}), TRAIN, VALIDATION)
+    assert fitted.rows[-1]["seconds"] == pytest.approx(budget, rel=0.05)
+    assert time.monotonic() - started < budget * 1.05 + 10  # building the network and loading apart
+    assert fitted.rows[-1]["learning_rate"] < 0.05 * small.learning_rate
+    assert len(fitted.rows) > 2
+
+
+def test_tensorboard_gets_every_epoch(small: Train, tmp_path: Path) -> None:
+    fit(small, TRAIN, VALIDATION, [tensorboard_writer(tmp_path)])
+    (events,) = tmp_path.glob("events.out.tfevents*")
+    assert b"val_accuracy" in events.read_bytes()
+
+
+@pytest.mark.parametrize("network", ["residual", "basic_cnn"])
+def test_a_diverged_training_names_the_step_and_what_to_do(small: Train, network: str) -> None:
+    wild = {"network": network, "optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.99, "warmup": 0.0}
+    with pytest.raises(UserError, match=r"in step \d+ \(epoch \d+\) at a learning rate of") as error:
+        fit(small.override({"epochs": 40, "weight_decay": 1.0, **wild}), TRAIN, VALIDATION)
+    assert "diverged. Lower train.learning_rate" in str(error.value)
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a training."""
+
+
+def cut_after(epochs: int) -> Callable[[Row], None]:
+    def listener(row: Row) -> None:
+        if row["epoch"] == epochs:
+            raise KilledError
+
+    return listener
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+def test_a_training_that_was_cut_goes_on_and_ends_like_an_unbroken_one(
+    small: Train, optimizer: str, tmp_path: Path
+) -> None:
+    settings = small.override({"epochs": 5, "smallest_size": 32, "optimizer": optimizer})
+    unbroken = fit(settings, TRAIN, VALIDATION)
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(KilledError):
+        fit(settings, TRAIN, VALIDATION, [cut_after(2)], checkpoints)
+    told: list[Row] = []
+    resumed = fit(settings, TRAIN, VALIDATION, [told.append], checkpoints)
+    assert [row["epoch"] for row in told] == [1, 2, 3, 4, 5]
+    for key in set(unbroken.history) - {"seconds"}:
+        np.testing.assert_allclose(resumed.history[key], unbroken.history[key], rtol=1e-4)
+    for ours, theirs in zip(resumed.network.get_weights(), unbroken.network.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(
+    small: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(KilledError):
+        fit(small.override({"epochs": 4}), TRAIN, VALIDATION, [cut_after(3)], checkpoints)
+    older, newest = sorted(tmp_path.iterdir())
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    fit(small.override({"epochs": 4}), TRAIN, VALIDATION, (), checkpoints)
+    said = capsys.readouterr().out
+    assert f"{newest} is damaged" in said
+    assert "Going on after epoch 2." in said
+    older.write_bytes(b"")
+
+
+def test_a_finished_training_that_is_taken_up_trains_no_more(small: Train, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    first = fit(small, TRAIN, VALIDATION, (), checkpoints)
+    again = fit(small, TRAIN, VALIDATION, (), checkpoints)
+    assert again.rows == first.rows
+    for ours, theirs in zip(again.network.get_weights(), first.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_memory_stays_flat_over_epochs(small: Train) -> None:
+    sizes: list[int] = []
+    settings = small.override({"epochs": 40, "patience": 100})
+    fit(settings, TRAIN, VALIDATION, [lambda row: sizes.append(resident_bytes())])
+    assert sizes[-1] - sizes[10] < 20 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("flags", "chosen", "reason"),
+    [
+        ("fpu avx2 avx512_bf16 amx_bf16", "bfloat16", "the processor has amx_bf16 and avx512_bf16"),
+        ("fpu avx2 f16c", "float32", "the processor has no bfloat16 in hardware"),
+    ],
+)
+def test_precision_is_chosen_by_what_the_processor_has(
+    flags: str, chosen: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("a GPU decides here")
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    found = precision.cpu_flags(tmp_path / "cpuinfo")
+    monkeypatch.setattr(precision, "cpu_flags", lambda: found)
+    assert precision.choose("auto") == (chosen, reason)
+    assert precision.choose("float32")[0] == "float32"
 
 
 def test_a_subset_is_a_seeded_part_in_the_same_order() -> None:

@@ -28,6 +28,14 @@ def promote(version: Annotated[str, typer.Argument(help="A version of the regist
 
 
 @app.command()
+def preset(name: Annotated[str, typer.Argument(help="quick, standard or record.")]) -> None:
+    """Print a preset's parameters as options of `dvc exp run`."""
+    from emotion import params
+
+    print(" ".join(f"-S {key}={value}" for key, value in params.preset(name).items()))
+
+
+@app.command()
 def restore() -> None:
     """Fill MLflow from the pipeline's files, for what is not there yet.
 

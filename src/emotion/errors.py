@@ -43,7 +43,10 @@ def exit_cleanly(name: str, main: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; finished stages are kept. `dvc repro` goes on.", file=sys.stderr)
+        print(
+            f"{name}: interrupted; finished stages, and the finished epochs of train, are kept. `dvc repro` goes on.",
+            file=sys.stderr,
+        )
         sys.exit(INTERRUPTED)
     except OSError as error:
         sys.exit(f"{name}: {explain(error)}")

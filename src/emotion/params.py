@@ -13,10 +13,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from emotion.errors import UserError
+from emotion.labels import SIZE
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Scalar = bool | int | float | str
+PRESETS = Path(__file__).with_name("presets.yaml")
 
 
 class Section(BaseModel):
@@ -50,32 +52,55 @@ class Preprocess(Section):
 class Augmentation(Section):
     """Random changes of the training images; 0 turns each off."""
 
-    flip: bool
+    flip: Literal["none", "random", "alternate"]  # alternate: every second epoch, half of the images at the start
     rotation: float = Field(ge=0, le=90)  # degrees either way
     zoom: float = Field(ge=0, lt=1)  # part of the size, either way
     translation: float = Field(ge=0, lt=1)  # part of the size, either way
     contrast: float = Field(ge=0, lt=1)  # part of the contrast, either way
     erasing: float = Field(ge=0, lt=1)  # largest side of the erased square, part of the size
+    mixup: Fraction  # largest part of another image that is mixed in
+
+
+class Transfer(Section):
+    """What only the networks of keras.applications use."""
+
+    weights: str = Field(min_length=1)  # imagenet | none | path of a .weights.h5 or .keras file
+    image_size: int = Field(ge=32, le=1024)  # pixels a side that the faces are enlarged to
+    fine_tune_from: str | None = None  # the first layer that is trained; None: only the head
 
 
 class Train(Section):
     """The network and the recipe that trains it. `tune.space` may override any scalar here."""
 
-    network: Literal["basic_cnn", "residual"]
+    network: Literal["residual", "vgg", "basic_cnn", "mobilenet_v2", "vgg16", "resnet50", "efficientnet_b0"]
     width: int = Field(ge=1, le=512)  # channels after the first convolution
     dropout: float = Field(ge=0, lt=1)
-    learning_rate: float = Field(gt=0, le=10)  # the peak of the schedule
+    transfer: Transfer
+    precision: Literal["auto", "float32", "bfloat16"]
+    optimizer: Literal["muon", "sgd"]
+    learning_rate: float = Field(gt=0, le=10)  # the peak of the schedule; of muon's matrices
+    sgd_learning_rate: float = Field(gt=0, le=10)  # muon: the peak for all that is no convolution
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
+    class_weighting: Fraction  # power of the inverse class frequency that weights the loss
     batch_size: int = Field(ge=1, le=65_536)
     epochs: int = Field(ge=1, le=100_000)
-    warmup: float = Field(ge=0, lt=1)  # part of the steps in which the rate climbs
+    budget_minutes: Annotated[float, Field(gt=0, le=100_000)] | None = None  # instead of epochs
+    warmup: float = Field(ge=0, lt=1)  # part of the training in which the rate climbs
+    smallest_size: int = Field(ge=16, le=SIZE)  # pixels a side of the first images; they grow to 48
     patience: int = Field(ge=1)  # epochs without improvement before stopping early
     select: Literal["val_accuracy", "val_loss"]  # what "best weights" means
+    views: Literal["plain", "flip", "flip_and_shift"]  # what the exported model averages over
     augmentation: Augmentation
     tensorboard: bool  # write logs for TensorBoard to reports/tensorboard
     seed: Seed
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_network(self) -> "Train":
+        if self.smallest_size < SIZE and self.network not in ("residual", "vgg"):
+            raise ValueError(f"smallest_size below {SIZE} needs network residual or vgg, got {self.network}")
+        return self
 
     def override(self, values: Mapping[str, Any]) -> "Train":
         """A copy with some values replaced, checked like the file was.
@@ -173,7 +198,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _space_fits_train(self) -> "Params":
         for name, dimension in self.tune.space.items():
-            if name in ("epochs", "tensorboard", "seed"):
+            if name in ("epochs", "budget_minutes", "views", "tensorboard", "seed"):
                 raise ValueError(f"tune.space.{name} cannot be searched; set tune.{name} or train.{name}")
             for value in dimension.extremes():
                 try:
@@ -201,6 +226,18 @@ def load(path: str | Path = "params.yaml") -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         raise UserError("; ".join(f"{path}: {line}" for line in _lines(error))) from None
+
+
+def preset(name: str) -> dict[str, Scalar]:
+    """What a named preset changes in params.yaml, by dotted names.
+
+    Raises:
+        UserError: where there is none of that name.
+    """
+    presets: dict[str, dict[str, Scalar]] = yaml.safe_load(PRESETS.read_text())
+    if name not in presets:
+        raise UserError(f"no preset is named {name}. There is {', '.join(presets)}.")
+    return {"tune.max_trials": 0, **presets[name]}
 
 
 _TAGS = (

@@ -21,6 +21,7 @@ PREPROCESS_RUN = DATA_REPORT / "run.json"
 HYPERPARAMETERS = Path("models/hyperparameters.json")
 TRIALS = Path("reports/trials.csv")
 
+CHECKPOINTS = Path("models/checkpoints")  # outlives the stage, so that a killed training can go on
 CLASSIFIER = Path("models/classifier.keras")
 SAVED_MODEL = Path("models/saved_model")
 TRAIN_RUN = Path("models/run.json")

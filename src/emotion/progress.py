@@ -33,10 +33,13 @@ def watch(folder: Path, description: str) -> Iterator[None]:
         thread.join()
 
 
-def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield `items`, showing how many of `total` are done."""
+def track(items: Iterable[T], description: str, total: int, lines: bool = True) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` are done; in a log only if `lines`."""
     if sys.stdout.isatty():
         yield from bar(items, description, total)
+        return
+    if not lines:
+        yield from items
         return
     last = time.monotonic()
     for done, item in enumerate(items):

@@ -42,7 +42,7 @@ SECTIONS = {
     "register": ("register",),
 }
 # What is in these sections and yet decides nothing.
-UNUSED = {"tune": ("train.epochs", "train.tensorboard")}
+UNUSED = {"tune": ("train.epochs", "train.budget_minutes", "train.views", "train.tensorboard")}
 
 
 def parameters(stage: str, settings: Params) -> dict[str, Any]:
@@ -63,13 +63,16 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def stage_run(stage: str, settings: Params, links: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+def stage_run(
+    stage: str, settings: Params, links: Mapping[str, str] | None = None, unfinished: str | None = None
+) -> Iterator[dict[str, Any]]:
     """Run a stage under an MLflow run of its name, then log what it wrote.
 
     Args:
         stage: its name.
         settings: the parameters as the stage uses them.
         links: further tags, which name the runs that this one builds on.
+        unfinished: the run of an earlier attempt, to go on with.
 
     Yields:
         The stage's record, which holds `run_id`, `tags`, `params` and `patch`. What the stage
@@ -78,7 +81,7 @@ def stage_run(stage: str, settings: Params, links: Mapping[str, str] | None = No
     patch = provenance.uncommitted_patch()
     tags = provenance.tags(stage, patch) | dict(links or {})
     params = parameters(stage, settings)
-    with tracking.run(stage, tags, params) as run_id:
+    with tracking.run(stage, tags, params, unfinished=unfinished) as run_id:
         record = {"run_id": run_id, "tags": tags, "params": params, "patch": patch}
         _log_patch(stage, patch)
         yield record
@@ -211,6 +214,17 @@ def _log_trials_again(search: Mapping[str, Any], parent: str) -> None:
             tracking.log_metrics(trial)
             tracking.set_tag("restored", "true")
             tracking.set_tag(tracking.RESTORED_FROM, lost)
+
+
+def epoch_logger() -> Callable[[Mapping[str, float]], None]:
+    """What logs an epoch's row to the active run, unless an earlier attempt did."""
+    logged = tracking.logged_steps("loss")
+
+    def log(row: Mapping[str, float]) -> None:
+        if row["epoch"] not in logged:
+            tracking.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
+
+    return log
 
 
 def _log_train() -> None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import keras_tuner
 import keras_tuner.src.config
 
@@ -16,7 +15,7 @@ from emotion import records, tracking
 from emotion.errors import UserError
 from emotion.faces import Split
 from emotion.params import Dimension, Range, Scalar, Train, Tune
-from emotion.training.recipe import fit
+from emotion.training.recipe import Row, fit
 
 
 @dataclass(frozen=True)
@@ -58,16 +57,13 @@ class Search(keras_tuner.RandomSearch):
             raise
 
     def _train(self, name: str, values: dict[str, Scalar]) -> dict[str, float]:
-        settings = self.base.override({**values, "epochs": self.settings.epochs})
+        settings = self.base.override({**values, "epochs": self.settings.epochs, "budget_minutes": None})
         start = time.monotonic()
         with records.trial_run(name, self.record, self.record["run_id"], values) as run_id:
             print(f"{name}: {values}", flush=True)
-            log_epoch = keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: tracking.log_metrics(logs, step=epoch + 1)
-            )
-            network, history = fit(settings, *self.splits, [log_epoch])
-            metrics = _best_epoch(history, self.settings.objective)
-            metrics |= {"seconds": time.monotonic() - start, "parameters": network.count_params()}
+            fitted = fit(settings, *self.splits, [records.epoch_logger()])
+            metrics = _best_epoch(fitted.rows, self.settings.objective)
+            metrics |= {"seconds": time.monotonic() - start, "parameters": fitted.network.count_params()}
             tracking.log_metrics({key: metrics[key] for key in ("seconds", "parameters", "score")})
         self.finished.append(Trial(name, run_id, values, metrics))
         return {self.settings.objective: metrics[self.settings.objective]}
@@ -124,8 +120,7 @@ def _direction(objective: str) -> str:
     return "max" if objective == "val_accuracy" else "min"
 
 
-def _best_epoch(history: dict[str, list[float]], objective: str) -> dict[str, float]:
+def _best_epoch(rows: list[Row], objective: str) -> Row:
     choose = max if _direction(objective) == "max" else min
-    score = choose(history[objective])
-    best = history[objective].index(score)
-    return {"score": score, **{key: values[best] for key, values in history.items()}}
+    best = choose(rows, key=lambda row: row[objective])
+    return {"score": best[objective], **{key: value for key, value in best.items() if key != "epoch"}}

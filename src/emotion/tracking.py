@@ -110,21 +110,40 @@ def explained(what: str = "failed") -> Iterator[None]:
 
 
 @contextmanager
-def run(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: str | None = None) -> Iterator[str]:
-    """A new run; FINISHED at the end, FAILED on any exception.
+def run(
+    name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, Any],
+    parent: str | None = None,
+    unfinished: str | None = None,
+) -> Iterator[str]:
+    """A new run, or one that was cut short; FINISHED at the end, FAILED on any exception.
+
+    Args:
+        name: shown in the UI.
+        tags: without the empty ones.
+        params: the same as before, where a run goes on.
+        parent: the id of the run that it belongs below.
+        unfinished: the id of the run to go on with, if it is still there.
 
     Yields:
         Its id.
     """
     connect()
-    with (
-        explained(),
-        mlflow.start_run(
-            run_name=name, tags={k: v for k, v in tags.items() if v}, parent_run_id=parent, nested=parent is not None
-        ) as active,
-    ):
-        mlflow.log_params(dict(params))
-        yield active.info.run_id
+    said = {key: value for key, value in tags.items() if value}
+    with explained():
+        known = find(unfinished) if unfinished else None
+        started = mlflow.start_run(known, run_name=name, tags=said, parent_run_id=parent, nested=parent is not None)
+        with started as active:
+            mlflow.log_params(dict(params))
+            yield active.info.run_id
+
+
+def logged_steps(key: str) -> set[int]:
+    """The steps at which the active run has a metric."""
+    active = mlflow.active_run()
+    assert active is not None
+    return {metric.step for metric in connect().get_metric_history(active.info.run_id, key)}
 
 
 @contextmanager

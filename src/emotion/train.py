@@ -4,8 +4,12 @@
 
 Reads data/faces/, models/hyperparameters.json and `params: train`, whose scalars the
 hyperparameters override; writes models/classifier.keras, models/saved_model/,
-models/run.json (the MLflow run), reports/history.csv and reports/curves.png.
+models/run.json (the MLflow run), reports/history.csv and reports/curves.png. Every epoch is
+kept in models/checkpoints/ until then: a training that was killed goes on from the last.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 
@@ -16,31 +20,25 @@ from emotion.paths import CLASSIFIER, CURVES, HISTORY, SAVED_MODEL, TENSORBOARD,
 from emotion.runtime import load_tensorflow
 
 
-def train(settings: params.Train, faces: Faces, run_id: str) -> pd.DataFrame:
+def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoints: Any) -> pd.DataFrame:
     """Train, save both forms of the model, and return a row per epoch."""
-    load_tensorflow()
-    import keras
+    from emotion import figures, records
+    from emotion.networks.serving import serving_network
+    from emotion.training.recipe import fit, tensorboard_writer
 
-    from emotion import figures, tracking
-    from emotion.training.recipe import fit
-
-    log_epoch = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: tracking.log_metrics(logs, step=epoch + 1)
-    )
-    callbacks = [log_epoch]
+    listeners: list[Callable[[dict[str, float]], None]] = [records.epoch_logger()]
     if settings.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(project_root() / TENSORBOARD / run_id))
-    network, metrics = fit(settings, faces.split("train"), faces.split("validation"), callbacks)
-    history = pd.DataFrame(metrics)
-    history.insert(0, "epoch", history.index + 1)
+        listeners.append(tensorboard_writer(project_root() / TENSORBOARD / record["run_id"]))
+    kept = {"run_id": record["run_id"]}
+    fitted = fit(settings, faces.split("train"), faces.split("validation"), listeners, checkpoints, kept)
     with whole(CLASSIFIER) as part:
-        network.save(part)
+        fitted.network.save(part)
     with whole(SAVED_MODEL) as part:
-        network.export(part, verbose=False)
+        serving_network(fitted.network, settings.views).export(part, verbose=False)
     with whole(HISTORY) as part:
-        history.to_csv(part, index=False)
-    figures.curves(history, faces.caption, CURVES)
-    return history
+        fitted.history.to_csv(part, index=False)
+    figures.curves(fitted.history, faces.caption, CURVES)
+    return fitted.history
 
 
 def main() -> None:
@@ -52,14 +50,19 @@ def main() -> None:
     for name, value in tuned["values"].items():
         print(f"train.{name} = {value}, from {tuned['trial']}")
     settings = settings.model_copy(update={"train": settings.train.override(tuned["values"])})
-    with records.stage_run("train", settings, tuned["tags"]) as record:
-        faces = open_faces()
-        history = train(settings.train, faces, record["run_id"])
+    faces = open_faces()
+    load_tensorflow()
+    from emotion.training.checkpoints import of_training
+
+    checkpoints = of_training(records.parameters("train", settings))
+    with records.stage_run("train", settings, tuned["tags"], checkpoints.fact("run_id")) as record:
+        history = train(settings.train, faces, record, checkpoints)
         scores = history[settings.train.select]
         best = scores.argmax() if settings.train.select == "val_accuracy" else scores.argmin()
         accuracy = history["val_accuracy"].iloc[best]
         print(f"Epoch {best + 1} of {len(history)} is kept: validation accuracy {accuracy:.4f}")
         print(f"Faces: {faces.caption}")
+    checkpoints.clear()
 
 
 if __name__ == "__main__":

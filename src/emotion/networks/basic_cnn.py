@@ -14,16 +14,15 @@ def basic_cnn(width: int, dropout: float) -> keras.Model:
             512 and 512.
         dropout: after every block; 0.4 in the study.
     """
-    network = keras.Sequential(name="basic_cnn")
-    network.add(keras.Input((SIZE, SIZE, 1), name="pixels"))
-    network.add(layers.Rescaling(1 / 255))
+    pixels = keras.Input((SIZE, SIZE, 1), name="pixels")
+    features = layers.Rescaling(1 / 255)(pixels)
     for filters in (4 * width, 8 * width, 16 * width, 16 * width):
-        network.add(layers.Conv2D(filters, 3, activation="relu"))
-        network.add(layers.MaxPooling2D())
-        network.add(layers.Dropout(dropout))
-    network.add(layers.Flatten())
+        features = layers.Conv2D(filters, 3, activation="relu")(features)
+        features = layers.MaxPooling2D()(features)
+        features = layers.Dropout(dropout)(features)
+    features = layers.Flatten()(features)
     for units in (512, 256):
-        network.add(layers.Dense(units, activation="relu"))
-        network.add(layers.Dropout(dropout))
-    network.add(layers.Dense(len(EMOTIONS), activation="softmax", name="probabilities"))
-    return network
+        features = layers.Dense(units, activation="relu")(features)
+        features = layers.Dropout(dropout)(features)
+    probabilities = layers.Dense(len(EMOTIONS), activation="softmax", dtype="float32", name="probabilities")(features)
+    return keras.Model(pixels, probabilities, name="basic_cnn")

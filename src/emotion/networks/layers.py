@@ -1,31 +1,40 @@
-"""Layers that Keras does not have, or has slower."""
+"""Layers that Keras does not have, or has slower, and what the networks have in common."""
 
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from emotion.labels import EMOTIONS, SIZE
+
 
 @keras.saving.register_keras_serializable(package="emotion")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalization (Ioffe and Szegedy, 2015) as one TensorFlow operation.
 
-    Same weights and results as the parent class for (batch, height, width, channels)
-    float32 input, normalized over channels.
+    Same weights and results as the parent class for (batch, height, width, channels) input,
+    normalized over channels. bfloat16 input stays bfloat16; its moments are float32.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.autocast = False  # the operation takes bfloat16 pixels with float32 weights
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         """Normalize by the batch's moments in training, by the moving ones otherwise."""
-        if not (training and self.trainable):
-            return tf.compat.v1.nn.fused_batch_norm(
-                inputs, self.gamma, self.beta, self.moving_mean, self.moving_variance,
-                epsilon=self.epsilon, is_training=False,
-            )[0]  # fmt: skip
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=True
+        learning = bool(training and self.trainable)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma if self.scale else tf.ones_like(self.beta),
+            offset=self.beta,
+            mean=[] if learning else self.moving_mean,
+            variance=[] if learning else self.moving_variance,
+            epsilon=self.epsilon,
+            is_training=learning,
         )
-        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        if learning:
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + batch * (1 - self.momentum))
         return outputs
 
 
@@ -40,3 +49,70 @@ class Standardization(keras.layers.Layer):
         """Standardize each image by itself."""
         mean, variance = tf.nn.moments(images, axes=(1, 2, 3), keepdims=True)
         return (images - mean) * tf.math.rsqrt(tf.maximum(variance, 1.0))
+
+
+@keras.saving.register_keras_serializable(package="emotion")
+class Views(keras.layers.Layer):
+    """Every image beside its mirror image, each also moved, along the batch axis.
+
+    (batch, 48, 48, 1) becomes (views * batch, 48, 48, 1). With `shift` 0 there are 2 views,
+    otherwise 6: unmoved, moved by `shift` pixels towards the lower right, and the upper left,
+    the border repeated.
+    """
+
+    def __init__(self, shift: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.shift = shift
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Show the images from all sides."""
+        moved = [images]
+        if self.shift:
+            border = [[0, 0], [1, 1], [1, 1], [0, 0]]
+            padded = images
+            for _ in range(self.shift):  # a pixel at a time repeats the border
+                padded = tf.pad(padded, border, mode="SYMMETRIC")
+            moved += [padded[:, start : start + SIZE, start : start + SIZE] for start in (0, 2 * self.shift)]
+        return tf.concat([view for image in moved for view in (image, image[:, :, ::-1])], axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` needs."""
+        return {**super().get_config(), "shift": self.shift}
+
+
+@keras.saving.register_keras_serializable(package="emotion")
+class MeanOverViews(keras.layers.Layer):
+    """The mean of the answers to each image's views: (views * batch, n) becomes (batch, n)."""
+
+    def __init__(self, views: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.views = views
+
+    def call(self, answers: tf.Tensor) -> tf.Tensor:
+        """Average."""
+        return tf.reduce_mean(tf.reshape(answers, (self.views, -1, answers.shape[-1])), axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` needs."""
+        return {**super().get_config(), "views": self.views}
+
+
+def convolution(
+    features: keras.KerasTensor, channels: int, kernel: int = 3, strides: int = 1, pool: bool = False
+) -> keras.KerasTensor:
+    """A convolution with normalization and ReLU; `pool` halves the map."""
+    features = keras.layers.Conv2D(
+        channels, kernel, strides, padding="same", use_bias=False, kernel_initializer="he_normal"
+    )(features)
+    if pool:  # before the normalization, which then has a quarter of the work
+        features = keras.layers.MaxPooling2D()(features)
+    # Without a scale of its own, which lets it be folded through the pooling into the convolution.
+    return keras.layers.ReLU()(FusedBatchNormalization(momentum=0.9, scale=False)(features))
+
+
+def probabilities(features: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
+    """The average over the image, dropout, and a float32 softmax over the emotions."""
+    features = keras.layers.GlobalAveragePooling2D()(features)
+    features = keras.layers.Dropout(dropout)(features)
+    dense = keras.layers.Dense(len(EMOTIONS), activation="softmax", dtype="float32", name="probabilities")
+    return dense(features)

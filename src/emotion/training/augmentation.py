@@ -1,20 +1,27 @@
 """Random changes of a batch of training images, in TensorFlow and never inside the model."""
 
+import math
+
 import tensorflow as tf
 
 from emotion.params import Augmentation
 
 
-def augment(images: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+def augment(
+    images: tf.Tensor, settings: Augmentation, seed: tf.Tensor, size: int | None = None, turned: tf.Tensor | None = None
+) -> tf.Tensor:
     """Mirror, rotate, zoom, move, change the contrast, and erase a square.
 
     Args:
         images: (batch, height, width, 1) float32, 0..255.
         settings: how much of each.
         seed: (2,) int64; the same seed gives the same changes.
+        size: of the results, in pixels a side; None keeps that of the images.
+        turned: (batch,) bool, which images to mirror where flips alternate (Jordan, 2024: each
+            image's two sides in turn, for chance shows one of them too often).
 
     Returns:
-        The same shape, type and range.
+        (batch, size, size, 1) float32, 0..255.
     """
     seeds = iter(tf.unstack(tf.random.experimental.stateless_split(seed, 8)))
     count = tf.shape(images)[0]
@@ -22,13 +29,17 @@ def augment(images: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> tf.Te
     def uniform(low: float, high: float) -> tf.Tensor:
         return tf.random.stateless_uniform((count,), next(seeds), low, high)
 
-    size = float(images.shape[1])
-    mirror = tf.where(uniform(0, 1) < (0.5 if settings.flip else 0.0), -1.0, 1.0)
-    angle = uniform(-1, 1) * settings.rotation * 3.14159265 / 180
+    side = float(images.shape[1])
+    mirrored = uniform(0, 1) < (0.5 if settings.flip == "random" else 0.0)
+    if settings.flip == "alternate" and turned is not None:
+        mirrored = turned
+    angle = uniform(-1, 1) * settings.rotation * math.pi / 180
     scale = 1 + uniform(-1, 1) * settings.zoom
-    move_x = uniform(-1, 1) * settings.translation * size
-    move_y = uniform(-1, 1) * settings.translation * size
-    images = _project(images, mirror, angle, scale, move_x, move_y)
+    move_x = uniform(-1, 1) * settings.translation * side
+    move_y = uniform(-1, 1) * settings.translation * side
+    images = _project(images, tf.where(mirrored, -1.0, 1.0), angle, scale, move_x, move_y)
+    if size and size != images.shape[1]:
+        images = tf.image.resize(images, (size, size), antialias=True)
     if settings.contrast:
         mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
         factor = (1 + uniform(-1, 1) * settings.contrast)[:, None, None, None]
@@ -36,6 +47,21 @@ def augment(images: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> tf.Te
     if settings.erasing:
         images = _erase(images, settings.erasing, next(seeds))
     return images
+
+
+def mix(images: tf.Tensor, labels: tf.Tensor, largest: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mix every image and label with another of the batch (mixup, Zhang et al., 2018).
+
+    Args:
+        images: (batch, height, width, 1) float32.
+        labels: (batch, 7) float32.
+        largest: part of the other, 0..1; each batch draws its own below.
+        seed: (2,) int64.
+    """
+    if not largest:
+        return images, labels
+    part = tf.random.stateless_uniform((), tf.stack([seed[0] + 1, seed[1]]), 0, largest)
+    return images * (1 - part) + images[::-1] * part, labels * (1 - part) + labels[::-1] * part
 
 
 def _project(

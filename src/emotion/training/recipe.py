@@ -1,145 +1,257 @@
-"""Build, compile and fit a network on a split. Shared by `tune` and `train`."""
+"""Train a network on a split. Shared by `tune` and `train`."""
 
 import math
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from emotion.errors import UserError
 from emotion.faces import Split
-from emotion.labels import EMOTIONS
 from emotion.networks import build
 from emotion.params import Train
-from emotion.training.augmentation import augment
+from emotion.progress import track
+from emotion.training import precision
+from emotion.training.batches import class_weights, plain_batches, steps_per_epoch, training_batches
+from emotion.training.checkpoints import Arrays, Checkpoints
+from emotion.training.optimizers import Muon
+from emotion.training.schedule import Schedule
+
+Row = dict[str, float]  # what is known of an epoch
 
 
-def training_batches(split: Split, settings: Train) -> tf.data.Dataset:
-    """Augmented batches, without end.
+@dataclass
+class Fitted:
+    """A trained network with its best weights, and a row per epoch.
 
-    Order and augmentation depend only on the seed and the step.
-
-    Yields:
-        images (batch, 48, 48, 1) float32 0..255, labels (batch, 7) float32, smoothed: only
-        training sees smoothed labels, so that validation losses can be compared.
+    The rows hold epoch, loss, accuracy (both of the augmented images), val_loss,
+    val_accuracy, learning_rate (of the last step), seconds (since the start).
     """
-    smoothing = settings.label_smoothing
-    images = tf.constant(split.images)
-    labels = tf.constant(_one_hot(split) * (1 - smoothing) + smoothing / len(EMOTIONS))
-    batch = min(settings.batch_size, len(split))
 
-    def shuffled(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(split)), (settings.seed, epoch))
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch, drop_remainder=True)
+    network: keras.Model
+    rows: list[Row]
 
-    def load(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = tf.cast(tf.gather(images, rows), tf.float32)[..., None]
-        pixels = augment(pixels, settings.augmentation, tf.stack([settings.seed, step]))
-        return pixels, tf.gather(labels, rows)
-
-    steps = tf.data.Dataset.range(2**62).flat_map(shuffled).enumerate()
-    return steps.map(load, num_parallel_calls=2, deterministic=True).prefetch(2)
+    @property
+    def history(self) -> pd.DataFrame:
+        """The rows as a table."""
+        return pd.DataFrame(self.rows)
 
 
-def plain_batches(split: Split, batch_size: int = 256) -> tf.data.Dataset:
-    """The images as they are, in their order, once, with one-hot labels."""
-    dataset = tf.data.Dataset.from_tensor_slices((split.images[..., None], _one_hot(split)))
-    return dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y))
+def fit(
+    settings: Train,
+    train: Split,
+    validation: Split,
+    listeners: Sequence[Callable[[Row], None]] = (),
+    checkpoints: Checkpoints | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Fitted:
+    """Train a network and return it with its best weights.
+
+    Args:
+        settings: the network and the recipe.
+        train: the images to learn from.
+        validation: what the best weights are chosen on.
+        listeners: told of every epoch once it is safe, also of those of an earlier attempt.
+        checkpoints: where to go on from and to keep every epoch; None keeps nothing.
+        facts: kept with them.
+
+    Raises:
+        UserError: where the loss is no number any more.
+    """
+    trainer = Trainer(settings, train, validation)
+    kept = checkpoints.load() if checkpoints else None
+    if kept:
+        trainer.restore(*kept)
+        print(f"Going on after epoch {len(trainer.rows)}.", flush=True)
+
+    def tell(row: Row) -> None:
+        for listener in listeners:
+            listener(row)
+
+    for row in trainer.rows:
+        tell(row)
+    while not trainer.done:
+        row = trainer.epoch()
+        if checkpoints:
+            checkpoints.save(len(trainer.rows), trainer.arrays(), trainer.facts() | (facts or {}))
+        tell(row)
+    trainer.restore_best()
+    return Fitted(trainer.network, trainer.rows)
 
 
-def _one_hot(split: Split) -> NDArray[np.float32]:
-    return np.eye(len(EMOTIONS), dtype=np.float32)[split.labels]
+def tensorboard_writer(folder: Path) -> Callable[[Row], None]:
+    """A listener that writes what TensorBoard shows."""
+    writer = tf.summary.create_file_writer(str(folder))
+
+    def write(row: Row) -> None:
+        with writer.as_default(step=int(row["epoch"])):
+            for name, value in row.items():
+                tf.summary.scalar(name, value)
+        writer.flush()
+
+    return write
 
 
-@keras.saving.register_keras_serializable(package="emotion")
-class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 to the peak, then linear to 0 (Goyal et al., 2017; Page, 2018)."""
+class Trainer:
+    """One training: its network, its optimizer, and how far it is."""
 
-    def __init__(self, peak: float, steps: int, warmup: float) -> None:
-        self.peak, self.steps, self.warmup = peak, steps, warmup
+    def __init__(self, settings: Train, train: Split, validation: Split) -> None:
+        self.settings, self.train = settings, train
+        chosen, reason = precision.choose(settings.precision)
+        print(f"Precision: {chosen}, {reason}.", flush=True)
+        precision.apply(chosen)
+        keras.utils.set_random_seed(settings.seed)
+        self.network = build(settings.network, settings.width, settings.dropout, settings.transfer)
+        precision.apply("float32")  # for what else is built in this process
+        self.optimizer = make_optimizer(settings)
+        self.optimizer.build(self.network.trainable_variables)
+        self.validation, self.validation_labels = plain_batches(validation), validation.labels
+        self.weights = tf.constant(class_weights(train, settings.class_weighting))
+        self.steps_per_epoch = steps_per_epoch(train, settings)
+        self.schedule = Schedule(settings, self.steps_per_epoch)
+        self.step = 0
+        self.rows: list[Row] = []
+        self.best: list[NDArray[Any]] = []
+        self.best_epoch = 0
+        # A function of this object, so that another training traces its own.
+        self._train_step = tf.function(self._train_on, reduce_retracing=True)
+        self._answer = tf.function(lambda images: self.network(images, training=False))
 
-    def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """The learning rate at a step."""
-        done = (tf.cast(step, tf.float32) + 1) / self.steps
-        rise = done / self.warmup if self.warmup else tf.constant(1.0)
-        fall = (1 - done) / (1 - self.warmup)
-        return self.peak * tf.clip_by_value(tf.minimum(rise, fall), 0.0, 1.0)
+    @property
+    def done(self) -> bool:
+        """Whether the schedule has ended, or validation has not improved for too long."""
+        without_improvement = len(self.rows) - self.best_epoch
+        return self.schedule.progress(self.step) >= 1 or without_improvement >= self.settings.patience
 
-    def get_config(self) -> dict[str, float]:
-        """What `__init__` needs."""
-        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup}
+    def epoch(self) -> Row:
+        """Train for an epoch, or until the budget is spent, and look at validation."""
+        started, losses, correct = self.step, 0.0, 0
+        if not self.rows:
+            self.schedule.start(0)
+        for loss, right in track(self.steps(), self._name(), self.steps_per_epoch, lines=False):
+            losses, correct = losses + loss, correct + right
+        steps = self.step - started
+        before = self.schedule.seconds
+        row = {
+            "epoch": len(self.rows) + 1,
+            "loss": losses / steps,
+            "accuracy": correct / steps / min(self.settings.batch_size, len(self.train)),
+            **self._validate(),
+            "learning_rate": float(self.optimizer.learning_rate),
+            "seconds": self.schedule.seconds,
+        }
+        self.schedule.reserve = self.schedule.seconds - before
+        self._report(row)
+        self.rows.append(row)
+        self._keep_best(row)
+        return row
+
+    def steps(self) -> Iterator[tuple[float, int]]:
+        """Loss and number of right answers of every step of an epoch."""
+        ends = self.step + self.steps_per_epoch
+        batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(())
+        size = 0
+        while self.step < ends and (progress := self.schedule.progress(self.step)) < 1:
+            if (wanted := self.schedule.image_size(progress)) != size:
+                size = wanted
+                batches = iter(training_batches(self.train, self.settings, self.step, size))
+            rate = self.schedule.learning_rate(progress)
+            self.optimizer.learning_rate.assign(rate)
+            loss, right = self._train_step(*next(batches))
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss became {float(loss)} in step {self.step + 1} (epoch {len(self.rows) + 1}) at a"
+                    f" learning rate of {rate:.3g}: the training diverged. Lower train.learning_rate (or the"
+                    " range in tune.space)."
+                )
+            self.step += 1
+            yield float(loss), int(right)
+
+    def _train_on(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            answers = self.network(images, training=True)
+            losses = keras.losses.categorical_crossentropy(labels, answers)
+            loss = tf.reduce_mean(losses * tf.linalg.matvec(labels, self.weights))
+        variables = self.network.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss, tf.reduce_sum(tf.cast(tf.argmax(answers, 1) == tf.argmax(labels, 1), tf.int32))
+
+    def _validate(self) -> Row:
+        answers = np.concatenate([self._answer(images).numpy() for images, _ in self.validation])
+        likelihood = answers[np.arange(len(answers)), self.validation_labels]
+        return {
+            "val_loss": float(-np.log(np.maximum(likelihood, 1e-7)).mean()),
+            "val_accuracy": float((answers.argmax(axis=1) == self.validation_labels).mean()),
+        }
+
+    def _keep_best(self, row: Row) -> None:
+        name = self.settings.select
+        before = [earlier[name] for earlier in self.rows[:-1]]
+        if not before or (row[name] > max(before) if name == "val_accuracy" else row[name] < min(before)):
+            self.best = [weight.numpy() for weight in self.network.weights]
+            self.best_epoch = len(self.rows)
+
+    def restore_best(self) -> None:
+        """Give the network its best weights."""
+        self.network.set_weights(self.best)
+
+    def _state(self) -> list[Any]:
+        """All that changes in training, the state of random generators included."""
+        return [*self.network.variables, *self.optimizer.variables]
+
+    def arrays(self) -> Arrays:
+        """The state for a checkpoint."""
+        now = {f"state-{number}": variable.numpy() for number, variable in enumerate(self._state())}
+        return now | {f"best-{number}": weight for number, weight in enumerate(self.best)}
+
+    def facts(self) -> dict[str, Any]:
+        """The rest of the state."""
+        return {
+            "step": self.step,
+            "rows": self.rows,
+            "best_epoch": self.best_epoch,
+            "seconds": self.schedule.seconds,
+            "reserve": self.schedule.reserve,
+        }
+
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        """Be where a checkpoint was written."""
+        for number, variable in enumerate(self._state()):
+            variable.assign(arrays[f"state-{number}"])
+        self.best = [arrays[f"best-{number}"] for number in range(len(self.network.weights))]
+        self.step, self.rows, self.best_epoch = facts["step"], facts["rows"], facts["best_epoch"]
+        self.schedule.reserve = facts["reserve"]
+        self.schedule.start(facts["seconds"])
+
+    def _name(self) -> str:
+        number = len(self.rows) + 1
+        return f"Epoch {number}" if self.schedule.budget else f"Epoch {number} of {self.settings.epochs}"
+
+    def _report(self, row: Row) -> None:
+        left = self.schedule.remaining(self.step)
+        print(
+            f"{self._name()}: loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}, validation"
+            f" {row['val_accuracy']:.4f}, {row['seconds']:.0f} s, about {left:.0f} s left",
+            flush=True,
+        )
 
 
-def compile_network(settings: Train, schedule: WarmupThenDecay) -> keras.Model:
-    """A network ready to be trained."""
-    keras.utils.set_random_seed(settings.seed)
-    network = build(settings.network, settings.width, settings.dropout)
+def make_optimizer(settings: Train) -> keras.optimizers.Optimizer:
+    """Muon, or SGD with Nesterov's momentum; biases and normalizations do not decay."""
+    if settings.optimizer == "muon":
+        ratio = settings.sgd_learning_rate / settings.learning_rate
+        return Muon(settings.learning_rate, ratio, settings.momentum, settings.weight_decay)
     optimizer = keras.optimizers.SGD(
-        schedule,
+        settings.learning_rate,
         momentum=settings.momentum,
         nesterov=True,
         weight_decay=settings.weight_decay or None,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    network.compile(optimizer, keras.losses.CategoricalCrossentropy(), metrics=["accuracy"])
-    return network
-
-
-class LearningRate(keras.callbacks.Callback):
-    """Adds the learning rate of the last step to what every epoch reports."""
-
-    def __init__(self, schedule: WarmupThenDecay) -> None:
-        super().__init__()
-        self.schedule = schedule
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Other callbacks and the history see the same dictionary."""
-        if logs is not None:
-            logs["learning_rate"] = float(self.schedule(self.model.optimizer.iterations - 1))
-
-
-class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """A diverged training is an error with a way out, not a bad model."""
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Raise UserError where the loss is no number any more."""
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
-            raise UserError(
-                f"the loss became {logs['loss'] if logs else None} in epoch {epoch + 1}: the training"
-                " diverged. Lower train.learning_rate (or the range in tune.space)."
-            )
-
-
-def fit(
-    settings: Train, train: Split, validation: Split, callbacks: Sequence[keras.callbacks.Callback] = ()
-) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Train a network and return it with its best weights.
-
-    Returns:
-        The network, and per epoch: loss, accuracy, val_loss, val_accuracy, learning_rate.
-
-    Raises:
-        UserError: where the loss is no number any more.
-    """
-    steps_per_epoch = max(1, len(train) // settings.batch_size)
-    schedule = WarmupThenDecay(settings.learning_rate, steps_per_epoch * settings.epochs, settings.warmup)
-    network = compile_network(settings, schedule)
-    best = keras.callbacks.EarlyStopping(
-        settings.select,
-        patience=settings.patience,
-        mode="max" if settings.select == "val_accuracy" else "min",
-        restore_best_weights=True,
-    )
-    history = network.fit(
-        training_batches(train, settings),
-        steps_per_epoch=steps_per_epoch,
-        epochs=settings.epochs,
-        validation_data=plain_batches(validation),
-        callbacks=[LearningRate(schedule), StopOnNonFiniteLoss(), best, *callbacks],
-        shuffle=False,  # training_batches did
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-    return network, history.history
+    return optimizer

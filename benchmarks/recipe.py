@@ -1,0 +1,111 @@
+"""What each part of the recipe, or each network, brings: one training per variation and seed.
+
+    python benchmarks/recipe.py VARIATIONS.yaml [--faces data/faces] [--seeds 2] [--results FILE]
+
+Trains on the training images and scores validation, never test. VARIATIONS.yaml holds `base`
+(what all change in `train` of params.yaml) and `variations` (name: what this one changes
+beyond that; dotted keys reach into subsections). Every result is a line of FILE at once, and
+what stands there is not trained again. Prints a table.
+"""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from emotion import params
+from emotion.faces import Split, open_faces
+from emotion.runtime import load_tensorflow
+
+ROOT = Path(__file__).parents[1]
+
+
+def changed(base: params.Train, changes: dict[str, Any]) -> params.Train:
+    """Override parameters, also those of subsections by dotted names."""
+    content = base.model_dump()
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    return params.Train.model_validate(content)
+
+
+def train_once(settings: params.Train, train: Split, validation: Split) -> dict[str, float]:
+    """Validation scores of the shipped form of the best epoch, and what it cost."""
+    import keras
+    import numpy as np
+
+    from emotion.networks.serving import serving_network
+    from emotion.scoring import score
+    from emotion.training.recipe import fit
+
+    keras.backend.clear_session()
+    fitted = fit(settings, train, validation)
+    network = serving_network(fitted.network, settings.views)
+    images = validation.images[..., None].astype(np.float32)
+    answers = np.concatenate([network(images[start : start + 256]).numpy() for start in range(0, len(images), 256)])
+    scores = score(validation.labels, answers, bins=15)
+    last = fitted.rows[-1]
+    disgust = validation.labels == 1
+    return {
+        "accuracy": scores["accuracy"],
+        "macro_f1": scores["macro_f1"],
+        "loss": scores["loss"],
+        "disgust_recall": float((answers.argmax(axis=1) == 1)[disgust].mean()),
+        "training_accuracy": last["accuracy"],
+        "epochs": last["epoch"],
+        "minutes": last["seconds"] / 60,
+        "parameters": fitted.network.count_params(),
+    }
+
+
+def show(names: list[str], results: list[dict[str, Any]]) -> None:
+    """Mean and, over several seeds, the spread."""
+    columns = ["accuracy", "macro_f1", "disgust_recall", "loss", "training_accuracy", "epochs", "minutes", "parameters"]
+    table = Table("variation", "seeds", *columns)
+    for name in names:
+        rows = [result for result in results if result["name"] == name]
+        cells = []
+        for column in columns:
+            values = [row[column] for row in rows]
+            digits = 1 if column in ("minutes",) else 0 if column in ("epochs", "parameters") else 3
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 and digits == 3 else ""
+            cells.append(f"{statistics.mean(values):,.{digits}f}{spread}" if values else "")
+        table.add_row(name, str(len(rows)), *cells)
+    Console(width=180).print(table)
+
+
+def main(
+    variations: Path,
+    faces: Path = Path("data/faces"),
+    seeds: int = 1,
+    results: Annotated[Path, typer.Option(help="Kept results.")] = Path("recipe.jsonl"),
+) -> None:
+    """Train what is not there yet and show all."""
+    content = yaml.safe_load(variations.read_text())
+    base = changed(params.load(ROOT / "params.yaml").train, content["base"])
+    load_tensorflow()
+    opened = open_faces(faces)
+    train, validation = opened.split("train"), opened.split("validation")
+    done = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    for seed in range(seeds):
+        for name, changes in content["variations"].items():
+            if any(result["name"] == name and result["seed"] == seed for result in done):
+                continue
+            print(f"== {name}, seed {seed}", flush=True)
+            scores = train_once(changed(base, {**changes, "seed": seed}), train, validation)
+            done.append({"name": name, "seed": seed, **scores})
+            with results.open("a") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+    show(list(content["variations"]), done)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,105 @@
+"""The earlier study's transfer learning: a network of keras.applications below a new head."""
+
+import warnings
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+import keras
+from keras import applications, layers
+
+from emotion.errors import UserError
+from emotion.labels import EMOTIONS, SIZE
+
+IMAGENET_MEAN = (103.939, 116.779, 123.68)  # of the channels blue, green, red
+
+
+def _centred() -> layers.Layer:
+    # VGG and ResNet also swap red and blue, which a gray image cannot show.
+    return layers.Normalization(mean=IMAGENET_MEAN, variance=(1.0, 1.0, 1.0))
+
+
+# The network and what it wants its pixels to be; EfficientNet scales them itself.
+APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], Callable[[], layers.Layer]]] = {
+    "mobilenet_v2": (applications.MobileNetV2, lambda: layers.Rescaling(1 / 127.5, -1)),
+    "vgg16": (applications.VGG16, _centred),
+    "resnet50": (applications.ResNet50, _centred),
+    "efficientnet_b0": (applications.EfficientNetB0, layers.Identity),
+}
+
+
+def transfer(name: str, dropout: float, weights: str, image_size: int, fine_tune_from: str | None) -> keras.Model:
+    """A network of keras.applications with dense 256, dropout, dense 64 and softmax on top.
+
+    Args:
+        name: a key of APPLICATIONS.
+        dropout: between the dense layers; 0.5 in the study.
+        weights: imagenet, none, or the path of a weights file without the top.
+        image_size: pixels a side that the faces are enlarged to.
+        fine_tune_from: the first layer that is trained with the head; None leaves all of the
+            network as it is. Its normalizations keep their moments in any case.
+
+    Raises:
+        UserError: for weights that cannot be had, or an unknown layer.
+    """
+    make, scaling = APPLICATIONS[name]
+    pixels = keras.Input((SIZE, SIZE, 1), name="pixels")
+    features = layers.Concatenate()([pixels, pixels, pixels])
+    features = scaling()(layers.Resizing(image_size, image_size)(features))
+    backbone = make(include_top=False, weights=None, input_tensor=features)
+    if weights != "none":
+        _copy_weights(_pretrained(name, weights, image_size), backbone)
+    _freeze(backbone, fine_tune_from)
+    features = layers.GlobalAveragePooling2D()(backbone.output)
+    features = layers.Dense(256, activation="relu")(features)
+    features = layers.Dropout(dropout)(features)
+    features = layers.Dense(64, activation="relu")(features)
+    probabilities = layers.Dense(len(EMOTIONS), activation="softmax", dtype="float32", name="probabilities")(features)
+    return keras.Model(pixels, probabilities, name=name)
+
+
+def _pretrained(name: str, weights: str, image_size: int) -> keras.Model:
+    """The network alone, so that a file of its weights fits."""
+    make, _ = APPLICATIONS[name]
+    shape = (image_size, image_size, 3)
+    if weights == "imagenet":
+        try:
+            return make(include_top=False, weights="imagenet", input_shape=shape)
+        except Exception as error:
+            if "URL fetch failure" not in str(error):  # Keras raises no type of its own
+                raise
+            raise UserError(
+                f"the ImageNet weights of {name} could not be downloaded: {error}. Try again with a network,"
+                " or download the file elsewhere and name it in train.transfer.weights, or set that to none"
+                " to start from random weights."
+            ) from error
+    if not Path(weights).is_file():
+        raise UserError(f"train.transfer.weights should be imagenet, none or the path of a file, got {weights!r}.")
+    network = make(include_top=False, weights=None, input_shape=shape)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of layers that the file does not have
+            network.load_weights(weights)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"train.transfer.weights: {weights} does not hold weights of {name} without its top: {reason}"
+        ) from error
+    return network
+
+
+def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Layer by layer; `target` has layers without weights before its first."""
+    pairs = zip(*([layer for layer in n.layers if layer.weights] for n in (source, target)), strict=True)
+    for theirs, ours in pairs:
+        ours.set_weights(theirs.get_weights())
+
+
+def _freeze(backbone: keras.Model, fine_tune_from: str | None) -> None:
+    names = [layer.name for layer in backbone.layers]
+    if fine_tune_from is not None and fine_tune_from not in names:
+        near = ", ".join(get_close_matches(fine_tune_from, names, n=3)) or f"{names[-1]} (the last)"
+        raise UserError(f"train.transfer.fine_tune_from: no layer is named {fine_tune_from!r}; there is {near}.")
+    first = len(names) if fine_tune_from is None else names.index(fine_tune_from)
+    for position, layer in enumerate(backbone.layers):
+        layer.trainable = position >= first and not isinstance(layer, layers.BatchNormalization)

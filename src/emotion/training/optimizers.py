@@ -1,0 +1,78 @@
+"""Muon for convolutions."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. (2024)
+ITERATIONS = 3
+
+
+@keras.saving.register_keras_serializable(package="emotion")
+class Muon(keras.optimizers.Optimizer):
+    """Momentum whose update of every convolution is made orthogonal (Jordan et al., 2024).
+
+    A filter bank (height, width, inputs, outputs) is one matrix of its outputs and all else:
+    Keras' own Muon leaves such weights to AdamW. All other weights (also first convolutions,
+    of one input) follow SGD with Nesterov's momentum. The weight decay is decoupled, and of
+    all but vectors.
+
+    Args:
+        learning_rate: of the filter banks.
+        sgd_ratio: the rate of all other weights, as a multiple.
+        momentum: of all.
+        decay: of the weights, per step and unit of their rate.
+    """
+
+    def __init__(
+        self, learning_rate: float, sgd_ratio: float, momentum: float, decay: float, name: str = "muon", **options: Any
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, name=name, **options)
+        self.sgd_ratio, self.momentum, self.decay = sgd_ratio, momentum, decay
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the momenta."""
+        if not self.built:
+            super().build(variables)
+            self.momenta = [self.add_variable_from_reference(v, name="momentum") for v in variables]
+
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """One step of one variable."""
+        momentum = self.momenta[self._get_variable_index(variable)]
+        average = self.momentum * momentum + gradient
+        momentum.assign(average)
+        ahead = gradient + self.momentum * average
+        if is_filter_bank(variable):
+            change = orthogonalized(ahead)
+        else:
+            change, learning_rate = ahead, self.sgd_ratio * learning_rate
+        decay = self.decay if len(variable.shape) > 1 else 0.0
+        variable.assign_sub(learning_rate * (change + decay * variable))
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` needs."""
+        own = {"sgd_ratio": self.sgd_ratio, "momentum": self.momentum, "decay": self.decay}
+        return {**super().get_config(), **own}
+
+
+def is_filter_bank(variable: keras.Variable) -> bool:
+    """Whether a weight is a convolution from several channels to several channels."""
+    return len(variable.shape) == 4 and min(variable.shape[2:]) > 1
+
+
+def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
+    """About the nearest matrix with orthonormal rows or columns, by Newton-Schulz iterations.
+
+    The last axis counts as columns, all others together as rows. Singular values end between
+    about 0.5 and 1.3.
+    """
+    a, b, c = NEWTON_SCHULZ
+    flat = tf.reshape(matrix, (-1, matrix.shape[-1]))
+    tall = flat.shape[0] > flat.shape[1]
+    wide = tf.transpose(flat) if tall else flat  # the smaller side first: fewer operations
+    wide /= tf.norm(wide) + 1e-7
+    for _ in range(ITERATIONS):
+        gram = tf.matmul(wide, wide, transpose_b=True)
+        wide = a * wide + tf.matmul(b * gram + c * tf.matmul(gram, gram), wide)
+    return tf.reshape(tf.transpose(wide) if tall else wide, matrix.shape)
