@@ -10,7 +10,7 @@ import tensorflow as tf
 from emotion import params
 from emotion.errors import UserError
 from emotion.networks import NETWORKS, build
-from emotion.networks.layers import FusedBatchNormalization, Standardization, Views
+from emotion.networks.layers import Convolution, FusedBatchNormalization, Standardization, Views
 from emotion.networks.serving import fold_normalization, serving_network
 from emotion.networks.transfer import APPLICATIONS
 from emotion.serving.predict import load_saved_model, predict
@@ -119,6 +119,27 @@ def test_fused_batch_normalization_equals_keras_own() -> None:
     for ours, theirs in zip(fused.weights, plain.weights, strict=True):
         # The fused operation's moving variance is the unbiased one: 288/287 here.
         np.testing.assert_allclose(ours, theirs, rtol=0.005, atol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "small"), [(3, True), (6, True), (12, False)])
+def test_the_quick_filter_gradient_is_the_usual_one(side: int, small: bool) -> None:
+    quick = Convolution(5, 3, padding="same", use_bias=False)
+    images = tf.random.stateless_normal((4, side, side, 3), (0, 0))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(images)
+        ours = tf.reduce_sum(quick(images, training=True) ** 2)
+        usual = tf.reduce_sum(tf.nn.conv2d(images, quick.kernel.value, 1, "SAME") ** 2)
+    for source in (images, quick.kernel.value):
+        np.testing.assert_allclose(tape.gradient(ours, source), tape.gradient(usual, source), rtol=1e-4, atol=1e-4)
+    graph = tf.function(lambda x: tape_of(quick, x)).get_concrete_function(images).graph
+    operations = {operation.type for operation in graph.get_operations()}
+    assert ("Conv2DBackpropFilter" not in operations) == small
+
+
+def tape_of(layer: keras.layers.Layer, images: tf.Tensor) -> tf.Tensor:
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(images, training=True))
+    return tape.gradient(total, layer.trainable_variables)
 
 
 def test_standardization_undoes_light_and_contrast() -> None:

@@ -74,6 +74,21 @@ def test_small_images_need_a_network_that_takes_them(tmp_path: Path) -> None:
         params.load(changed(tmp_path, "train", network="basic_cnn", smallest_size=32))
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rate": 1}, "found.json: unknown key train.rate"),
+        ({"dropout": 2}, "found.json: train.dropout should be less than 1, got 2"),
+    ],
+)
+def test_wrong_hyperparameters_are_named_with_their_file(
+    settings: params.Params, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        settings.with_hyperparameters(values, "found.json")
+    assert message in str(error.value)
+
+
 def test_a_missing_section_is_named(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("fetch: {}\n")

@@ -148,6 +148,9 @@ def test_the_metrics_are_those_of_the_saved_model_on_the_test_images(finished_pr
     assert set(metrics["test_per_class"]) == set(test.index["emotion"])
     assert "drawings" in metrics["data"]
     logged = run_of(finished_project, "train").data.metrics
+    speed = read_json(finished_project, "reports/speed.json")
+    assert 0 < speed["latency_ms_median"] <= speed["latency_ms_p95"]
+    assert logged["speed.images_per_second"] == pytest.approx(speed["images_per_second"])
     assert logged["test.accuracy"] == pytest.approx(metrics["test"]["accuracy"])
     assert logged["test_per_class.happy.recall"] == pytest.approx(metrics["test_per_class"]["happy"]["recall"])
 
@@ -197,6 +200,7 @@ def test_dvc_shows_metrics_and_plots(finished_project: Project, tmp_path: Path) 
     shown = json.loads(finished_project.run("dvc", "metrics", "show", "--json").stdout)
     metrics = read_json(finished_project, "reports/metrics.json")
     assert shown[""]["data"]["reports/metrics.json"]["data"] == metrics
+    assert shown[""]["data"]["reports/speed.json"]["data"] == read_json(finished_project, "reports/speed.json")
     finished_project.run("dvc", "plots", "show", "--out", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
     for title in ("Accuracy by epoch", "Loss by epoch", "Confusion on test images", "Per emotion", "augmented.png"):

@@ -3,8 +3,8 @@
     python -m emotion.evaluate
 
 Reads data/faces/, models/saved_model/, models/run.json and `params: evaluate`; writes
-reports/metrics.json and reports/evaluation/ (tables for DVC plots, figures), and logs both
-into the MLflow run of `train`.
+reports/metrics.json, reports/speed.json (latency and throughput here and now) and
+reports/evaluation/ (tables for DVC plots, figures), and logs all into the MLflow run of `train`.
 """
 
 from pathlib import Path
@@ -16,14 +16,13 @@ from emotion import figures, params, scoring
 from emotion.errors import exit_cleanly
 from emotion.faces import Faces, Labels, Split, open_faces
 from emotion.labels import EMOTIONS
-from emotion.paths import EVALUATION, METRICS, SAVED_MODEL, whole, write_json
+from emotion.paths import EVALUATION, METRICS, SAVED_MODEL, SPEED, whole, write_json
 from emotion.scoring import Probabilities
-from emotion.serving.predict import load_saved_model, predict
+from emotion.serving.predict import load_saved_model, measure_speed, predict
 
 
-def evaluate(settings: params.Evaluate, faces: Faces, saved_model: Path, report: Path) -> dict[str, Any]:
+def evaluate(settings: params.Evaluate, faces: Faces, model: Any, report: Path) -> dict[str, Any]:
     """Score validation, test and parts of test; write tables and figures; return the metrics."""
-    model = load_saved_model(saved_model)
     metrics: dict[str, Any] = {"data": faces.caption}
     with whole(report) as folder:
         for name in ("validation", "test"):
@@ -83,15 +82,30 @@ def _draw(
     figures.mistakes(test.images[worst], titles, caption, folder / "mistakes.png")
 
 
+def size(folder: Path) -> int:
+    """Bytes of all files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def main() -> None:
     """The stage."""
     settings = params.load()
     from emotion import records
 
     with records.train_run("evaluate", settings):
-        metrics = evaluate(settings.evaluate, open_faces(), SAVED_MODEL, EVALUATION)
+        faces, model = open_faces(), load_saved_model(SAVED_MODEL)
+        metrics = evaluate(settings.evaluate, faces, model, EVALUATION)
         write_json(METRICS, metrics)
-        print(f"Test accuracy {metrics['test']['accuracy']:.4f} on {metrics['data']}")
+        speed = measure_speed(model, faces.split("test").images, settings.evaluate.batch_size)
+        write_json(SPEED, {**speed, "saved_model_mib": size(SAVED_MODEL) / 2**20})
+        test, disgust = metrics["test"], metrics["test_per_class"]["disgust"]["recall"]
+        print(
+            f"Test accuracy {test['accuracy']:.4f}, macro F1 {test['macro_f1']:.4f}, recall of disgust"
+            f" {disgust:.4f} on {metrics['data']}"
+        )
+        print(
+            f"{speed['latency_ms_median']:.1f} ms for one image, {speed['images_per_second']:.0f} images/s in batches"
+        )
 
 
 if __name__ == "__main__":

@@ -208,6 +208,17 @@ class Params(Section):
                     raise ValueError(f"tune.space.{name} offers {value!r}: {reasons}") from None
         return self
 
+    def with_hyperparameters(self, values: Mapping[str, Scalar], origin: str) -> "Params":
+        """A copy in which a search's values override those of `train`.
+
+        Raises:
+            UserError: for an unknown name or a value out of bounds, naming `origin`.
+        """
+        try:
+            return self.model_copy(update={"train": self.train.override(values)})
+        except ValidationError as error:
+            raise UserError("; ".join(f"{origin}: {line}" for line in _lines(error, "train."))) from None
+
 
 def load(path: str | Path = "params.yaml") -> Params:
     """Read and check the parameters.

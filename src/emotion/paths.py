@@ -30,6 +30,7 @@ CURVES = Path("reports/curves.png")
 TENSORBOARD = Path("reports/tensorboard")
 
 METRICS = Path("reports/metrics.json")
+SPEED = Path("reports/speed.json")
 EVALUATION = Path("reports/evaluation")
 
 REGISTERED = Path("models/registered.json")

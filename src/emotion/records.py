@@ -26,6 +26,7 @@ from emotion.paths import (
     METRICS,
     PREPROCESS_RUN,
     SOURCE,
+    SPEED,
     TRAIN_RUN,
     TRIALS,
     write_json,
@@ -236,6 +237,9 @@ def _log_train() -> None:
 def _log_evaluate() -> None:
     metrics = json.loads(METRICS.read_text())
     tracking.log_metrics({k: v for k, v in _flatten(metrics).items() if isinstance(v, int | float)})
+    if SPEED.exists():
+        speed = json.loads(SPEED.read_text())
+        tracking.log_metrics({f"speed.{key}": value for key, value in speed.items()})
     tracking.log_files(METRICS)
     tracking.log_files(EVALUATION, "evaluation")
 

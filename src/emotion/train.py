@@ -16,13 +16,13 @@ import pandas as pd
 from emotion import params
 from emotion.errors import exit_cleanly
 from emotion.faces import Faces, open_faces
-from emotion.paths import CLASSIFIER, CURVES, HISTORY, SAVED_MODEL, TENSORBOARD, project_root, whole
+from emotion.paths import CLASSIFIER, CURVES, HISTORY, HYPERPARAMETERS, SAVED_MODEL, TENSORBOARD, project_root, whole
 from emotion.runtime import load_tensorflow
 
 
 def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoints: Any) -> pd.DataFrame:
     """Train, save both forms of the model, and return a row per epoch."""
-    from emotion import figures, records
+    from emotion import figures, records, tracking
     from emotion.networks.serving import serving_network
     from emotion.training.recipe import fit, tensorboard_writer
 
@@ -31,6 +31,7 @@ def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoi
         listeners.append(tensorboard_writer(project_root() / TENSORBOARD / record["run_id"]))
     kept = {"run_id": record["run_id"]}
     fitted = fit(settings, faces.split("train"), faces.split("validation"), listeners, checkpoints, kept)
+    tracking.set_tag("precision", fitted.precision)
     with whole(CLASSIFIER) as part:
         fitted.network.save(part)
     with whole(SAVED_MODEL) as part:
@@ -49,7 +50,7 @@ def main() -> None:
     tuned = records.tuned()
     for name, value in tuned["values"].items():
         print(f"train.{name} = {value}, from {tuned['trial']}")
-    settings = settings.model_copy(update={"train": settings.train.override(tuned["values"])})
+    settings = settings.with_hyperparameters(tuned["values"], str(HYPERPARAMETERS))
     faces = open_faces()
     load_tensorflow()
     from emotion.training.checkpoints import of_training

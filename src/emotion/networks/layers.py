@@ -1,5 +1,6 @@
 """Layers that Keras does not have, or has slower, and what the networks have in common."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -36,6 +37,46 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + batch * (1 - self.momentum))
         return outputs
+
+
+SMALL_MAP = 6  # pixels a side
+
+
+@keras.saving.register_keras_serializable(package="emotion")
+class Convolution(keras.layers.Conv2D):
+    """A convolution whose filter gradient is quick on small maps.
+
+    oneDNN's gradient of the filters falls far behind a matrix product there, most of all in
+    bfloat16, so that on maps of SMALL_MAP and less it is one product per place of the filter.
+    Only for 3x3 filters, stride 1 and padding "same"; all else is the parent class.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Convolve (batch, height, width, channels)."""
+        height, width = inputs.shape[1:3]
+        usual = self.kernel_size != (3, 3) or self.strides != (1, 1) or self.padding != "same" or self.use_bias
+        if usual or not training or not height or not width or max(height, width) > SMALL_MAP:
+            return super().call(inputs)
+        return _convolve_small(inputs, tf.convert_to_tensor(self.kernel))
+
+
+@tf.custom_gradient
+def _convolve_small(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        to_images = tf.raw_ops.Conv2DBackpropInput(
+            input_sizes=tf.shape(images), filter=kernel, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
+        )
+        height, width, inputs = images.shape[1:]
+        padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        flat = tf.reshape(upstream, (-1, upstream.shape[-1]))
+        places = [
+            tf.matmul(tf.reshape(padded[:, y : y + height, x : x + width], (-1, inputs)), flat, transpose_a=True)
+            for y in range(3)
+            for x in range(3)
+        ]
+        return to_images, tf.reshape(tf.stack(places), kernel.shape)
+
+    return tf.nn.conv2d(images, kernel, 1, "SAME"), gradient
 
 
 @keras.saving.register_keras_serializable(package="emotion")
@@ -101,8 +142,8 @@ def convolution(
     features: keras.KerasTensor, channels: int, kernel: int = 3, strides: int = 1, pool: bool = False
 ) -> keras.KerasTensor:
     """A convolution with normalization and ReLU; `pool` halves the map."""
-    features = keras.layers.Conv2D(
-        channels, kernel, strides, padding="same", use_bias=False, kernel_initializer="he_normal"
+    features = Convolution(
+        channels, kernel, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal"
     )(features)
     if pool:  # before the normalization, which then has a quarter of the work
         features = keras.layers.MaxPooling2D()(features)

@@ -79,7 +79,7 @@ def _convolution_before(layer: layers.BatchNormalization) -> layers.Layer | None
     before = node.parent_nodes[0].operation
     if isinstance(before, layers.MaxPooling2D) and not layer.scale and len(before._outbound_nodes) == 1:
         before = before._inbound_nodes[0].parent_nodes[0].operation
-    fits = type(before) in (layers.Conv2D, layers.DepthwiseConv2D) and before.activation is keras.activations.linear
+    fits = isinstance(before, layers.Conv2D | layers.DepthwiseConv2D) and before.activation is keras.activations.linear
     return before if fits and len(before._outbound_nodes) == 1 else None
 
 

@@ -1,5 +1,7 @@
 """Ask the exported SavedModel."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +43,33 @@ def predict(model: Any, images: Images, batch_size: int) -> Probabilities:
         for start in range(0, len(images), batch_size)
     ]
     return np.concatenate(batches)
+
+
+def measure_speed(model: Any, images: Images, batch_size: int) -> dict[str, float]:
+    """How long answers take on this machine, as it is loaded just now.
+
+    Args:
+        model: from `load_saved_model`.
+        images: (n, 48, 48) uint8, at least one.
+        batch_size: of the throughput.
+
+    Returns:
+        latency_ms_median and latency_ms_p95 of one image at a time, over 100 of them;
+        images_per_second in batches, the best of three passes over 4 batches.
+    """
+    one, many = images[:1], np.resize(images, (4 * batch_size, *images.shape[1:]))
+    predict(model, many[:batch_size], batch_size)
+    predict(model, one, 1)
+    latencies = [_seconds(lambda: predict(model, one, 1)) * 1000 for _ in range(100)]
+    passes = [_seconds(lambda: predict(model, many, batch_size)) for _ in range(3)]
+    return {
+        "latency_ms_median": float(np.median(latencies)),
+        "latency_ms_p95": float(np.percentile(latencies, 95)),
+        "images_per_second": len(many) / min(passes),
+    }
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

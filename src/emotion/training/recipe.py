@@ -36,6 +36,7 @@ class Fitted:
 
     network: keras.Model
     rows: list[Row]
+    precision: str  # and why
 
     @property
     def history(self) -> pd.DataFrame:
@@ -82,7 +83,7 @@ def fit(
             checkpoints.save(len(trainer.rows), trainer.arrays(), trainer.facts() | (facts or {}))
         tell(row)
     trainer.restore_best()
-    return Fitted(trainer.network, trainer.rows)
+    return Fitted(trainer.network, trainer.rows, trainer.precision)
 
 
 def tensorboard_writer(folder: Path) -> Callable[[Row], None]:
@@ -104,7 +105,8 @@ class Trainer:
     def __init__(self, settings: Train, train: Split, validation: Split) -> None:
         self.settings, self.train = settings, train
         chosen, reason = precision.choose(settings.precision)
-        print(f"Precision: {chosen}, {reason}.", flush=True)
+        self.precision = f"{chosen}, {reason}"
+        print(f"Precision: {self.precision}.", flush=True)
         precision.apply(chosen)
         keras.utils.set_random_seed(settings.seed)
         self.network = build(settings.network, settings.width, settings.dropout, settings.transfer)
@@ -119,8 +121,9 @@ class Trainer:
         self.rows: list[Row] = []
         self.best: list[NDArray[Any]] = []
         self.best_epoch = 0
-        # A function of this object, so that another training traces its own.
-        self._train_step = tf.function(self._train_on, reduce_retracing=True)
+        # Functions of this object, so that another training traces its own; traced for every
+        # image size anew, because fixed shapes are quicker.
+        self._train_step = tf.function(self._train_on)
         self._answer = tf.function(lambda images: self.network(images, training=False))
 
     @property
