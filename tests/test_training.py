@@ -21,7 +21,7 @@ from emotion.training import precision
 from emotion.training.augmentation import augment, mix
 from emotion.training.batches import class_weights, plain_batches, training_batches
 from emotion.training.checkpoints import Checkpoints
-from emotion.training.optimizers import Muon, is_filter_bank, orthogonalized
+from emotion.training.optimizers import ITERATIONS, NEWTON_SCHULZ, Muon, is_filter_bank, orthogonalized
 from emotion.training.recipe import Row, Trainer, fit, tensorboard_writer
 from emotion.training.schedule import Schedule
 
@@ -158,6 +158,19 @@ def test_orthogonalized_matrices_have_singular_values_near_one() -> None:
         values = np.linalg.svd(orthogonalized(matrix).numpy().reshape(-1, shape[-1]), compute_uv=False)
         assert 0.3 < values.min() <= values.max() < 1.4
         assert orthogonalized(matrix).shape == shape
+
+
+def test_iterating_on_the_square_gives_what_iterating_on_the_matrix_gives() -> None:
+    a, b, c = NEWTON_SCHULZ
+    for shape in ((3, 3, 32, 48), (3, 3, 2, 48)):
+        gradient = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        plain = gradient.reshape(-1, shape[-1]).astype(np.float64)
+        plain /= np.linalg.norm(plain)
+        for _ in range(ITERATIONS):
+            square = plain @ plain.T
+            plain = a * plain + (b * square + c * square @ square) @ plain
+        ours = orthogonalized(tf.constant(gradient)).numpy().reshape(plain.shape)
+        np.testing.assert_allclose(ours, plain, atol=1e-5)
 
 
 def test_muon_steps_orthogonally_in_filter_banks_and_like_sgd_elsewhere(small: Train) -> None:

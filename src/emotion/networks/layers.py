@@ -53,11 +53,14 @@ class Convolution(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Convolve (batch, height, width, channels)."""
-        height, width = inputs.shape[1:3]
-        usual = self.kernel_size != (3, 3) or self.strides != (1, 1) or self.padding != "same" or self.use_bias
-        if usual or not training or not height or not width or max(height, width) > SMALL_MAP:
+        if not (training and self.is_small(inputs)):
             return super().call(inputs)
         return _convolve_small(inputs, tf.convert_to_tensor(self.kernel))
+
+    def is_small(self, inputs: tf.Tensor) -> bool:
+        """Whether the quick gradient serves this layer and these inputs."""
+        plain = self.kernel_size == (3, 3) and self.strides == (1, 1) and self.padding == "same" and not self.use_bias
+        return plain and all(side is not None and side <= SMALL_MAP for side in inputs.shape[1:3])
 
 
 @tf.custom_gradient

@@ -123,7 +123,7 @@ class Trainer:
         self.best_epoch = 0
         # Functions of this object, so that another training traces its own; traced for every
         # image size anew, because fixed shapes are quicker.
-        self._train_step = tf.function(self._train_on)
+        self.train_step = tf.function(self._train_on)
         self._answer = tf.function(lambda images: self.network(images, training=False))
 
     @property
@@ -166,7 +166,7 @@ class Trainer:
                 batches = iter(training_batches(self.train, self.settings, self.step, size))
             rate = self.schedule.learning_rate(progress)
             self.optimizer.learning_rate.assign(rate)
-            loss, right = self._train_step(*next(batches))
+            loss, right = self.train_step(*next(batches))
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss became {float(loss)} in step {self.step + 1} (epoch {len(self.rows) + 1}) at a"
