@@ -5,7 +5,7 @@
 For every convolution of the network: billions of operations per second of its forward pass,
 its gradient for the images, and its gradient for the filters by the library and by the
 product's own layer. At the end their sum beside a whole training step: the rest is
-normalization, pooling, activation, augmentation and the optimizer.
+normalization, pooling, activation and the optimizer.
 """
 
 import time

@@ -35,7 +35,9 @@ app = typer.Typer(pretty_exceptions_enable=False)
 def settings(network: str, batch: int, precision: str = "auto") -> params.Train:
     """The shipped parameters with plain SGD, for one endless epoch."""
     changes = {"network": network, "width": WIDTHS[network], "batch_size": batch, "precision": precision}
-    return params.load(ROOT / "params.yaml").train.override({**changes, "optimizer": "sgd", "learning_rate": 0.01})
+    return params.load(ROOT / "params.yaml").train.override(
+        {**changes, "optimizer": "sgd", "learning_rate": 0.01, "epochs": 100_000}
+    )
 
 
 def random_faces(count: int) -> Any:
@@ -73,12 +75,13 @@ def measure_stock(network: str, batch: int, images: int, seconds: float) -> floa
     import numpy as np
 
     from emotion.networks import build
+    from emotion.networks.layers import Convolution, FusedBatchNormalization
 
+    keras_own = {FusedBatchNormalization: keras.layers.BatchNormalization, Convolution: keras.layers.Conv2D}
     chosen = settings(network, batch)
 
     def stock(layer: keras.layers.Layer) -> keras.layers.Layer:
-        kind = keras.layers.BatchNormalization if "Fused" in type(layer).__name__ else type(layer)
-        return kind.from_config(layer.get_config())
+        return keras_own.get(type(layer), type(layer)).from_config(layer.get_config())
 
     model = keras.models.clone_model(build(network, chosen.width, 0.2, chosen.transfer), clone_function=stock)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), "sparse_categorical_crossentropy")

@@ -11,7 +11,7 @@ from emotion import params
 from emotion.errors import UserError
 from emotion.networks import NETWORKS, build
 from emotion.networks.layers import Convolution, FusedBatchNormalization, Standardization, Views
-from emotion.networks.serving import fold_normalization, serving_network
+from emotion.networks.serving import export, fold_normalization, serving_network
 from emotion.networks.transfer import APPLICATIONS
 from emotion.serving.predict import load_saved_model, predict
 from emotion.training import precision
@@ -58,45 +58,50 @@ def test_the_basic_cnn_is_the_earlier_studys() -> None:
     assert units == [512, 256, 7]
 
 
+def saved_weights(name: str, folder: Path) -> tuple[keras.Model, params.Transfer]:
+    """A network without its top, and what takes its weights from a file."""
+    make, _ = APPLICATIONS[name]
+    source = make(include_top=False, weights=None, input_shape=(32, 32, 3))
+    source.save_weights(folder / "backbone.weights.h5")
+    return source, RANDOM.model_copy(update={"weights": str(folder / "backbone.weights.h5")})
+
+
 @pytest.mark.parametrize("name", APPLICATIONS)
-def test_transfer_learning_has_the_earlier_studys_head_and_trains_nothing_else(name: str) -> None:
-    network = tiny(name)
+def test_transfer_learning_takes_weights_from_a_file_and_trains_the_studys_head(name: str, tmp_path: Path) -> None:
+    source, from_file = saved_weights(name, tmp_path)
+    network = build(name, 4, 0.2, from_file)
+    first = next(layer for layer in source.layers if isinstance(layer, keras.layers.Conv2D))
+    np.testing.assert_array_equal(network.get_layer(first.name).get_weights()[0], first.get_weights()[0])
     trained = [layer for layer in network.layers if layer.trainable_weights]
     assert [layer.units for layer in trained] == [256, 64, 7]
 
 
-def test_fine_tuning_starts_at_the_named_layer_and_leaves_moments_alone() -> None:
-    network = build("mobilenet_v2", 4, 0.2, RANDOM.model_copy(update={"fine_tune_from": "block_16_expand"}))
+def test_without_weights_all_of_the_network_is_trained() -> None:
+    assert not [layer for layer in tiny("mobilenet_v2").layers if not layer.trainable]
+
+
+def test_fine_tuning_starts_at_the_named_layer_and_leaves_moments_alone(tmp_path: Path) -> None:
+    _, from_file = saved_weights("mobilenet_v2", tmp_path)
+    network = build("mobilenet_v2", 4, 0.2, from_file.model_copy(update={"fine_tune_from": "block_16_expand"}))
     trained = [layer.name for layer in network.layers if layer.trainable_weights]
     assert trained[0] == "block_16_expand"
     assert "Conv_1" in trained
     assert not [layer for layer in network.layers if layer.trainable and "BN" in layer.name]
 
 
-def test_an_unknown_layer_to_fine_tune_from_is_named_with_near_ones() -> None:
+def test_an_unknown_layer_to_fine_tune_from_is_named_with_near_ones(tmp_path: Path) -> None:
+    _, from_file = saved_weights("vgg16", tmp_path)
     with pytest.raises(UserError, match="no layer is named 'block5_conv9'; there is block5_conv3"):
-        build("vgg16", 4, 0.2, RANDOM.model_copy(update={"fine_tune_from": "block5_conv9"}))
-
-
-@pytest.mark.parametrize("name", APPLICATIONS)
-def test_weights_come_from_a_file(name: str, tmp_path: Path) -> None:
-    make, _ = APPLICATIONS[name]
-    source = make(include_top=False, weights=None, input_shape=(32, 32, 3))
-    source.save_weights(tmp_path / "backbone.weights.h5")
-    network = build(name, 4, 0.2, RANDOM.model_copy(update={"weights": str(tmp_path / "backbone.weights.h5")}))
-    first = next(layer for layer in source.layers if isinstance(layer, keras.layers.Conv2D))
-    np.testing.assert_array_equal(network.get_layer(first.name).get_weights()[0], first.get_weights()[0])
+        build("vgg16", 4, 0.2, from_file.model_copy(update={"fine_tune_from": "block5_conv9"}))
 
 
 def test_a_file_of_other_weights_or_none_is_one_message(tmp_path: Path) -> None:
-    make, _ = APPLICATIONS["vgg16"]
-    path = tmp_path / "backbone.weights.h5"
-    make(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(path)
+    _, from_file = saved_weights("vgg16", tmp_path)
     with pytest.raises(UserError, match="does not hold weights of mobilenet_v2"):
-        build("mobilenet_v2", 4, 0.2, RANDOM.model_copy(update={"weights": str(path)}))
-    path.write_bytes(b"no weights")
+        build("mobilenet_v2", 4, 0.2, from_file)
+    Path(from_file.weights).write_bytes(b"no weights")
     with pytest.raises(UserError, match="does not hold weights of vgg16"):
-        build("vgg16", 4, 0.2, RANDOM.model_copy(update={"weights": str(path)}))
+        build("vgg16", 4, 0.2, from_file)
     with pytest.raises(UserError, match=r"should be imagenet, none or the path of a file, got 'nowhere.h5'"):
         build("vgg16", 4, 0.2, RANDOM.model_copy(update={"weights": "nowhere.h5"}))
 
@@ -181,17 +186,19 @@ def test_the_exported_model_averages_its_views(views: str, shown: int, tmp_path:
     network = tiny("residual")
     seen = {1: PIXELS[None], 2: np.stack([PIXELS, PIXELS[:, :, ::-1]]), 6: Views(2)(PIXELS).numpy()}[shown]
     answers = network(seen.reshape(-1, 48, 48, 1)).numpy().reshape(shown, 5, 7)
-    serving_network(network, views).export(tmp_path / "exported", verbose=False)
+    export(serving_network(network, views), tmp_path / "exported")
     exported = predict(load_saved_model(tmp_path / "exported"), FACES, batch_size=2)
     np.testing.assert_allclose(exported, answers.mean(axis=0), atol=1e-5)
 
 
 def test_the_exported_and_the_saved_model_answer_like_the_network(network: keras.Model, tmp_path: Path) -> None:
     expected = network(PIXELS).numpy()
-    serving_network(network, "plain").export(tmp_path / "exported", verbose=False)
+    export(serving_network(network, "plain"), tmp_path / "exported")
     network.save(tmp_path / "network.keras")
     exported = load_saved_model(tmp_path / "exported")
     np.testing.assert_allclose(predict(exported, FACES, batch_size=2), expected, atol=2e-5)
+    size = (tmp_path / "exported/variables/variables.data-00000-of-00001").stat().st_size
+    assert size < 4.2 * network.count_params() + 2**15  # every weight once, in four bytes
     loaded = keras.saving.load_model(tmp_path / "network.keras")
     np.testing.assert_allclose(loaded(PIXELS), expected, atol=1e-6)
     graph = exported.signatures["serving_default"].graph.as_graph_def()

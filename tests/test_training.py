@@ -144,11 +144,12 @@ def test_the_learning_rate_climbs_to_its_peak_and_falls_to_zero(small: Train) ->
     assert rates[-1] == pytest.approx(0, abs=1e-6)
 
 
-def test_images_grow_to_their_full_size(small: Train) -> None:
-    schedule = Schedule(small.override({"smallest_size": 32}), 10)
+@pytest.mark.parametrize(("smallest", "all_sizes"), [(32, [32, 40, 48]), (44, [44, 48]), (30, [30, 32, 40, 48])])
+def test_images_grow_to_their_full_size(small: Train, smallest: int, all_sizes: list[int]) -> None:
+    schedule = Schedule(small.override({"smallest_size": smallest}), 10)
     sizes = [schedule.image_size(progress / 100) for progress in range(101)]
     assert sizes == sorted(sizes)
-    assert sorted(set(sizes)) == [32, 40, 48]
+    assert sorted(set(sizes)) == all_sizes
     assert sizes[60] == 48
 
 
@@ -230,7 +231,7 @@ def test_the_history_has_the_learning_rate_of_every_epoch(small: Train) -> None:
 def test_a_budget_ends_the_training_on_time_with_the_rate_at_zero(small: Train) -> None:
     started = time.monotonic()
     budget = 20  # seconds
-    fitted = fit(small.override({"budget_minutes": budget / 60, "patience": 10_000}), TRAIN, VALIDATION)
+    fitted = fit(small.override({"budget_minutes": budget / 60, "patience": 1}), TRAIN, VALIDATION)
     assert fitted.rows[-1]["seconds"] == pytest.approx(budget, rel=0.05)
     assert time.monotonic() - started < budget * 1.05 + 10  # building the network and loading apart
     assert fitted.rows[-1]["learning_rate"] < 0.05 * small.learning_rate
@@ -287,13 +288,29 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(
     checkpoints = Checkpoints(tmp_path)
     with pytest.raises(KilledError):
         fit(small.override({"epochs": 4}), TRAIN, VALIDATION, [cut_after(3)], checkpoints)
-    older, newest = sorted(tmp_path.iterdir())
+    _, newest = sorted(tmp_path.iterdir())
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     fit(small.override({"epochs": 4}), TRAIN, VALIDATION, (), checkpoints)
     said = capsys.readouterr().out
     assert f"{newest} is damaged" in said
     assert "Going on after epoch 2." in said
-    older.write_bytes(b"")
+
+
+def test_where_every_checkpoint_is_damaged_the_training_starts_afresh(small: Train, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    expected = fit(small, TRAIN, VALIDATION, (), checkpoints)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    again = fit(small, TRAIN, VALIDATION, (), checkpoints)
+    np.testing.assert_allclose(again.history["val_loss"], expected.history["val_loss"], rtol=1e-4)
+
+
+def test_the_same_training_cannot_run_twice_at_once(tmp_path: Path) -> None:
+    first, second = Checkpoints(tmp_path / "key"), Checkpoints(tmp_path / "key")
+    with first.held(), pytest.raises(UserError, match="already running in another process"):
+        second.held().__enter__()
+    with second.held():
+        pass
 
 
 def test_a_finished_training_that_is_taken_up_trains_no_more(small: Train, tmp_path: Path) -> None:

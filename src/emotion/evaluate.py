@@ -19,6 +19,7 @@ from emotion.labels import EMOTIONS
 from emotion.paths import EVALUATION, METRICS, SAVED_MODEL, SPEED, whole, write_json
 from emotion.scoring import Probabilities
 from emotion.serving.predict import load_saved_model, measure_speed, predict
+from emotion.training.checkpoints import clear_finished
 
 
 def evaluate(settings: params.Evaluate, faces: Faces, model: Any, report: Path) -> dict[str, Any]:
@@ -91,6 +92,8 @@ def main() -> None:
     """The stage."""
     settings = params.load()
     from emotion import records
+
+    clear_finished()
 
     with records.train_run("evaluate", settings):
         faces, model = open_faces(), load_saved_model(SAVED_MODEL)

@@ -214,10 +214,19 @@ class Params(Section):
         Raises:
             UserError: for an unknown name or a value out of bounds, naming `origin`.
         """
-        try:
-            return self.model_copy(update={"train": self.train.override(values)})
-        except ValidationError as error:
-            raise UserError("; ".join(f"{origin}: {line}" for line in _lines(error, "train."))) from None
+        return self.model_copy(update={"train": with_values(self.train, values, origin)})
+
+
+def with_values(train: Train, values: Mapping[str, Any], origin: str) -> Train:
+    """`Train.override` of values that a person may have got wrong.
+
+    Raises:
+        UserError: for an unknown name or a value out of bounds, naming `origin`.
+    """
+    try:
+        return train.override(values)
+    except ValidationError as error:
+        raise UserError("; ".join(f"{origin}: {line}" for line in _lines(error, "train."))) from None
 
 
 def load(path: str | Path = "params.yaml") -> Params:

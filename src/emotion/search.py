@@ -14,7 +14,7 @@ import keras_tuner.src.config
 from emotion import records, tracking
 from emotion.errors import UserError
 from emotion.faces import Split
-from emotion.params import Dimension, Range, Scalar, Train, Tune
+from emotion.params import Dimension, Range, Scalar, Train, Tune, with_values
 from emotion.training.recipe import Row, fit
 
 
@@ -57,7 +57,9 @@ class Search(keras_tuner.RandomSearch):
             raise
 
     def _train(self, name: str, values: dict[str, Scalar]) -> dict[str, float]:
-        settings = self.base.override({**values, "epochs": self.settings.epochs, "budget_minutes": None})
+        settings = with_values(
+            self.base, {**values, "epochs": self.settings.epochs, "budget_minutes": None}, f"tune.space, {name}"
+        )
         start = time.monotonic()
         with records.trial_run(name, self.record, self.record["run_id"], values) as run_id:
             print(f"{name}: {values}", flush=True)

@@ -129,10 +129,12 @@ def run(
     Yields:
         Its id.
     """
-    connect()
+    client = connect()
     said = {key: value for key, value in tags.items() if value}
     with explained():
         known = find(unfinished) if unfinished else None
+        if known and client.get_run(known).info.experiment_id != os.environ["MLFLOW_EXPERIMENT_ID"]:
+            known = None  # the experiment was changed in between
         started = mlflow.start_run(known, run_name=name, tags=said, parent_run_id=parent, nested=parent is not None)
         with started as active:
             mlflow.log_params(dict(params))

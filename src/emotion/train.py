@@ -4,14 +4,12 @@
 
 Reads data/faces/, models/hyperparameters.json and `params: train`, whose scalars the
 hyperparameters override; writes models/classifier.keras, models/saved_model/,
-models/run.json (the MLflow run), reports/history.csv and reports/curves.png. Every epoch is
-kept in models/checkpoints/ until then: a training that was killed goes on from the last.
+models/run.json (the MLflow run), reports/history.csv and reports/curves.png. The state after
+each epoch is kept in models/checkpoints/ until `evaluate`: a killed training goes on from it.
 """
 
 from collections.abc import Callable
 from typing import Any
-
-import pandas as pd
 
 from emotion import params
 from emotion.errors import exit_cleanly
@@ -20,26 +18,27 @@ from emotion.paths import CLASSIFIER, CURVES, HISTORY, HYPERPARAMETERS, SAVED_MO
 from emotion.runtime import load_tensorflow
 
 
-def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoints: Any) -> pd.DataFrame:
-    """Train, save both forms of the model, and return a row per epoch."""
+def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoints: Any) -> None:
+    """Train, and save both forms of the model and the history."""
     from emotion import figures, records, tracking
-    from emotion.networks.serving import serving_network
+    from emotion.networks.serving import export, serving_network
     from emotion.training.recipe import fit, tensorboard_writer
 
     listeners: list[Callable[[dict[str, float]], None]] = [records.epoch_logger()]
     if settings.tensorboard:
         listeners.append(tensorboard_writer(project_root() / TENSORBOARD / record["run_id"]))
-    kept = {"run_id": record["run_id"]}
-    fitted = fit(settings, faces.split("train"), faces.split("validation"), listeners, checkpoints, kept)
+    fitted = fit(settings, faces.split("train"), faces.split("validation"), listeners, checkpoints)
     tracking.set_tag("precision", fitted.precision)
+    record["tags"]["precision"] = fitted.precision
     with whole(CLASSIFIER) as part:
         fitted.network.save(part)
     with whole(SAVED_MODEL) as part:
-        serving_network(fitted.network, settings.views).export(part, verbose=False)
+        export(serving_network(fitted.network, settings.views), part)
     with whole(HISTORY) as part:
         fitted.history.to_csv(part, index=False)
     figures.curves(fitted.history, faces.caption, CURVES)
-    return fitted.history
+    best = fitted.rows[fitted.best_epoch - 1]
+    print(f"Epoch {fitted.best_epoch} of {len(fitted.rows)} is kept: validation accuracy {best['val_accuracy']:.4f}")
 
 
 def main() -> None:
@@ -56,14 +55,14 @@ def main() -> None:
     from emotion.training.checkpoints import of_training
 
     checkpoints = of_training(records.parameters("train", settings))
-    with records.stage_run("train", settings, tuned["tags"], checkpoints.fact("run_id")) as record:
-        history = train(settings.train, faces, record, checkpoints)
-        scores = history[settings.train.select]
-        best = scores.argmax() if settings.train.select == "val_accuracy" else scores.argmin()
-        accuracy = history["val_accuracy"].iloc[best]
-        print(f"Epoch {best + 1} of {len(history)} is kept: validation accuracy {accuracy:.4f}")
+    with (
+        checkpoints.held(),
+        records.stage_run("train", settings, tuned["tags"], unfinished=checkpoints.run_id) as record,
+    ):
+        checkpoints.begin(record["run_id"])
+        train(settings.train, faces, record, checkpoints)
         print(f"Faces: {faces.caption}")
-    checkpoints.clear()
+    checkpoints.finish()
 
 
 if __name__ == "__main__":

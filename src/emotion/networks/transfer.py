@@ -1,6 +1,7 @@
 """The earlier study's transfer learning: a network of keras.applications below a new head."""
 
 import warnings
+import zipfile
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,7 +35,8 @@ def transfer(name: str, dropout: float, weights: str, image_size: int, fine_tune
     Args:
         name: a key of APPLICATIONS.
         dropout: between the dense layers; 0.5 in the study.
-        weights: imagenet, none, or the path of a weights file without the top.
+        weights: imagenet, the path of a weights file without the top, or none, with which
+            all of the network is trained.
         image_size: pixels a side that the faces are enlarged to.
         fine_tune_from: the first layer that is trained with the head; None leaves all of the
             network as it is. Its normalizations keep their moments in any case.
@@ -49,7 +51,7 @@ def transfer(name: str, dropout: float, weights: str, image_size: int, fine_tune
     backbone = make(include_top=False, weights=None, input_tensor=features)
     if weights != "none":
         _copy_weights(_pretrained(name, weights, image_size), backbone)
-    _freeze(backbone, fine_tune_from)
+        _freeze(backbone, fine_tune_from)
     features = layers.GlobalAveragePooling2D()(backbone.output)
     features = layers.Dense(256, activation="relu")(features)
     features = layers.Dropout(dropout)(features)
@@ -78,9 +80,9 @@ def _pretrained(name: str, weights: str, image_size: int) -> keras.Model:
     network = make(include_top=False, weights=None, input_shape=shape)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of layers that the file does not have
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not have
             network.load_weights(weights)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
+    except (ValueError, OSError, KeyError, UserWarning, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"train.transfer.weights: {weights} does not hold weights of {name} without its top: {reason}"

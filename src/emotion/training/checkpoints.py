@@ -1,11 +1,13 @@
 """What a training has reached, on disk, so that a killed one can go on."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.paths import CHECKPOINTS, FACES, project_root, whole
+from emotion.errors import UserError
+from emotion.paths import CHECKPOINTS, FACES, project_root, whole, write_json
 
 KEPT = 2  # the newest, and one to fall back to
-SOURCES = ("networks", "training")  # the code that decides a training's result
+# The code that decides a training's result.
+SOURCES = ("networks/*.py", "training/*.py", "faces.py", "labels.py", "runtime.py")
+RUN = "run.json"  # the MLflow run, known from the start
+FINISHED = "finished"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -27,6 +33,24 @@ class Checkpoints:
     """The newest states of one training: a .npz file per epoch in a folder of its own."""
 
     folder: Path
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no other process train the same; the system lets go when this one ends, however it ends.
+
+        Raises:
+            UserError: where another does.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with self.folder.with_suffix(".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    "this very training is already running in another process. Wait for it, or end it: its"
+                    " finished epochs are kept."
+                ) from None
+            yield
 
     def save(self, epoch: int, arrays: Arrays, facts: Mapping[str, Any]) -> None:
         """Keep the state after an epoch; older ones than the one before go."""
@@ -40,25 +64,29 @@ class Checkpoints:
             old.unlink()
 
     def load(self) -> tuple[Arrays, dict[str, Any]] | None:
-        """The newest state that can be read whole, with its facts; None where there is none."""
+        """The newest state that is whole, with its facts; None where there is none."""
         for path in self._newest_first():
             try:
                 with path.open("rb") as file, np.load(file) as archive:
                     arrays = dict(archive)
                 return arrays, json.loads(str(arrays.pop("facts")))
-            except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError):
+            except (zipfile.BadZipFile, ValueError, KeyError, EOFError):
                 print(f"{path} is damaged; the one before it is taken, if there is one.", flush=True)
-                path.unlink()
         return None
 
-    def fact(self, name: str) -> Any:
-        """One fact of the newest state; None where there is no state."""
-        kept = self.load()
-        return kept[1].get(name) if kept else None
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run of the attempts so far."""
+        path = self.folder / RUN
+        return json.loads(path.read_text())["run_id"] if path.exists() else None
 
-    def clear(self) -> None:
-        """The training is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def begin(self, run_id: str) -> None:
+        """Remember the run before the first epoch is done."""
+        write_json(self.folder / RUN, {"run_id": run_id})
+
+    def finish(self) -> None:
+        """The training's outputs are written. The states stay until DVC has them too."""
+        (self.folder / FINISHED).touch()
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*.npz"), reverse=True)
@@ -71,10 +99,21 @@ def of_training(parameters: Mapping[str, Any]) -> Checkpoints:
     """
     package = Path(__file__).parents[1]
     files = [FACES / "images.npy", FACES / "index.csv"]
-    files += [path for folder in SOURCES for path in sorted((package / folder).glob("*.py"))]
+    files += [path for pattern in SOURCES for path in sorted(package.glob(pattern))]
+    files += [path for path in [Path(parameters["train.transfer.weights"])] if path.is_file()]
     libraries = {name: version(name) for name in ("tensorflow", "keras", "numpy")}
     total = hashlib.sha256(json.dumps({**parameters, **libraries}, sort_keys=True).encode())
     for path in files:
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return Checkpoints(project_root() / CHECKPOINTS / total.hexdigest()[:16])
+
+
+def clear_finished() -> None:
+    """Remove the states of trainings whose outputs are written.
+
+    For the stage after `train`: until DVC starts it, a kill may still lose those outputs.
+    """
+    for marker in (project_root() / CHECKPOINTS).glob(f"*/{FINISHED}"):
+        shutil.rmtree(marker.parent)
+        marker.parent.with_suffix(".lock").unlink(missing_ok=True)

@@ -28,7 +28,7 @@ Row = dict[str, float]  # what is known of an epoch
 
 @dataclass
 class Fitted:
-    """A trained network with its best weights, and a row per epoch.
+    """A trained network with the weights of its best epoch, and a row per epoch.
 
     The rows hold epoch, loss, accuracy (both of the augmented images), val_loss,
     val_accuracy, learning_rate (of the last step), seconds (since the start).
@@ -36,6 +36,7 @@ class Fitted:
 
     network: keras.Model
     rows: list[Row]
+    best_epoch: int  # from 1
     precision: str  # and why
 
     @property
@@ -50,7 +51,6 @@ def fit(
     validation: Split,
     listeners: Sequence[Callable[[Row], None]] = (),
     checkpoints: Checkpoints | None = None,
-    facts: dict[str, Any] | None = None,
 ) -> Fitted:
     """Train a network and return it with its best weights.
 
@@ -59,8 +59,7 @@ def fit(
         train: the images to learn from.
         validation: what the best weights are chosen on.
         listeners: told of every epoch once it is safe, also of those of an earlier attempt.
-        checkpoints: where to go on from and to keep every epoch; None keeps nothing.
-        facts: kept with them.
+        checkpoints: where to go on from and to keep the state after every epoch, or None.
 
     Raises:
         UserError: where the loss is no number any more.
@@ -80,10 +79,10 @@ def fit(
     while not trainer.done:
         row = trainer.epoch()
         if checkpoints:
-            checkpoints.save(len(trainer.rows), trainer.arrays(), trainer.facts() | (facts or {}))
+            checkpoints.save(len(trainer.rows), trainer.arrays(), trainer.facts())
         tell(row)
     trainer.restore_best()
-    return Fitted(trainer.network, trainer.rows, trainer.precision)
+    return Fitted(trainer.network, trainer.rows, trainer.best_epoch, trainer.precision)
 
 
 def tensorboard_writer(folder: Path) -> Callable[[Row], None]:
@@ -113,7 +112,7 @@ class Trainer:
         precision.apply("float32")  # for what else is built in this process
         self.optimizer = make_optimizer(settings)
         self.optimizer.build(self.network.trainable_variables)
-        self.validation, self.validation_labels = plain_batches(validation), validation.labels
+        self.validation, self.validation_batches = validation, plain_batches(validation)
         self.weights = tf.constant(class_weights(train, settings.class_weighting))
         self.steps_per_epoch = steps_per_epoch(train, settings)
         self.schedule = Schedule(settings, self.steps_per_epoch)
@@ -121,6 +120,8 @@ class Trainer:
         self.rows: list[Row] = []
         self.best: list[NDArray[Any]] = []
         self.best_epoch = 0
+        self._batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(())
+        self._size = 0  # of the images in them
         # Functions of this object, so that another training traces its own; traced for every
         # image size anew, because fixed shapes are quicker.
         self.train_step = tf.function(self._train_on)
@@ -128,15 +129,15 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether the schedule has ended, or validation has not improved for too long."""
-        without_improvement = len(self.rows) - self.best_epoch
-        return self.schedule.progress(self.step) >= 1 or without_improvement >= self.settings.patience
+        """Whether the schedule has ended, or, without a budget, validation has not improved for too long."""
+        impatient = len(self.rows) - self.best_epoch >= self.settings.patience and not self.schedule.budget
+        return self.schedule.progress(self.step) >= 1 or impatient
 
     def epoch(self) -> Row:
         """Train for an epoch, or until the budget is spent, and look at validation."""
         started, losses, correct = self.step, 0.0, 0
         if not self.rows:
-            self.schedule.start(0)
+            self._begin()
         for loss, right in track(self.steps(), self._name(), self.steps_per_epoch, lines=False):
             losses, correct = losses + loss, correct + right
         steps = self.step - started
@@ -145,7 +146,7 @@ class Trainer:
             "epoch": len(self.rows) + 1,
             "loss": losses / steps,
             "accuracy": correct / steps / min(self.settings.batch_size, len(self.train)),
-            **self._validate(),
+            **self.validate(),
             "learning_rate": float(self.optimizer.learning_rate),
             "seconds": self.schedule.seconds,
         }
@@ -155,18 +156,24 @@ class Trainer:
         self._keep_best(row)
         return row
 
+    def _begin(self) -> None:
+        """Start the clock, with an estimate of what validation will take of a budget."""
+        images, _ = next(iter(self.validation_batches))
+        self._answer(images)  # traced
+        self.schedule.start(0)
+        self._answer(images)
+        self.schedule.reserve = self.schedule.seconds * len(self.validation) / len(images)
+
     def steps(self) -> Iterator[tuple[float, int]]:
-        """Loss and number of right answers of every step of an epoch."""
-        ends = self.step + self.steps_per_epoch
-        batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(())
-        size = 0
-        while self.step < ends and (progress := self.schedule.progress(self.step)) < 1:
-            if (wanted := self.schedule.image_size(progress)) != size:
-                size = wanted
-                batches = iter(training_batches(self.train, self.settings, self.step, size))
+        """Loss and number of right answers of every step of an epoch; of one at least."""
+        started = self.step
+        while self.step < started + self.steps_per_epoch:
+            progress = self.schedule.progress(self.step)
+            if progress >= 1 and self.step > started:
+                return
             rate = self.schedule.learning_rate(progress)
             self.optimizer.learning_rate.assign(rate)
-            loss, right = self.train_step(*next(batches))
+            loss, right = self.train_step(*self._next_batch(progress))
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss became {float(loss)} in step {self.step + 1} (epoch {len(self.rows) + 1}) at a"
@@ -185,18 +192,26 @@ class Trainer:
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         return loss, tf.reduce_sum(tf.cast(tf.argmax(answers, 1) == tf.argmax(labels, 1), tf.int32))
 
-    def _validate(self) -> Row:
-        answers = np.concatenate([self._answer(images).numpy() for images, _ in self.validation])
-        likelihood = answers[np.arange(len(answers)), self.validation_labels]
+    def _next_batch(self, progress: float) -> tuple[tf.Tensor, tf.Tensor]:
+        size = self.schedule.image_size(progress)
+        if size != self._size:
+            self._size = size
+            self._batches = iter(training_batches(self.train, self.settings, self.step, size))
+        return next(self._batches)
+
+    def validate(self) -> Row:
+        """Loss (cross-entropy in nats) and accuracy of the validation images as they are."""
+        answers = np.concatenate([self._answer(images).numpy() for images, _ in self.validation_batches])
+        labels = self.validation.labels
         return {
-            "val_loss": float(-np.log(np.maximum(likelihood, 1e-7)).mean()),
-            "val_accuracy": float((answers.argmax(axis=1) == self.validation_labels).mean()),
+            "val_loss": float(-np.log(np.maximum(answers[np.arange(len(labels)), labels], 1e-7)).mean()),
+            "val_accuracy": float((answers.argmax(axis=1) == labels).mean()),
         }
 
     def _keep_best(self, row: Row) -> None:
         name = self.settings.select
-        before = [earlier[name] for earlier in self.rows[:-1]]
-        if not before or (row[name] > max(before) if name == "val_accuracy" else row[name] < min(before)):
+        best = self.rows[self.best_epoch - 1][name] if self.best_epoch else None
+        if best is None or (row[name] > best if name == "val_accuracy" else row[name] < best):
             self.best = [weight.numpy() for weight in self.network.weights]
             self.best_epoch = len(self.rows)
 

@@ -1,5 +1,6 @@
 """How far a training is, and what the learning rate and the image size are there."""
 
+import math
 import time
 
 from emotion.labels import SIZE
@@ -49,9 +50,8 @@ class Schedule:
 
     def image_size(self, progress: float) -> int:
         """Growing images cost less at first (progressive resizing, Howard, 2018)."""
-        smallest = self.settings.smallest_size
-        grown = smallest + (SIZE - smallest) * progress / GROWTH_ENDS
-        return min(SIZE, smallest + round((grown - smallest) // SIZE_STEP) * SIZE_STEP)
+        missing = (SIZE - self.settings.smallest_size) * max(0.0, 1 - progress / GROWTH_ENDS)
+        return max(self.settings.smallest_size, SIZE - SIZE_STEP * math.ceil(missing / SIZE_STEP))
 
     def remaining(self, step: int) -> float:
         """Seconds that the rest will take, about."""
