@@ -50,7 +50,9 @@ def train_once(settings: params.Train, train: Split, validation: Split) -> dict[
     fitted = fit(settings, train, validation)
     network = serving_network(fitted.network, settings.views)
     images = validation.images[..., None].astype(np.float32)
-    answers = np.concatenate([network(images[start : start + 256]).numpy() for start in range(0, len(images), 256)])
+    answers = np.concatenate(
+        [network(images[start : start + 256], training=False).numpy() for start in range(0, len(images), 256)]
+    )
     scores = score(validation.labels, answers, bins=15)
     last = fitted.rows[-1]
     disgust = validation.labels == 1
