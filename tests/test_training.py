@@ -198,7 +198,7 @@ def test_muon_steps_orthogonally_in_filter_banks_and_like_sgd_elsewhere(small: T
         {"optimizer": "muon"},
         {"optimizer": "sgd", "learning_rate": 0.05},
         {"precision": "bfloat16"},
-        {"smallest_size": 32},
+        {"smallest_size": 40, "epochs": 15},
         {"class_weighting": 0.5},
     ],
 )
