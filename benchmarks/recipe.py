@@ -20,6 +20,7 @@ from rich.table import Table
 
 from emotion import params
 from emotion.faces import Split, open_faces
+from emotion.labels import EMOTIONS
 from emotion.runtime import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
@@ -55,12 +56,12 @@ def train_once(settings: params.Train, train: Split, validation: Split) -> dict[
     )
     scores = score(validation.labels, answers, bins=15)
     last = fitted.rows[-1]
-    disgust = validation.labels == 1
+    disgust = EMOTIONS.index("disgust")
     return {
         "accuracy": scores["accuracy"],
         "macro_f1": scores["macro_f1"],
         "loss": scores["loss"],
-        "disgust_recall": float((answers.argmax(axis=1) == 1)[disgust].mean()),
+        "disgust_recall": float((answers.argmax(axis=1) == disgust)[validation.labels == disgust].mean()),
         "training_accuracy": last["accuracy"],
         "epochs": last["epoch"],
         "minutes": last["seconds"] / 60,

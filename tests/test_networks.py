@@ -40,10 +40,14 @@ def network(request: pytest.FixtureRequest) -> keras.Model:
 
 
 def test_raw_pixels_go_in_and_probabilities_come_out(network: keras.Model) -> None:
-    answer = network(PIXELS, training=False).numpy()
+    answer = network(PIXELS).numpy()
     assert answer.shape == (5, 7)
     np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-5)
     assert answer.std() > 0
+
+
+def test_a_network_that_is_merely_called_is_not_in_training(network: keras.Model) -> None:
+    np.testing.assert_array_equal(network(PIXELS), network(PIXELS, training=False))
 
 
 def test_every_network_can_be_chosen() -> None:
@@ -157,7 +161,7 @@ def test_the_folded_network_has_no_normalization_left_and_answers_the_same(netwo
     folded = fold_normalization(network)
     left = [layer.name for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert not left
-    np.testing.assert_allclose(folded(PIXELS, training=False), network(PIXELS, training=False), atol=2e-5)
+    np.testing.assert_allclose(folded(PIXELS), network(PIXELS), atol=2e-5)
 
 
 def test_a_bfloat16_network_is_folded_to_float32_and_answers_nearly_the_same() -> None:
@@ -170,7 +174,7 @@ def test_a_bfloat16_network_is_folded_to_float32_and_answers_nearly_the_same() -
     assert computed == {"bfloat16"}
     folded = serving_network(network, "plain")
     assert {layer.compute_dtype for layer in folded.layers} == {"float32"}
-    np.testing.assert_allclose(folded(PIXELS, training=False), network(PIXELS, training=False), atol=0.02)
+    np.testing.assert_allclose(folded(PIXELS), network(PIXELS), atol=0.02)
 
 
 def test_views_are_the_image_its_mirror_image_and_both_moved() -> None:
@@ -185,14 +189,14 @@ def test_views_are_the_image_its_mirror_image_and_both_moved() -> None:
 def test_the_exported_model_averages_its_views(views: str, shown: int, tmp_path: Path) -> None:
     network = tiny("residual")
     seen = {1: PIXELS[None], 2: np.stack([PIXELS, PIXELS[:, :, ::-1]]), 6: Views(2)(PIXELS).numpy()}[shown]
-    answers = network(seen.reshape(-1, 48, 48, 1), training=False).numpy().reshape(shown, 5, 7)
+    answers = network(seen.reshape(-1, 48, 48, 1)).numpy().reshape(shown, 5, 7)
     export(serving_network(network, views), tmp_path / "exported")
     exported = predict(load_saved_model(tmp_path / "exported"), FACES, batch_size=2)
     np.testing.assert_allclose(exported, answers.mean(axis=0), atol=1e-5)
 
 
 def test_the_exported_and_the_saved_model_answer_like_the_network(network: keras.Model, tmp_path: Path) -> None:
-    expected = network(PIXELS, training=False).numpy()
+    expected = network(PIXELS).numpy()
     export(serving_network(network, "plain"), tmp_path / "exported")
     network.save(tmp_path / "network.keras")
     exported = load_saved_model(tmp_path / "exported")
@@ -200,7 +204,7 @@ def test_the_exported_and_the_saved_model_answer_like_the_network(network: keras
     size = (tmp_path / "exported/variables/variables.data-00000-of-00001").stat().st_size
     assert size < 4.2 * network.count_params() + 2**15  # every weight once, in four bytes
     loaded = keras.saving.load_model(tmp_path / "network.keras")
-    np.testing.assert_allclose(loaded(PIXELS, training=False), expected, atol=1e-6)
+    np.testing.assert_allclose(loaded(PIXELS), expected, atol=1e-6)
     graph = exported.signatures["serving_default"].graph.as_graph_def()
     operations = {node.op for function in graph.library.function for node in function.node_def}
     assert operations

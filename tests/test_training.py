@@ -240,6 +240,7 @@ def test_a_budget_ends_the_training_on_time_with_the_rate_at_zero(small: Train) 
 
 def test_tensorboard_gets_every_epoch(small: Train, tmp_path: Path) -> None:
     fit(small, TRAIN, VALIDATION, [tensorboard_writer(tmp_path)])
+    fit(small, TRAIN, VALIDATION, [tensorboard_writer(tmp_path)])  # as after a resume: in place of the first
     (events,) = tmp_path.glob("events.out.tfevents*")
     assert b"val_accuracy" in events.read_bytes()
 

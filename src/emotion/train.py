@@ -55,14 +55,12 @@ def main() -> None:
     from emotion.training.checkpoints import of_training
 
     checkpoints = of_training(records.parameters("train", settings))
-    with (
-        checkpoints.held(),
-        records.stage_run("train", settings, tuned["tags"], unfinished=checkpoints.run_id) as record,
-    ):
-        checkpoints.begin(record["run_id"])
-        train(settings.train, faces, record, checkpoints)
-        print(f"Faces: {faces.caption}")
-    checkpoints.finish()
+    with checkpoints.held():
+        with records.stage_run("train", settings, tuned["tags"], unfinished=checkpoints.run_id) as record:
+            checkpoints.begin(record["run_id"])
+            train(settings.train, faces, record, checkpoints)
+            print(f"Faces: {faces.caption}")
+        checkpoints.finish()
 
 
 if __name__ == "__main__":

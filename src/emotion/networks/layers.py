@@ -96,6 +96,31 @@ class Standardization(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="emotion")
+class Resize(keras.layers.Layer):
+    """Images of `side` x `side` pixels, interpolated bilinearly.
+
+    Keras' own Resizing (3.15) makes all layers after it train, normalization and dropout
+    included, when a network is called without saying whether it is in training.
+    """
+
+    def __init__(self, side: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.side = side
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """From (batch, height, width, channels) to (batch, side, side, channels)."""
+        return tf.image.resize(images, (self.side, self.side))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Of what `call` returns."""
+        return (input_shape[0], self.side, self.side, input_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` needs."""
+        return {**super().get_config(), "side": self.side}
+
+
+@keras.saving.register_keras_serializable(package="emotion")
 class Views(keras.layers.Layer):
     """Every image beside its mirror image, each also moved, along the batch axis.
 

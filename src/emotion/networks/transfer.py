@@ -11,6 +11,7 @@ from keras import applications, layers
 
 from emotion.errors import UserError
 from emotion.labels import EMOTIONS, SIZE
+from emotion.networks.layers import Resize
 
 IMAGENET_MEAN = (103.939, 116.779, 123.68)  # of the channels blue, green, red
 
@@ -47,7 +48,7 @@ def transfer(name: str, dropout: float, weights: str, image_size: int, fine_tune
     make, scaling = APPLICATIONS[name]
     pixels = keras.Input((SIZE, SIZE, 1), name="pixels")
     features = layers.Concatenate()([pixels, pixels, pixels])
-    features = scaling()(layers.Resizing(image_size, image_size)(features))
+    features = scaling()(Resize(image_size)(features))
     backbone = make(include_top=False, weights=None, input_tensor=features)
     if weights != "none":
         _copy_weights(_pretrained(name, weights, image_size), backbone)

@@ -1,9 +1,11 @@
-"""Muon for convolutions."""
+"""Muon for convolutions, and SGD."""
 
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from emotion.params import Train
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. (2024)
 ITERATIONS = 3
@@ -83,3 +85,18 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
             square = tf.matmul(tf.matmul(factor, square), factor)
     total /= norm
     return tf.reshape(tf.matmul(flat, total) if tall else tf.matmul(total, flat), matrix.shape)
+
+
+def make_optimizer(settings: Train) -> keras.optimizers.Optimizer:
+    """Muon, or SGD with Nesterov's momentum; biases and normalizations do not decay."""
+    if settings.optimizer == "muon":
+        ratio = settings.sgd_learning_rate / settings.learning_rate
+        return Muon(settings.learning_rate, ratio, settings.momentum, settings.weight_decay)
+    optimizer = keras.optimizers.SGD(
+        settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=True,
+        weight_decay=settings.weight_decay or None,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer

@@ -1,6 +1,7 @@
 """Train a network on a split. Shared by `tune` and `train`."""
 
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from emotion.progress import track
 from emotion.training import precision
 from emotion.training.batches import class_weights, plain_batches, steps_per_epoch, training_batches
 from emotion.training.checkpoints import Arrays, Checkpoints
-from emotion.training.optimizers import Muon
+from emotion.training.optimizers import make_optimizer
 from emotion.training.schedule import Schedule
 
 Row = dict[str, float]  # what is known of an epoch
@@ -86,7 +87,11 @@ def fit(
 
 
 def tensorboard_writer(folder: Path) -> Callable[[Row], None]:
-    """A listener that writes what TensorBoard shows."""
+    """A listener that writes what TensorBoard shows.
+
+    The folder is emptied: a training that goes on tells of its earlier epochs again.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
     writer = tf.summary.create_file_writer(str(folder))
 
     def write(row: Row) -> None:
@@ -258,18 +263,3 @@ class Trainer:
             f" {row['val_accuracy']:.4f}, {row['seconds']:.0f} s, about {left:.0f} s left",
             flush=True,
         )
-
-
-def make_optimizer(settings: Train) -> keras.optimizers.Optimizer:
-    """Muon, or SGD with Nesterov's momentum; biases and normalizations do not decay."""
-    if settings.optimizer == "muon":
-        ratio = settings.sgd_learning_rate / settings.learning_rate
-        return Muon(settings.learning_rate, ratio, settings.momentum, settings.weight_decay)
-    optimizer = keras.optimizers.SGD(
-        settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=True,
-        weight_decay=settings.weight_decay or None,
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
