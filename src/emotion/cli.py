@@ -42,12 +42,12 @@ def restore() -> None:
     After `dvc pull`, or with a new tracking store: the runs of fetch, preprocess, tune, train
     and evaluate are logged again, marked as restored, and the model is registered again.
     """
-    from emotion import params, records, registry, tracking
+    from emotion import params, records, registry, restoring, tracking
 
     settings = params.load()
     with tracking.explained():
         for stage in records.RUN_FILES:
-            print(f"{stage}: run {records.restore(stage)}")
+            print(f"{stage}: run {restoring.restore(stage)}")
     registered = registry.register_trained(settings)
     print(f"register: {registered['name']} version {registered['version']}")
 

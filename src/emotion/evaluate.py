@@ -91,11 +91,11 @@ def size(folder: Path) -> int:
 def main() -> None:
     """The stage."""
     settings = params.load()
-    from emotion import records
+    from emotion import restoring
 
     clear_finished()
 
-    with records.train_run("evaluate", settings):
+    with restoring.train_run("evaluate", settings):
         faces, model = open_faces(), load_saved_model(SAVED_MODEL)
         metrics = evaluate(settings.evaluate, faces, model, EVALUATION)
         write_json(METRICS, metrics)

@@ -1,7 +1,7 @@
 """What every stage puts on record: a run in MLflow, filled from the files it wrote.
 
 Because a run is filled from files, it can be filled again where DVC restored the files and
-MLflow has no such run: see `restore`.
+MLflow has no such run: see `restoring`.
 """
 
 import json
@@ -9,10 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import pandas as pd
-
 from emotion import provenance, tracking
-from emotion.errors import UserError
 from emotion.faces import caption
 from emotion.params import Params
 from emotion.paths import (
@@ -84,80 +81,14 @@ def stage_run(
     params = parameters(stage, settings)
     with tracking.run(stage, tags, params, unfinished=unfinished) as run_id:
         record = {"run_id": run_id, "tags": tags, "params": params, "patch": patch}
-        _log_patch(stage, patch)
+        log_patch(stage, patch)
         yield record
         write_json(RUN_FILES[stage], record)
-        _OUTPUTS[stage]()
+        log_outputs(stage)
 
 
-def tuned() -> dict[str, Any]:
-    """The best hyperparameters.
-
-    Returns:
-        values: names under `train` and their values; trial: the name of the best, or None;
-        tags: which search and trial it was, under the ids that MLflow knows them by.
-    """
-    search = restore("tune")
-    record = json.loads(HYPERPARAMETERS.read_text())
-    tags = {"tune.run_id": search}
-    if record["trial"]:
-        trial = tracking.find(record["trial_run_id"]) or record["trial_run_id"]
-        tags |= {"tune.trial": record["trial"], "tune.trial_run_id": trial, "tune.score": str(record["score"])}
-    return {"values": record["values"], "trial": record["trial"], "tags": tags}
-
-
-@contextmanager
-def train_run(stage: str, settings: Params) -> Iterator[str]:
-    """Let a later stage go on with the run of `train`, restoring it where it is lost.
-
-    Yields:
-        The id of the run.
-    """
-    run_id = restore("train")
-    patch = provenance.uncommitted_patch()
-    about = {**provenance.tags(stage, patch), **parameters(stage, settings)}
-    del about["stage"]
-    # Tags, because a stage may run again with other parameters and MLflow's never change.
-    tags = {key if key.startswith(f"{stage}.") else f"{stage}.{key}": str(value) for key, value in about.items()}
-    with tracking.resumed(run_id, tags):
-        _log_patch(stage, patch)
-        yield run_id
-        if stage in _OUTPUTS:
-            _OUTPUTS[stage]()
-
-
-def restore(stage: str) -> str:
-    """The id of the stage's run in the store, logging it again from the files where it is missing.
-
-    Raises:
-        UserError: where the stage has not run and was not pulled.
-    """
-    path = RUN_FILES[stage]
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing. `dvc repro {stage}` or `dvc pull` brings it.") from None
-    found = tracking.find(record["run_id"])
-    if found:
-        return found
-    links = {key: tracking.find(value) or value for key, value in record["tags"].items() if key.endswith("run_id")}
-    tags = {**record["tags"], **links, "restored": "true"}
-    with tracking.run(stage, tags, record["params"]) as run_id:
-        _log_patch(stage, record["patch"])
-        if stage == "tune":
-            _log_trials_again(record, run_id)
-        if stage == "train":
-            tracking.log_history(pd.read_csv(HISTORY))
-            if METRICS.exists():
-                _log_evaluate()
-        _OUTPUTS[stage]()
-        # Last, so that a twin that was cut short is not taken for the run.
-        tracking.set_tag(tracking.RESTORED_FROM, record["run_id"])
-    print(f"The run of {stage} was not in MLflow and was logged again from its files.")
-    return run_id
-
-
-def _log_patch(stage: str, patch: str) -> None:
+def log_patch(stage: str, patch: str) -> None:
+    """What was not committed, as an artifact of the active run."""
     if patch:
         tracking.log_text(patch, f"source/{stage}.patch")
 
@@ -206,17 +137,6 @@ def trial_run(name: str, search: Mapping[str, Any], parent: str, values: Mapping
         yield run_id
 
 
-def _log_trials_again(search: Mapping[str, Any], parent: str) -> None:
-    for row in pd.read_csv(TRIALS).to_dict("records"):
-        trial = {str(key): value for key, value in row.items()}
-        name, lost = trial.pop("trial"), trial.pop("run_id")
-        values = {key: trial.pop(key) for key in list(trial) if key.startswith("train.")}
-        with trial_run(name, search, parent, {key.removeprefix("train."): v for key, v in values.items()}):
-            tracking.log_metrics(trial)
-            tracking.set_tag("restored", "true")
-            tracking.set_tag(tracking.RESTORED_FROM, lost)
-
-
 def epoch_logger() -> Callable[[Mapping[str, float]], None]:
     """What logs an epoch's row to the active run, unless an earlier attempt did."""
     logged = tracking.logged_steps("loss")
@@ -258,6 +178,11 @@ def _describe() -> dict[str, Any]:
     tracking.describe(f"Faces: {caption(about)}")
     tracking.set_tag("data.sha256", about["source"]["sha256"])
     return about
+
+
+def log_outputs(stage: str) -> None:
+    """Fill the active run from the files that a stage wrote."""
+    _OUTPUTS[stage]()
 
 
 _OUTPUTS: dict[str, Callable[[], None]] = {

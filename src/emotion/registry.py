@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion import records, tracking  # before mlflow, whose environment it sets
+from emotion import restoring, tracking  # before mlflow, whose environment it sets
 from emotion.errors import UserError
 from emotion.labels import EMOTIONS, SIZE
 from emotion.params import Params
@@ -64,7 +64,7 @@ def register_trained(settings: Params) -> dict[str, str]:
     """
     metrics = json.loads(METRICS.read_text())
     name = settings.register_.name
-    with records.train_run("register", settings) as run_id:
+    with restoring.train_run("register", settings) as run_id:
         description = f"Trained on {metrics['data']}. Test accuracy {metrics['test']['accuracy']:.4f}."
         tags = version_tags(run_id, metrics, SAVED_MODEL)
         version = register(name, run_id, CLASSIFIER, SAVED_MODEL, tags, description)

@@ -44,9 +44,9 @@ def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoi
 def main() -> None:
     """The stage."""
     settings = params.load()
-    from emotion import records
+    from emotion import records, restoring
 
-    tuned = records.tuned()
+    tuned = restoring.tuned()
     for name, value in tuned["values"].items():
         print(f"train.{name} = {value}, from {tuned['trial']}")
     settings = settings.with_hyperparameters(tuned["values"], str(HYPERPARAMETERS))
