@@ -441,6 +441,13 @@ def test_a_presets_parameters_are_options_of_an_experiment(copied_project: Proje
     assert train.data.params["tune.max_trials"] == "0"
 
 
+def test_a_misspelt_preset_starts_no_experiment(copied_project: Project) -> None:
+    done = copied_project.run("sh", "-c", "dvc exp run $(emotion preset qick)", check=False)
+    assert done.returncode != 0
+    assert "no preset is named qick" in done.stderr
+    assert "Running stage" not in done.stdout
+
+
 def test_a_search_whose_trials_all_fail_is_an_error_and_leaves_no_hyperparameters(copied_project: Project) -> None:
     copied_project.set(
         tune__space={"learning_rate": {"choice": [10.0]}}, tune__epochs=30, tune__fraction=1.0,

@@ -238,6 +238,11 @@ def test_a_budget_ends_the_training_on_time_with_the_rate_at_zero(small: Train) 
     assert len(fitted.rows) > 2
 
 
+def test_a_budget_too_short_for_one_look_at_validation_is_refused(small: Train) -> None:
+    with pytest.raises(UserError, match=r"train\.budget_minutes gives 0 s to all of the training\. Give it more\."):
+        fit(small.override({"budget_minutes": 1e-9}), TRAIN, VALIDATION)
+
+
 def test_tensorboard_gets_every_epoch(small: Train, tmp_path: Path) -> None:
     fit(small, TRAIN, VALIDATION, [tensorboard_writer(tmp_path)])
     fit(small, TRAIN, VALIDATION, [tensorboard_writer(tmp_path)])  # as after a resume: in place of the first

@@ -32,7 +32,13 @@ def preset(name: Annotated[str, typer.Argument(help="quick, standard or record."
     """Print a preset's parameters as options of `dvc exp run`."""
     from emotion import params
 
-    print(" ".join(f"-S {key}={value}" for key, value in params.preset(name).items()))
+    try:
+        print(" ".join(f"-S {key}={value}" for key, value in params.preset(name).items()))
+    except UserError:
+        # In `dvc exp run $(emotion preset NAME)` the shell goes on after a failure: with no
+        # options DVC would train something else, so that it gets one that it refuses.
+        print(f"--no-preset-is-named={name}")
+        raise
 
 
 @app.command()

@@ -168,6 +168,11 @@ class Trainer:
         self.schedule.start(0)
         self._answer(images)
         self.schedule.reserve = self.schedule.seconds * len(self.validation) / len(images)
+        if self.schedule.budget and self.schedule.reserve >= self.schedule.budget:
+            raise UserError(
+                f"one look at the validation images takes about {self.schedule.reserve:.0f} s, and"
+                f" train.budget_minutes gives {self.schedule.budget:.0f} s to all of the training. Give it more."
+            )
 
     def steps(self) -> Iterator[tuple[float, int]]:
         """Loss and number of right answers of every step of an epoch; of one at least."""
