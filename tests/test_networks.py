@@ -81,7 +81,10 @@ def test_transfer_learning_takes_weights_from_a_file_and_trains_the_studys_head(
 
 
 def test_without_weights_all_of_the_network_is_trained() -> None:
-    assert not [layer for layer in tiny("mobilenet_v2").layers if not layer.trainable]
+    network = tiny("mobilenet_v2")
+    assert not [layer for layer in network.layers if not layer.trainable]
+    moments = [layer.momentum for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert set(moments) == {0.9}
 
 
 def test_fine_tuning_starts_at_the_named_layer_and_leaves_moments_alone(tmp_path: Path) -> None:

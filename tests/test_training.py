@@ -197,6 +197,7 @@ def test_muon_steps_orthogonally_in_filter_banks_and_like_sgd_elsewhere(small: T
     [
         {"optimizer": "muon"},
         {"optimizer": "sgd", "learning_rate": 0.05},
+        {"optimizer": "adamw", "learning_rate": 0.01},
         {"precision": "bfloat16"},
         {"smallest_size": 40, "epochs": 15},
         {"class_weighting": 0.5},
@@ -270,7 +271,7 @@ def cut_after(epochs: int) -> Callable[[Row], None]:
     return listener
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
 def test_a_training_that_was_cut_goes_on_and_ends_like_an_unbroken_one(
     small: Train, optimizer: str, tmp_path: Path
 ) -> None:

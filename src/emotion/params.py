@@ -77,7 +77,7 @@ class Train(Section):
     dropout: float = Field(ge=0, lt=1)
     transfer: Transfer
     precision: Literal["auto", "float32", "bfloat16"]
-    optimizer: Literal["muon", "sgd"]
+    optimizer: Literal["muon", "sgd", "adamw"]
     learning_rate: float = Field(gt=0, le=10)  # the peak of the schedule; of muon's matrices
     sgd_learning_rate: float = Field(gt=0, le=10)  # muon: the peak for all that is no convolution
     momentum: float = Field(ge=0, lt=1)

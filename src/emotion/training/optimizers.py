@@ -1,4 +1,4 @@
-"""Muon for convolutions, and SGD."""
+"""Muon for convolutions, SGD, and AdamW."""
 
 from typing import Any
 
@@ -88,15 +88,14 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
 
 
 def make_optimizer(settings: Train) -> keras.optimizers.Optimizer:
-    """Muon, or SGD with Nesterov's momentum; biases and normalizations do not decay."""
+    """Muon, SGD with Nesterov's momentum, or AdamW; biases and normalizations do not decay."""
     if settings.optimizer == "muon":
         ratio = settings.sgd_learning_rate / settings.learning_rate
         return Muon(settings.learning_rate, ratio, settings.momentum, settings.weight_decay)
-    optimizer = keras.optimizers.SGD(
-        settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=True,
-        weight_decay=settings.weight_decay or None,
-    )
+    rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
+    if settings.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(rate, momentum, nesterov=True, weight_decay=decay or None)
+    else:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, beta_1=momentum)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

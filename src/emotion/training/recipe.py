@@ -136,7 +136,7 @@ class Trainer:
     def done(self) -> bool:
         """Whether the schedule has ended, or, without a budget, validation has not improved for too long."""
         impatient = len(self.rows) - self.best_epoch >= self.settings.patience and not self.schedule.budget
-        return self.schedule.progress(self.step) >= 1 or impatient
+        return bool(self.rows) and (self.schedule.progress(self.step) >= 1 or impatient)
 
     def epoch(self) -> Row:
         """Train for an epoch, or until the budget is spent, and look at validation."""
