@@ -1,6 +1,6 @@
 """Where a training step's time goes: every convolution alone, against a plain matrix product.
 
-    python benchmarks/convolutions.py [--network residual] [--width 48] [--batch 128] [--size 48]
+    python benchmarks/convolutions.py [--network residual] [--width 64] [--batch 128] [--size 48] [--precision auto]
 
 For every convolution of the network: billions of operations per second of its forward pass,
 its gradient for the images, and its gradient for the filters by the library and by the
@@ -39,7 +39,9 @@ def seconds(work: Callable[[], Any]) -> float:
     return min(rounds)
 
 
-def main(network: str = "residual", width: int = 48, batch: int = 128, size: int = 48) -> None:
+def main(
+    network: str = "residual", width: int = 64, batch: int = 128, size: int = 48, precision: str = "auto"
+) -> None:
     """Measure and print."""
     load_tensorflow()
     import keras
@@ -51,12 +53,17 @@ def main(network: str = "residual", width: int = 48, batch: int = 128, size: int
     from emotion.networks.layers import Convolution
     from emotion.training.recipe import Trainer
 
-    changes = {"network": network, "width": width, "batch_size": batch, "precision": "float32"}
+    changes = {"network": network, "width": width, "batch_size": batch, "precision": precision}
     settings = params.load(ROOT / "params.yaml").train.override(changes)
     images = np.random.default_rng(0).integers(0, 256, (4 * batch, 48, 48), dtype=np.uint8)
     faces = Split(images, np.arange(4 * batch) % 7, pd.DataFrame(index=range(4 * batch)))
     trainer = Trainer(settings, faces, faces)
-    square = tf.random.normal((1536, 1536))
+    number = tf.bfloat16 if trainer.precision.startswith("bfloat16") else tf.float32
+
+    def random(shape: Any) -> tf.Tensor:
+        return tf.cast(tf.random.normal(shape), number)
+
+    square = random((1536, 1536))
     product = 2 * 1536**3 / seconds(lambda: tf.matmul(square, square)) / 1e9
 
     seen: dict[str, tuple[Any, tuple[int, ...]]] = {}
@@ -67,7 +74,7 @@ def main(network: str = "residual", width: int = 48, batch: int = 128, size: int
     table = Table("map", "filters", "forward", "to images", "to filters", "of the library", title="GFLOP/s")
     total = 0.0
     for layer, shape in seen.values():
-        features, kernel = tf.random.normal(shape), layer.kernel.value
+        features, kernel = random(shape), tf.cast(layer.kernel.value, number)
         stride = layer.strides[0]
         upstream = tf.nn.conv2d(features, kernel, stride, "SAME")
         work = 2 * np.prod(upstream.shape) * np.prod(kernel.shape[:3]) / 1e9

@@ -39,15 +39,19 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
-SMALL_MAP = 6  # pixels a side
+# Pixels a side, measured by benchmarks/convolutions.py.
+SMALL_MAP = {"float32": 6, "bfloat16": 8}  # up to which the filter gradient is a matrix product
+TINY_MAP = 4  # up to which the images lie side by side
 
 
 @keras.saving.register_keras_serializable(package="emotion")
 class Convolution(keras.layers.Conv2D):
-    """A convolution whose filter gradient is quick on small maps.
+    """A convolution that is quick on small maps in training.
 
     oneDNN's gradient of the filters falls far behind a matrix product there, most of all in
-    bfloat16, so that on maps of SMALL_MAP and less it is one product per place of the filter.
+    bfloat16, so that on small maps it is one product per place of the filter. All of oneDNN's
+    convolutions are slow where the rows of the map are shorter than the processor's registers,
+    so that tiny maps are laid side by side, with a column of zeros between them.
     Only for 3x3 filters, stride 1 and padding "same"; all else is the parent class.
     """
 
@@ -58,18 +62,23 @@ class Convolution(keras.layers.Conv2D):
         return _convolve_small(inputs, tf.convert_to_tensor(self.kernel))
 
     def is_small(self, inputs: tf.Tensor) -> bool:
-        """Whether the quick gradient serves this layer and these inputs."""
+        """Whether the quick way serves this layer and these inputs."""
         plain = self.kernel_size == (3, 3) and self.strides == (1, 1) and self.padding == "same" and not self.use_bias
-        return plain and all(side is not None and side <= SMALL_MAP for side in inputs.shape[1:3])
+        largest = SMALL_MAP.get(self.compute_dtype, 0)
+        return plain and all(side is not None and side <= largest for side in inputs.shape[1:3])
 
 
 @tf.custom_gradient
 def _convolve_small(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+    height, width, inputs = images.shape[1:]
+    tiny = max(height, width) <= TINY_MAP
+
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        wide = _side_by_side(upstream) if tiny else upstream
         to_images = tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=tf.shape(images), filter=kernel, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
-        )
-        height, width, inputs = images.shape[1:]
+            input_sizes=tf.concat([tf.shape(wide)[:3], [inputs]], 0),
+            filter=kernel, out_backprop=wide, strides=[1, 1, 1, 1], padding="SAME",
+        )  # fmt: skip
         padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
         flat = tf.reshape(upstream, (-1, upstream.shape[-1]))
         places = [
@@ -77,9 +86,23 @@ def _convolve_small(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Ca
             for y in range(3)
             for x in range(3)
         ]
-        return to_images, tf.reshape(tf.stack(places), kernel.shape)
+        return _apart(to_images, width) if tiny else to_images, tf.reshape(tf.stack(places), kernel.shape)
 
-    return tf.nn.conv2d(images, kernel, 1, "SAME"), gradient
+    answers = tf.nn.conv2d(_side_by_side(images) if tiny else images, kernel, 1, "SAME")
+    return _apart(answers, width) if tiny else answers, gradient
+
+
+def _side_by_side(images: tf.Tensor) -> tf.Tensor:
+    """(batch, height, width, channels) becomes (1, height, batch * (width + 1), channels)."""
+    height, _, channels = images.shape[1:]
+    rows = tf.pad(tf.transpose(images, (1, 0, 2, 3)), [[0, 0], [0, 0], [0, 1], [0, 0]])
+    return tf.reshape(rows, (1, height, -1, channels))
+
+
+def _apart(image: tf.Tensor, width: int) -> tf.Tensor:
+    """The inverse of `_side_by_side`."""
+    height, _, channels = image.shape[1:]
+    return tf.transpose(tf.reshape(image, (height, -1, width + 1, channels))[:, :, :width], (1, 0, 2, 3))
 
 
 @keras.saving.register_keras_serializable(package="emotion")

@@ -25,13 +25,21 @@ class Muon(keras.optimizers.Optimizer):
         sgd_ratio: the rate of all other weights, as a multiple.
         momentum: of all.
         decay: of the weights, per step and unit of their rate.
+        precision: of the orthogonalization, float32 or bfloat16; all else is float32.
     """
 
     def __init__(
-        self, learning_rate: float, sgd_ratio: float, momentum: float, decay: float, name: str = "muon", **options: Any
+        self,
+        learning_rate: float,
+        sgd_ratio: float,
+        momentum: float,
+        decay: float,
+        precision: str = "float32",
+        name: str = "muon",
+        **options: Any,
     ) -> None:
         super().__init__(learning_rate=learning_rate, name=name, **options)
-        self.sgd_ratio, self.momentum, self.decay = sgd_ratio, momentum, decay
+        self.sgd_ratio, self.momentum, self.decay, self.precision = sgd_ratio, momentum, decay, precision
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Make the momenta."""
@@ -46,7 +54,7 @@ class Muon(keras.optimizers.Optimizer):
         momentum.assign(average)
         ahead = gradient + self.momentum * average
         if is_filter_bank(variable):
-            change = orthogonalized(ahead)
+            change = tf.cast(orthogonalized(tf.cast(ahead, self.precision)), ahead.dtype)
         else:
             change, learning_rate = ahead, self.sgd_ratio * learning_rate
         decay = self.decay if len(variable.shape) > 1 else 0.0
@@ -54,7 +62,7 @@ class Muon(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         """What `__init__` needs."""
-        own = {"sgd_ratio": self.sgd_ratio, "momentum": self.momentum, "decay": self.decay}
+        own = {name: getattr(self, name) for name in ("sgd_ratio", "momentum", "decay", "precision")}
         return {**super().get_config(), **own}
 
 
@@ -69,7 +77,7 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
     The last axis counts as columns, all others together as rows. Singular values of more than
     a hundredth of the norm end between about 0.4 and 1.3. The iterations run on the square of
     the matrix, which is much smaller than the matrix for a filter bank: each multiplies by a
-    polynomial of that square, and all such polynomials commute.
+    polynomial of that square, and all such polynomials commute. bfloat16 will do.
     """
     a, b, c = NEWTON_SCHULZ
     flat = tf.reshape(matrix, (-1, matrix.shape[-1]))
@@ -77,7 +85,7 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
     square = tf.matmul(flat, flat, transpose_a=tall, transpose_b=not tall)
     norm = tf.sqrt(tf.linalg.trace(square)) + 1e-7
     square /= norm**2
-    total = identity = tf.eye(square.shape[0])
+    total = identity = tf.eye(square.shape[0], dtype=matrix.dtype)
     for iteration in range(ITERATIONS):
         factor = a * identity + b * square + c * tf.matmul(square, square)
         total = tf.matmul(factor, total) if iteration else factor
@@ -87,11 +95,16 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.matmul(flat, total) if tall else tf.matmul(total, flat), matrix.shape)
 
 
-def make_optimizer(settings: Train) -> keras.optimizers.Optimizer:
-    """Muon, SGD with Nesterov's momentum, or AdamW; biases and normalizations do not decay."""
+def make_optimizer(settings: Train, precision: str = "float32") -> keras.optimizers.Optimizer:
+    """Muon, SGD with Nesterov's momentum, or AdamW; biases and normalizations do not decay.
+
+    Args:
+        settings: which, and its numbers.
+        precision: float32 or bfloat16, of Muon's matrix products.
+    """
     if settings.optimizer == "muon":
         ratio = settings.sgd_learning_rate / settings.learning_rate
-        return Muon(settings.learning_rate, ratio, settings.momentum, settings.weight_decay)
+        return Muon(settings.learning_rate, ratio, settings.momentum, settings.weight_decay, precision)
     rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
     if settings.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(rate, momentum, nesterov=True, weight_decay=decay or None)

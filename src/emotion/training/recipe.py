@@ -115,7 +115,7 @@ class Trainer:
         keras.utils.set_random_seed(settings.seed)
         self.network = build(settings.network, settings.width, settings.dropout, settings.transfer)
         precision.apply("float32")  # for what else is built in this process
-        self.optimizer = make_optimizer(settings)
+        self.optimizer = make_optimizer(settings, chosen)
         self.optimizer.build(self.network.trainable_variables)
         self.validation, self.validation_batches = validation, plain_batches(validation)
         self.weights = tf.constant(class_weights(train, settings.class_weighting))
