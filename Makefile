@@ -15,7 +15,7 @@ repro: setup  ## run the whole pipeline: dvc repro
 	dvc repro
 
 test: check  ## set up, check the code, run the tests
-	pytest
+	pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 check: .venv/developer  ## ruff and mypy, as the pre-commit hook runs them
 	ruff check

@@ -133,16 +133,23 @@ def test_fused_batch_normalization_equals_keras_own() -> None:
         np.testing.assert_allclose(ours, theirs, rtol=0.005, atol=1e-6)
 
 
-@pytest.mark.parametrize(("side", "small"), [(3, True), (6, True), (12, False)])
-def test_the_quick_filter_gradient_is_the_usual_one(side: int, small: bool) -> None:
-    quick = Convolution(5, 3, padding="same", use_bias=False)
-    images = tf.random.stateless_normal((4, side, side, 3), (0, 0))
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("side", [2, 3, 4, 6, 8, 12])
+def test_convolutions_of_small_maps_answer_and_learn_as_the_librarys_do(side: int, policy: str) -> None:
+    quick = Convolution(5, 3, padding="same", use_bias=False, dtype=policy)
+    images = tf.cast(tf.random.stateless_normal((4, side, side, 3), (0, 0)), quick.compute_dtype)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(images)
-        ours = tf.reduce_sum(quick(images, training=True) ** 2)
-        usual = tf.reduce_sum(tf.nn.conv2d(images, quick.kernel.value, 1, "SAME") ** 2)
+        ours = quick(images, training=True)
+        usual = tf.nn.conv2d(images, tf.cast(quick.kernel, images.dtype), 1, "SAME")
+        ours_squared, usual_squared = tf.reduce_sum(ours**2), tf.reduce_sum(usual**2)
+    pairs = [(ours, usual)]
     for source in (images, quick.kernel.value):
-        np.testing.assert_allclose(tape.gradient(ours, source), tape.gradient(usual, source), rtol=1e-4, atol=1e-4)
+        pairs.append((tape.gradient(ours_squared, source), tape.gradient(usual_squared, source)))
+    for one, other in pairs:
+        one, other = (tf.cast(values, tf.float32).numpy() for values in (one, other))
+        np.testing.assert_allclose(one, other, atol=(1e-5 if policy == "float32" else 0.02) * np.abs(other).max())
+    small = side <= (6 if policy == "float32" else 8)
     graph = tf.function(lambda x: tape_of(quick, x)).get_concrete_function(images).graph
     operations = {operation.type for operation in graph.get_operations()}
     assert ("Conv2DBackpropFilter" not in operations) == small

@@ -144,6 +144,17 @@ def test_the_learning_rate_climbs_to_its_peak_and_falls_to_zero(small: Train) ->
     assert rates[-1] == pytest.approx(0, abs=1e-6)
 
 
+def test_the_time_left_counts_that_larger_images_take_longer(small: Train) -> None:
+    def left(**changes: Any) -> float:
+        schedule = Schedule(small.override({"epochs": 10, **changes}), 10)
+        schedule.start(60)
+        return schedule.remaining(30)
+
+    assert left() == pytest.approx(140, rel=0.01)
+    assert 1.1 * 140 < left(smallest_size=32) < 1.8 * 140
+    assert left(budget_minutes=4) == pytest.approx(180, rel=0.01)
+
+
 @pytest.mark.parametrize(("smallest", "all_sizes"), [(32, [32, 40, 48]), (44, [44, 48]), (30, [30, 32, 40, 48])])
 def test_images_grow_to_their_full_size(small: Train, smallest: int, all_sizes: list[int]) -> None:
     schedule = Schedule(small.override({"smallest_size": smallest}), 10)
@@ -159,6 +170,13 @@ def test_orthogonalized_matrices_have_singular_values_near_one() -> None:
         values = np.linalg.svd(orthogonalized(matrix).numpy().reshape(-1, shape[-1]), compute_uv=False)
         assert 0.3 < values.min() <= values.max() < 1.4
         assert orthogonalized(matrix).shape == shape
+
+
+def test_bfloat16_orthogonalizes_like_float32() -> None:
+    matrix = tf.random.stateless_normal((3, 3, 64, 96), (0, 0)) * 5
+    exact = orthogonalized(matrix).numpy().ravel()
+    rough = orthogonalized(tf.cast(matrix, tf.bfloat16)).numpy().astype(np.float32).ravel()
+    assert exact @ rough / np.linalg.norm(exact) / np.linalg.norm(rough) > 0.998
 
 
 def test_iterating_on_the_square_gives_what_iterating_on_the_matrix_gives() -> None:
