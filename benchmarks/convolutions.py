@@ -39,9 +39,7 @@ def seconds(work: Callable[[], Any]) -> float:
     return min(rounds)
 
 
-def main(
-    network: str = "residual", width: int = 64, batch: int = 128, size: int = 48, precision: str = "auto"
-) -> None:
+def main(network: str = "residual", width: int = 64, batch: int = 128, size: int = 48, precision: str = "auto") -> None:
     """Measure and print."""
     load_tensorflow()
     import keras

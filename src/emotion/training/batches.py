@@ -33,21 +33,20 @@ def training_batches(split: Split, settings: Train, step: int = 0, size: int = S
     per_epoch = steps_per_epoch(split, settings)
     turned = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
 
-    def shuffled(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(split)), (seed, epoch))
-        rows = tf.data.Dataset.from_tensor_slices(order).batch(batch, drop_remainder=True)
-        first = tf.where(epoch == step // per_epoch, step % per_epoch, 0)
-        return rows.skip(tf.cast(first, tf.int64))
-
-    def load(number: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        epoch, within = number // per_epoch, number % per_epoch
+        # A permutation that is computed place by place (Black and Rogaway, 2002): no list to shuffle.
+        rows = tf.random.experimental.index_shuffle(
+            within * batch + tf.range(batch, dtype=tf.int64), tf.stack([seed, epoch]), len(split) - 1
+        )
         pixels = tf.cast(tf.gather(images, rows), tf.float32)[..., None]
-        flips = tf.gather(turned, rows) ^ (number // per_epoch % 2 == 1)
+        flips = tf.gather(turned, rows) ^ (epoch % 2 == 1)
         drawn = tf.stack([tf.constant(seed, tf.int64), number])
         pixels = augment(pixels, settings.augmentation, drawn, size, flips)
         return mix(pixels, tf.gather(labels, rows), settings.augmentation.mixup, drawn)
 
-    epochs = tf.data.Dataset.range(step // per_epoch, 2**62)
-    return epochs.flat_map(shuffled).enumerate(step).map(load, num_parallel_calls=2, deterministic=True).prefetch(2)
+    numbers = tf.data.Dataset.range(step, 2**62)
+    return _untuned(numbers.map(load, num_parallel_calls=2, deterministic=True).prefetch(2))
 
 
 def steps_per_epoch(split: Split, settings: Train) -> int:
@@ -58,7 +57,14 @@ def steps_per_epoch(split: Split, settings: Train) -> int:
 def plain_batches(split: Split, batch_size: int = 256) -> tf.data.Dataset:
     """The images as they are, in their order, once, with one-hot labels."""
     dataset = tf.data.Dataset.from_tensor_slices((split.images[..., None], _one_hot(split)))
-    return dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y))
+    return _untuned(dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y)))
+
+
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Without tf.data's tuner, whose thread sleeps for as long as it ran, and so long holds up the end."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def class_weights(split: Split, power: float) -> NDArray[np.float32]:
