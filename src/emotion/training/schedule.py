@@ -63,5 +63,6 @@ class Schedule:
     def _work(self, start: float, end: float, parts: int = 100) -> float:
         """How much there is to do between two points of the training, about, in any unit."""
         width = (end - start) / parts
+        sizes = [self.image_size(start + width * (part + 0.5)) for part in range(parts)]
         # A step has costs that grow with the pixels, and others that do not grow: measured, side ** 1.1 to 1.8.
-        return width * sum(self.image_size(start + width * (part + 0.5)) ** 1.5 for part in range(parts))
+        return width * sum(math.pow(size, 1.5) for size in sizes)
