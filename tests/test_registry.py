@@ -29,10 +29,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_network_trains_exports_registers_and_predicts(network: str, store: Path, settings: Params) -> None:
-    changes = {"network": network, "width": 2, "epochs": 1, "batch_size": 16, "optimizer": "sgd", "learning_rate": 0.01}
+    changes = {"network": network, "width": 2, "precision": "float32", "optimizer": "sgd", "learning_rate": 0.01}
+    short = {"epochs": 1, "batch_size": 16}
     transfer = {"weights": "none", "image_size": 32}
     with tracking.run("train", {}, {}) as run_id:
-        fitted = fit(settings.train.override({**changes, "transfer": transfer}), TRAIN, VALIDATION)
+        fitted = fit(settings.train.override({**changes, **short, "transfer": transfer}), TRAIN, VALIDATION)
         fitted.network.save(store / "classifier.keras")
         export(serving_network(fitted.network, "flip"), store / "saved_model")
         version = registry.register("faces", run_id, store / "classifier.keras", store / "saved_model", {}, "")

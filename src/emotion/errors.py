@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
@@ -44,16 +43,8 @@ def exit_cleanly(name: str, main: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        _interrupted(name)
+        kept = "finished stages, and of train finished epochs, are kept"
+        print(f"{name}: interrupted; {kept}. `dvc repro` goes on.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except OSError as error:
         sys.exit(f"{name}: {explain(error)}")
-    except RuntimeError as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # a pool that was starting cannot be closed
-            _interrupted(name)
-        raise
-
-
-def _interrupted(name: str) -> NoReturn:
-    kept = "finished stages, and of train finished epochs, are kept"
-    print(f"{name}: interrupted; {kept}. `dvc repro` goes on.", file=sys.stderr)
-    sys.exit(INTERRUPTED)
