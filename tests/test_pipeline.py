@@ -397,7 +397,7 @@ def kill_after_epoch(project: Project, epoch: int) -> str:
 
 
 def test_a_killed_training_goes_on_in_the_same_run_and_ends_like_an_unbroken_one(copied_project: Project) -> None:
-    copied_project.set(train__epochs=6, train__smallest_size=40, train__averaging=0.9)
+    copied_project.set(train__epochs=6, train__smallest_size=40)
     copied_project.run("dvc", "repro", "train")
     unbroken = pd.read_csv(copied_project.folder / "reports/history.csv")
     classifier = copied_project.folder / "models/classifier.keras"

@@ -210,21 +210,6 @@ def test_muon_steps_orthogonally_in_filter_banks_and_like_sgd_elsewhere(small: T
     np.testing.assert_allclose(other.numpy(), before - 0.2 * (1.5 * gradient + 0.01 * before), rtol=1e-4, atol=1e-6)
 
 
-def test_the_average_is_that_of_the_weights_of_every_fifth_step(small: Train) -> None:
-    trainer = Trainer(small.override({"averaging": 0.9}), TRAIN, VALIDATION)
-    layer = trainer.network.layers[-1]
-    expected = layer.kernel.numpy()
-    for number, _ in enumerate(islice(trainer.steps(), 15), start=1):
-        if number % 5 == 0:
-            kept = min(0.9**5, number / 5 / (number / 5 + 9))
-            expected = kept * expected + (1 - kept) * layer.kernel.numpy()
-    own = layer.kernel.numpy()
-    with trainer.averaged():
-        np.testing.assert_allclose(layer.kernel.numpy(), expected, atol=1e-6)
-    np.testing.assert_array_equal(layer.kernel.numpy(), own)
-    assert np.abs(own - expected).max() > 1e-4
-
-
 @pytest.mark.parametrize(
     "changes",
     [

@@ -91,7 +91,6 @@ class Train(Section):
     smallest_size: int = Field(ge=16, le=SIZE)  # pixels a side of the first images; they grow to 48
     patience: int = Field(ge=1)  # epochs without improvement before stopping early
     select: Literal["val_accuracy", "val_loss"]  # what "best weights" means
-    averaging: float = Field(ge=0, lt=1)  # what the running average of the weights keeps of itself per step
     views: Literal["plain", "flip", "flip_and_shift"]  # what the exported model averages over
     augmentation: Augmentation
     tensorboard: bool  # write logs for TensorBoard to reports/tensorboard

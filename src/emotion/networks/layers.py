@@ -39,7 +39,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
-# Pixels a side, measured by benchmarks/convolutions.py.
+# Pixels a side, where both ways take about as long.
 SMALL_MAP = {"float32": 6, "bfloat16": 8}  # up to which the filter gradient is a matrix product
 TINY_MAP = 4  # up to which the images lie side by side
 

@@ -3,7 +3,6 @@
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from emotion.training.optimizers import make_optimizer
 from emotion.training.schedule import Schedule
 
 Row = dict[str, float]  # what is known of an epoch
-AVERAGED_EVERY = 5  # steps: the average costs little, and is as good
 
 
 @dataclass
@@ -119,7 +117,6 @@ class Trainer:
         precision.apply("float32")  # for what else is built in this process
         self.optimizer = make_optimizer(settings, chosen)
         self.optimizer.build(self.network.trainable_variables)
-        self.average = [tf.Variable(weight) for weight in self.network.weights] if settings.averaging else []
         self.validation, self.validation_batches = validation, plain_batches(validation)
         self.weights = tf.constant(class_weights(train, settings.class_weighting))
         self.steps_per_epoch = steps_per_epoch(train, settings)
@@ -133,7 +130,6 @@ class Trainer:
         # Functions of this object, so that another training traces its own; traced for every
         # image size anew, because fixed shapes are quicker.
         self.train_step = tf.function(self._train_on)
-        self._absorb = tf.function(self._into_average)
         self._answer = tf.function(lambda images: self.network(images, training=False))
 
     @property
@@ -151,19 +147,18 @@ class Trainer:
             losses, correct = losses + loss, correct + right
         steps = self.step - started
         before = self.schedule.seconds
-        with self.averaged():
-            row = {
-                "epoch": len(self.rows) + 1,
-                "loss": losses / steps,
-                "accuracy": correct / steps / min(self.settings.batch_size, len(self.train)),
-                **self.validate(),
-                "learning_rate": float(self.optimizer.learning_rate),
-                "seconds": self.schedule.seconds,
-            }
-            self.schedule.reserve = self.schedule.seconds - before
-            self._report(row)
-            self.rows.append(row)
-            self._keep_best(row)
+        row = {
+            "epoch": len(self.rows) + 1,
+            "loss": losses / steps,
+            "accuracy": correct / steps / min(self.settings.batch_size, len(self.train)),
+            **self.validate(),
+            "learning_rate": float(self.optimizer.learning_rate),
+            "seconds": self.schedule.seconds,
+        }
+        self.schedule.reserve = self.schedule.seconds - before
+        self._report(row)
+        self.rows.append(row)
+        self._keep_best(row)
         return row
 
     def _begin(self) -> None:
@@ -196,9 +191,6 @@ class Trainer:
                     " range in tune.space)."
                 )
             self.step += 1
-            if self.average and self.step % AVERAGED_EVERY == 0:
-                taken = self.step / AVERAGED_EVERY  # a young average forgets faster: it began with random weights
-                self._absorb(tf.constant(min(self.settings.averaging**AVERAGED_EVERY, taken / (taken + 9))))
             yield float(loss), int(right)
 
     def _train_on(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -209,20 +201,6 @@ class Trainer:
         variables = self.network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         return loss, tf.reduce_sum(tf.cast(tf.argmax(answers, 1) == tf.argmax(labels, 1), tf.int32))
-
-    def _into_average(self, kept: tf.Tensor) -> None:
-        for average, weight in zip(self.average, self.network.weights, strict=True):
-            average.assign(kept * average + (1 - kept) * weight)
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Let the network have the running average of its weights for a while, if there is one."""
-        own = [weight.numpy() for weight in self.network.weights] if self.average else []
-        if own:
-            self.network.set_weights([weight.numpy() for weight in self.average])
-        yield
-        if own:
-            self.network.set_weights(own)
 
     def _next_batch(self, progress: float) -> tuple[tf.Tensor, tf.Tensor]:
         size = self.schedule.image_size(progress)
@@ -253,7 +231,7 @@ class Trainer:
 
     def _state(self) -> list[Any]:
         """All that changes in training, the state of random generators included."""
-        return [*self.network.variables, *self.optimizer.variables, *self.average]
+        return [*self.network.variables, *self.optimizer.variables]
 
     def arrays(self) -> Arrays:
         """The state for a checkpoint."""
