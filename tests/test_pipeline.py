@@ -23,6 +23,7 @@ import yaml
 from conftest import Project
 from mlflow.entities import Run
 
+import emotion.networks.layers  # noqa: F401  registers what saved networks hold
 from emotion import registry
 
 STAGES = ["fetch", "preprocess", "tune", "train", "evaluate", "register"]
