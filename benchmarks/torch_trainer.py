@@ -49,9 +49,10 @@ def build(name: str, width: int) -> nn.Module:
         channels = 6 * width
     else:
         channels = 1
-        for outputs in (width, 2 * width, 4 * width, 4 * width):
-            layers += [Convolution(channels, outputs), Convolution(outputs, outputs, pool=True)]
-            channels = outputs
+        for inner, outputs in ((0.5, 1), (2, 2), (4, 4), (4, 4)):
+            between = int(inner * width)
+            layers += [Convolution(channels, between), Convolution(between, outputs * width, pool=True)]
+            channels = outputs * width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels, 7))
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from emotion import params
 from emotion.errors import UserError
-from emotion.networks import NETWORKS, build
+from emotion.networks import NETWORKS, build, members
 from emotion.networks.layers import Convolution, FusedBatchNormalization, Standardization, Views
 from emotion.networks.serving import export, fold_normalization, serving_network
 from emotion.networks.transfer import APPLICATIONS
@@ -224,3 +224,20 @@ def test_the_exported_and_the_saved_model_answer_like_the_network(network: keras
 def test_the_width_sets_the_channels() -> None:
     filters = [layer.filters for layer in tiny("residual").layers if isinstance(layer, keras.layers.Conv2D)]
     assert filters == [4, 8, 12, 12, 12, 24, 24, 24]
+
+
+@pytest.mark.parametrize("name", ["residual", "vgg"])
+def test_an_ensemble_answers_with_the_mean_of_its_members_which_differ(name: str) -> None:
+    ensemble = unlike_new(build(name, 4, 0.2, RANDOM, ensemble=2))
+    first, second = members(ensemble)(PIXELS)
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_allclose(ensemble(PIXELS), (first + second) / 2, atol=1e-6)
+    assert ensemble.count_params() == 2 * build(name, 4, 0.2, RANDOM).count_params()
+
+
+def test_an_ensemble_is_folded_and_exported_like_a_network(tmp_path: Path) -> None:
+    ensemble = unlike_new(build("vgg", 4, 0.2, RANDOM, ensemble=2))
+    folded = serving_network(ensemble, "plain")
+    assert not [layer for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    export(folded, tmp_path / "exported")
+    np.testing.assert_allclose(predict(load_saved_model(tmp_path / "exported"), FACES, 2), ensemble(PIXELS), atol=2e-5)

@@ -69,9 +69,11 @@ def test_an_unknown_preset_is_named_with_the_known_ones() -> None:
         params.preset("fast")
 
 
-def test_small_images_need_a_network_that_takes_them(tmp_path: Path) -> None:
+def test_small_images_and_ensembles_need_a_network_that_takes_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="smallest_size below 48 needs network residual or vgg, got basic_cnn"):
         params.load(changed(tmp_path, "train", network="basic_cnn", smallest_size=32))
+    with pytest.raises(UserError, match="ensemble above 1 needs network residual or vgg, got basic_cnn"):
+        params.load(changed(tmp_path, "train", network="basic_cnn", ensemble=2))
 
 
 @pytest.mark.parametrize(

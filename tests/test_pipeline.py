@@ -114,7 +114,7 @@ def test_training_uses_the_best_hyperparameters_and_logs_every_epoch(finished_pr
     chosen = read_json(finished_project, "models/hyperparameters.json")["values"]
     assert float(train.data.params["train.learning_rate"]) == pytest.approx(chosen["learning_rate"])
     history = pd.read_csv(finished_project.folder / "reports/history.csv")
-    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "image_size"):
         logged = client(finished_project).get_metric_history(train.info.run_id, name)
         assert [metric.step for metric in logged] == [1, 2]
         np.testing.assert_allclose([metric.value for metric in logged], history[name], rtol=1e-6)

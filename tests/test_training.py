@@ -218,6 +218,7 @@ def test_muon_steps_orthogonally_in_filter_banks_and_like_sgd_elsewhere(small: T
         {"optimizer": "adamw", "learning_rate": 0.01},
         {"precision": "bfloat16"},
         {"smallest_size": 40, "epochs": 15},
+        {"network": "vgg", "ensemble": 2},
         {"class_weighting": 0.5},
     ],
 )
@@ -241,10 +242,13 @@ def test_training_stops_early_without_improvement(small: Train) -> None:
     assert len(fit(flat, TRAIN, VALIDATION).rows) < 30
 
 
-def test_the_history_has_the_learning_rate_of_every_epoch(small: Train) -> None:
-    rates = fit(small, TRAIN, VALIDATION).history["learning_rate"]
-    assert len(rates) == 2
-    assert rates[0] == pytest.approx(small.learning_rate * (1 - 5 / 12) / (1 - small.warmup), rel=1e-5)
+def test_the_history_has_the_learning_rate_and_the_image_size_of_every_epoch(small: Train) -> None:
+    history = fit(small.override({"smallest_size": 40}), TRAIN, VALIDATION).history
+    assert len(history) == 2
+    assert history["learning_rate"][0] == pytest.approx(
+        small.learning_rate * (1 - 5 / 12) / (1 - small.warmup), rel=1e-5
+    )
+    assert history["image_size"].tolist() == [40, 48]
 
 
 def test_a_budget_ends_the_training_on_time_with_the_rate_at_zero(small: Train) -> None:

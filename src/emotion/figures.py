@@ -86,15 +86,17 @@ def _show(axis: Axes, image: NDArray[np.uint8]) -> None:
 
 
 def curves(history: pd.DataFrame, caption: str, path: Path) -> None:
-    """Accuracy, loss and learning rate over the epochs."""
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    for axis, name in zip(figure.subplots(1, 3), ("accuracy", "loss", "learning_rate"), strict=True):
-        axis.plot(history["epoch"], history[name], label="training" if name != "learning_rate" else None)
+    """Accuracy, loss, learning rate, and the size of the training images over the epochs."""
+    figure = Figure(figsize=(16, 4), layout="constrained")
+    names = ("accuracy", "loss", "learning_rate", "image_size")
+    for axis, name in zip(figure.subplots(1, len(names)), names, strict=True):
+        axis.plot(history["epoch"], history[name], label="training")
         if f"val_{name}" in history:
-            axis.plot(history["epoch"], history[f"val_{name}"], label="validation")
+            axis.plot(history["epoch"], history[f"val_{name}"], label="validation, at full size")
             axis.legend()
         axis.set(xlabel="epoch", title=name.replace("_", " "))
         axis.grid(alpha=0.3)
+    axis.set_ylim(0, SIZE + 2)
     figure.suptitle(f"Training on {caption}")
     _save(figure, path)
 

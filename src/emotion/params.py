@@ -73,7 +73,8 @@ class Train(Section):
     """The network and the recipe that trains it. `tune.space` may override any scalar here."""
 
     network: Literal["residual", "vgg", "basic_cnn", "mobilenet_v2", "vgg16", "resnet50", "efficientnet_b0"]
-    width: int = Field(ge=1, le=512)  # channels after the first convolution
+    width: int = Field(ge=1, le=512)  # channels of the first block
+    ensemble: int = Field(ge=1, le=16)  # networks trained side by side, whose answers are averaged
     dropout: float = Field(ge=0, lt=1)
     transfer: Transfer
     precision: Literal["auto", "float32", "bfloat16"]
@@ -97,9 +98,13 @@ class Train(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _sizes_fit_the_network(self) -> "Train":
-        if self.smallest_size < SIZE and self.network not in ("residual", "vgg"):
-            raise ValueError(f"smallest_size below {SIZE} needs network residual or vgg, got {self.network}")
+    def _fits_the_network(self) -> "Train":
+        for asked, refused in (
+            (f"smallest_size below {SIZE}", self.smallest_size < SIZE),
+            ("ensemble above 1", self.ensemble > 1),
+        ):
+            if refused and self.network not in ("residual", "vgg"):
+                raise ValueError(f"{asked} needs network residual or vgg, got {self.network}")
         return self
 
     def override(self, values: Mapping[str, Any]) -> "Train":

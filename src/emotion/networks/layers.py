@@ -206,5 +206,4 @@ def probabilities(features: keras.KerasTensor, dropout: float) -> keras.KerasTen
     """The average over the image, dropout, and a float32 softmax over the emotions."""
     features = keras.layers.GlobalAveragePooling2D()(features)
     features = keras.layers.Dropout(dropout)(features)
-    dense = keras.layers.Dense(len(EMOTIONS), activation="softmax", dtype="float32", name="probabilities")
-    return dense(features)
+    return keras.layers.Dense(len(EMOTIONS), activation="softmax", dtype="float32")(features)

@@ -6,20 +6,21 @@ from keras import layers
 from emotion.networks.layers import Standardization, convolution, probabilities
 
 
-def residual(width: int, dropout: float) -> keras.Model:
+def residual(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.KerasTensor:
     """Stride-2 stem, three convolutions with pooling, the last two with a residual pair.
 
-    Any image size will do: the last features are averaged over the image.
-
     Args:
+        pixels: (batch, height, width, 1); the last features are averaged over the image.
         width: channels of the stem; the stages have 2, 3 and 6 times as many.
         dropout: before the last layer.
+
+    Returns:
+        (batch, 7).
     """
-    pixels = keras.Input((None, None, 1), name="pixels")
     features = Standardization(dtype="float32")(pixels)
     features = convolution(features, width, kernel=4, strides=2)
     for channels, pairs in ((2 * width, 0), (3 * width, 1), (6 * width, 1)):
         features = convolution(features, channels, pool=True)
         for _ in range(pairs):
             features = layers.Add()([features, convolution(convolution(features, channels), channels)])
-    return keras.Model(pixels, probabilities(features, dropout), name="residual")
+    return probabilities(features, dropout)

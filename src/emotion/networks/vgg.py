@@ -5,18 +5,27 @@ import keras
 from emotion.networks.layers import Standardization, convolution, probabilities
 
 
-def vgg(width: int, dropout: float) -> keras.Model:
+def vgg(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.KerasTensor:
     """Four pairs of 3x3 convolutions, each pair with pooling, with normalization throughout.
 
-    Any image size will do: the last features are averaged over the image.
+    The first convolution sees nine gray values and has half the width: it works at full size,
+    where channels cost most.
 
     Args:
+        pixels: (batch, height, width, 1); the last features are averaged over the image.
         width: channels of the first pair; the others have 2, 4 and 4 times as many.
         dropout: before the last layer.
+
+    Returns:
+        (batch, 7).
     """
-    pixels = keras.Input((None, None, 1), name="pixels")
     features = Standardization(dtype="float32")(pixels)
-    for channels in (width, 2 * width, 4 * width, 4 * width):
-        features = convolution(features, channels)
+    for inner, channels in (
+        (width // 2, width),
+        (2 * width, 2 * width),
+        (4 * width, 4 * width),
+        (4 * width, 4 * width),
+    ):
+        features = convolution(features, max(1, inner))
         features = convolution(features, channels, pool=True)
-    return keras.Model(pixels, probabilities(features, dropout), name="vgg")
+    return probabilities(features, dropout)

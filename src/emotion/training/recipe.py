@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emotion.errors import UserError
 from emotion.faces import Split
-from emotion.networks import build
+from emotion.networks import build, members
 from emotion.params import Train
 from emotion.progress import track
 from emotion.training import precision
@@ -32,7 +32,8 @@ class Fitted:
     """A trained network with the weights of its best epoch, and a row per epoch.
 
     The rows hold epoch, loss, accuracy (both of the augmented images), val_loss,
-    val_accuracy, learning_rate (of the last step), seconds (since the start).
+    val_accuracy (at full size), learning_rate and image_size (pixels a side) of the last step,
+    and seconds (since the start).
     """
 
     network: keras.Model
@@ -113,7 +114,8 @@ class Trainer:
         print(f"Precision: {self.precision}.", flush=True)
         precision.apply(chosen)
         keras.utils.set_random_seed(settings.seed)
-        self.network = build(settings.network, settings.width, settings.dropout, settings.transfer)
+        self.network = build(settings.network, settings.width, settings.dropout, settings.transfer, settings.ensemble)
+        self.members = members(self.network)
         precision.apply("float32")  # for what else is built in this process
         self.optimizer = make_optimizer(settings, chosen)
         self.optimizer.build(self.network.trainable_variables)
@@ -153,6 +155,7 @@ class Trainer:
             "accuracy": correct / steps / min(self.settings.batch_size, len(self.train)),
             **self.validate(),
             "learning_rate": float(self.optimizer.learning_rate),
+            "image_size": self._size,
             "seconds": self.schedule.seconds,
         }
         self.schedule.reserve = self.schedule.seconds - before
@@ -195,12 +198,14 @@ class Trainer:
 
     def _train_on(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
-            answers = self.network(images, training=True)
-            losses = keras.losses.categorical_crossentropy(labels, answers)
-            loss = tf.reduce_mean(losses * tf.linalg.matvec(labels, self.weights))
+            answers = keras.tree.flatten(self.members(images, training=True))
+            losses = [keras.losses.categorical_crossentropy(labels, answer) for answer in answers]
+            # The sum, so that every member learns as it would alone.
+            loss = tf.reduce_mean(tf.add_n(losses) * tf.linalg.matvec(labels, self.weights))
         variables = self.network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss, tf.reduce_sum(tf.cast(tf.argmax(answers, 1) == tf.argmax(labels, 1), tf.int32))
+        right = tf.argmax(tf.add_n(answers), 1) == tf.argmax(labels, 1)
+        return loss / len(answers), tf.reduce_sum(tf.cast(right, tf.int32))
 
     def _next_batch(self, progress: float) -> tuple[tf.Tensor, tf.Tensor]:
         size = self.schedule.image_size(progress)
