@@ -3,8 +3,8 @@
     python benchmarks/recipe.py VARIATIONS.yaml [--faces data/faces] [--seeds 2] [--results FILE]
 
 Trains on the training images and scores validation, never test. VARIATIONS.yaml holds `base`
-(what all change in `train` of params.yaml) and `variations` (name: what this one changes
-beyond that; dotted keys reach into subsections). Every result is a line of FILE at once, and
+(what all change in `train` of params.yaml, or in a `preset`) and `variations` (name: what this
+one changes beyond that; dotted keys reach into subsections). Every result is a line of FILE at once, and
 what stands there is not trained again. Prints a table; the accuracy is that of each way to
 average views, all other scores are those of `views`.
 """
@@ -93,7 +93,9 @@ def main(
 ) -> None:
     """Train what is not there yet and show all."""
     content = yaml.safe_load(variations.read_text())
-    base = changed(params.load(ROOT / "params.yaml").train, content["base"])
+    preset = params.preset(content["preset"]) if "preset" in content else {}
+    of_train = {key.removeprefix("train."): value for key, value in preset.items() if key.startswith("train.")}
+    base = changed(params.load(ROOT / "params.yaml").train, {**of_train, **content["base"]})
     load_tensorflow()
     opened = open_faces(faces)
     train, validation = opened.split("train"), opened.split("validation")
