@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -228,6 +229,25 @@ def test_training_learns_and_two_runs_with_the_same_seed_agree(small: Train, cha
     assert first["val_accuracy"].iloc[-1] > 0.8
     for key in set(first) - {"seconds"}:
         np.testing.assert_allclose(first[key], second[key], rtol=1e-4)
+
+
+def test_a_member_of_an_ensemble_learns_as_it_would_alone(small: Train) -> None:
+    plain = small.override({"optimizer": "sgd", "learning_rate": 0.1, "dropout": 0, "precision": "float32"})
+    alone = Trainer(plain, TRAIN, VALIDATION)
+    together = Trainer(plain.override({"ensemble": 2}), TRAIN, VALIDATION)
+    pair = [keras.Model(together.network.input, answer) for answer in together.members.outputs]
+    before = alone.network.get_weights()
+    for member in pair:
+        member.set_weights(before)
+    batch = next(iter(training_batches(TRAIN, plain)))
+    for trainer in (alone, together):
+        trainer.optimizer.learning_rate.assign(0.1)
+        trainer.train_step(*batch)
+    after = alone.network.get_weights()
+    assert max(np.abs(new - old).max() for new, old in zip(after, before, strict=True)) > 1e-3
+    for member in pair:
+        for own, expected in zip(member.get_weights(), after, strict=True):
+            np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_best_weights_are_kept_and_not_the_last(small: Train) -> None:
