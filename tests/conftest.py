@@ -73,6 +73,11 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
+def imported(report: str) -> set[str]:
+    """The modules that `python -X importtime` reported."""
+    return {line.rpartition("|")[2].strip() for line in report.splitlines() if line.startswith("import time:")}
+
+
 class Project:
     """A copy of the pipeline in a folder of its own, with git, DVC and an MLflow store."""
 

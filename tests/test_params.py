@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, imported
 
 from emotion import params
 from emotion.errors import UserError
@@ -17,7 +17,7 @@ def changed(tmp_path: Path, section: str, **values: Any) -> Path:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content[section] |= values
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 
@@ -33,14 +33,37 @@ def test_the_shipped_parameters_are_accepted(settings: params.Params) -> None:
         ("train", {"network": "lenet"}, "got 'lenet'"),
         ("fetch", {"source": "web"}, "fetch.source should be 'synthetic', 'archive' or 'kaggle', got 'web'"),
         ("fetch", {"sha256": "12"}, "fetch.sha256"),
-        ("tune", {"space": {"depth": {"choice": [1]}}}, "tune.space.depth offers 1: unknown key train.depth"),
+        ("tune", {"space": {"depth": {"choice": [1]}}}, "tune.space offers depth 1: unknown key train.depth"),
         (
             "tune",
             {"space": {"dropout": {"min": 0.5, "max": 1.5}}},
-            "tune.space.dropout offers 1.5: train.dropout should be less than 1, got 1.5",
+            "tune.space offers dropout 1.5: train.dropout should be less than 1, got 1.5",
         ),
         ("tune", {"space": {"dropout": {"min": 0.5, "max": 0.1}}}, "min must be below max, got 0.5 and 0.1"),
         ("tune", {"space": {"dropout": {"min": 0, "max": 0.1, "sampling": "log"}}}, "log sampling needs min above 0"),
+        ("tune", {"space": {"width": {"min": 8, "max": 64, "step": 1.5}}}, "step must be a whole number"),
+        ("tune", {"space": {"width": {"min": 8, "max": 64, "step": 1, "sampling": "log"}}}, "step must be above 1"),
+        (
+            "tune",
+            {"space": {"augmentation.erazing": {"choice": [0.1]}}},
+            "tune.space offers augmentation.erazing 0.1: unknown key train.augmentation.erazing, did you mean erasing?",
+        ),
+        (
+            "tune",
+            {"space": {"ensemble": {"choice": [1, 2], "when": {"network": "vgg"}}}},
+            "space.ensemble.when names network, which is no choice above it in the space",
+        ),
+        (
+            "tune",
+            {"space": {"network": {"choice": ["vgg"]}, "ensemble": {"choice": [1, 2], "when": {"network": "vg"}}}},
+            "space.ensemble.when asks for network 'vg', which is not offered",
+        ),
+        (
+            "tune",
+            {"space": {"network": {"choice": ["vgg", "basic_cnn"]}, "ensemble": {"choice": [1, 2]}}},
+            "tune.space offers network 'basic_cnn' with ensemble 2: train: ensemble above 1 needs network",
+        ),
+        ("tune", {"oracle": "hyperband", "pruning": "median"}, "pruning must be none with oracle hyperband"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_its_bound(
@@ -120,5 +143,18 @@ def test_every_stage_refuses_a_wrong_value_in_one_line_before_anything_heavy(tmp
     assert done.returncode == 1
     message = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert message == [f"{stage}: params.yaml: train.epochs should be greater than or equal to 1, got 0"]
-    assert "| tensorflow\n" not in done.stderr
+    assert "emotion.params" in imported(done.stderr)
+    assert "tensorflow" not in imported(done.stderr)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
+
+
+def test_a_condition_allows_what_only_some_networks_can(tmp_path: Path) -> None:
+    space = {
+        "network": {"choice": ["basic_cnn", "vgg"]},
+        "ensemble": {"choice": [1, 2], "when": {"network": "vgg"}},
+        "smallest_size": {"min": 32, "max": 48, "step": 16, "when": {"ensemble": [2]}},
+    }
+    combinations = list(params.load(changed(tmp_path, "tune", space=space)).tune.combinations())
+    everything: dict[str, params.Scalar] = {"smallest_size": 32, "ensemble": 2, "network": "vgg"}
+    assert everything in combinations
+    assert {values["network"] for values in combinations if "ensemble" in values} == {"vgg"}

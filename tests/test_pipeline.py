@@ -1,5 +1,6 @@
 """The whole pipeline: a real DVC repository, a real MLflow store, real (tiny) training."""
 
+import io
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import Project
+from conftest import Project, imported
 from mlflow.entities import Run
 
 import emotion.networks.layers  # noqa: F401  registers what saved networks hold
@@ -125,7 +126,8 @@ def test_figures_and_tables_are_files_and_in_mlflow(finished_project: Project) -
     figures = {"data/class_distribution.png", "data/examples.png", "data/augmented.png"}
     assert figures | {"data/counts.json", "data/quarantine.csv"} <= data
     train = files_of(finished_project, run_of(finished_project, "train"))
-    names = ["confusion.png", "mistakes.png", "per_class.png", "reliability.png", "predictions.csv"]
+    names = ["confusion.png", "mistakes.png", "per_class.png", "reliability.png"]
+    names += ["validation/predictions.csv", "test/predictions.csv"]
     for part in ("validation", "test", "test_unseen", "test_PrivateTest"):
         names += [f"{part}/per_class.csv", f"{part}/confusion.csv"]
     assert {f"evaluation/{name}" for name in names} | {"curves.png", "history.csv", "metrics.json"} <= train
@@ -321,8 +323,8 @@ def test_a_failing_stage_leaves_its_run_failed(
     copied_project.set(**changes)
     if message is None:  # a dataset that vanishes under the stage
         (copied_project.folder / "data/faces/index.csv").unlink()
-        done = copied_project.run(sys.executable, "-m", "emotion.tune", check=False)
-        message, stage = "tune: ", "tune"
+        done = copied_project.run(sys.executable, "-m", "emotion.evaluate", check=False)
+        message, stage = "evaluate: ", "train"  # whose run it goes on with
     else:
         done, stage = copied_project.run("dvc", "repro", check=False), "fetch"
     assert done.returncode != 0
@@ -464,6 +466,110 @@ def test_a_search_whose_trials_all_fail_is_an_error_and_leaves_no_hyperparameter
     assert run_of(copied_project, "tune").info.status == "FAILED"
 
 
+def start_search(project: Project) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "emotion.tune"]
+    return subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(project: Project, pattern: str, process: "subprocess.Popen[str]") -> Path:
+    """The first file of that pattern below models/checkpoints."""
+    deadline = time.monotonic() + 120
+    while not (found := list((project.folder / "models/checkpoints").glob(pattern))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found[0]
+
+
+def trial_processes(project: Project) -> list[int]:
+    """Those of the project's trials."""
+    listed = subprocess.run(["pgrep", "-f", f"emotion.trial {project.folder}"], capture_output=True, text=True)
+    return [int(line) for line in listed.stdout.split()]
+
+
+def test_a_killed_search_goes_on_in_the_same_runs_and_ends_like_an_unbroken_one(copied_project: Project) -> None:
+    copied_project.set(tune__max_trials=3, tune__epochs=4)
+    copied_project.run("dvc", "repro", "tune")
+    columns = ["trial", "outcome", "score", "train.learning_rate", "train.dropout", "val_loss", "epochs"]
+    unbroken = pd.read_csv(copied_project.folder / "reports/trials.csv")[columns]
+    shutil.rmtree(copied_project.folder / "models/checkpoints")
+    first = run_of(copied_project, "tune").info.run_id
+
+    process = start_search(copied_project)
+    wait_for(copied_project, "*/trial-001/execution/epoch-00002.npz", process)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 10
+    while trial_processes(copied_project):  # it does not outlive the search
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    done = copied_project.run("dvc", "repro", "--force", "--single-item", "tune")
+    assert "Going on with a search of which 1 trials have ended." in done.stdout
+    assert "Going on after epoch" in done.stdout
+    pd.testing.assert_frame_equal(pd.read_csv(copied_project.folder / "reports/trials.csv")[columns], unbroken)
+    searches = runs(copied_project, "tags.stage = 'tune'")
+    assert [run.info.status for run in searches] == ["FINISHED"] * 2
+    (second,) = [run.info.run_id for run in searches if run.info.run_id != first]
+    trials = runs(copied_project, f"tags.`mlflow.parentRunId` = '{second}'")
+    assert sorted(run.info.run_name for run in trials) == ["trial-000", "trial-001", "trial-002"]
+    assert {run.info.status for run in trials} == {"FINISHED"}
+    for run in trials:
+        losses = client(copied_project).get_metric_history(run.info.run_id, "val_loss")
+        assert [metric.step for metric in losses] == [1, 2, 3, 4]
+
+    copied_project.set(tune__seed=7)
+    process = start_search(copied_project)
+    wait_for(copied_project, "*/trial-000/execution/epoch-00001.npz", process)
+    process.kill()
+    process.communicate()
+    copied_project.set(tune__seed=8, tune__epochs=1)
+    said = copied_project.run("dvc", "repro", "tune").stdout
+    assert "A new search, not the unfinished one in" in said
+    assert "tune.epochs was 4, tune.seed was 7" in said
+
+
+def test_a_trial_whose_process_is_killed_costs_one_trial(copied_project: Project) -> None:
+    copied_project.set(tune__max_trials=3, tune__epochs=3)
+    process = start_search(copied_project)
+    wait_for(copied_project, "*/trial-001/execution/epoch-00001.npz", process)
+    for trial in trial_processes(copied_project):
+        os.kill(trial, signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    statuses = {run.info.run_name: run.info.status for run in runs(copied_project, "tags.stage = 'trial'")}
+    assert statuses == {"trial-000": "FINISHED", "trial-001": "FAILED", "trial-002": "FINISHED"}
+    table = pd.read_csv(copied_project.folder / "reports/trials.csv")
+    assert table["trial"].tolist()[2] == "trial-001"
+    assert table["reason"].tolist()[2].startswith("its process ended with signal SIGKILL")
+    chosen = read_json(copied_project, "models/hyperparameters.json")
+    assert chosen["trial"] == table["trial"][0]
+    assert [other["trial"] for other in chosen["runners_up"]] == [table["trial"][1]]
+
+
+def test_trials_are_listed_and_compared_at_once(finished_project: Project) -> None:
+    table = pd.read_csv(finished_project.folder / "reports/trials.csv")
+    started = time.monotonic()
+    listed = pd.read_json(io.StringIO(finished_project.run("emotion", "trials", "--json").stdout))
+    print(f"emotion trials took {time.monotonic() - started:.2f} s")
+    assert listed["run_id"].tolist() == table["run_id"].tolist()
+    np.testing.assert_allclose(listed["learning_rate"], table["train.learning_rate"], rtol=1e-6)
+    worst = pd.read_csv(io.StringIO(finished_project.run("emotion", "trials", "--csv", "--sort=val_loss").stdout))
+    assert worst["val_loss"].is_monotonic_increasing
+    assert len(finished_project.run("emotion", "trials", "--top=1", "--csv").stdout.splitlines()) == 2
+    unknown = finished_project.run("emotion", "trials", "--sort=speed", check=False)
+    assert unknown.stderr.startswith("emotion: no trial has speed. There is trial, status, score")
+
+    compared = finished_project.run("emotion", "compare", "trial-000", "trial-001").stdout
+    assert "train.learning_rate" in compared
+    assert "train.width" not in compared
+    assert "McNemar" in compared
+    missing = finished_project.run("emotion", "compare", "trial-000", "nothing", check=False)
+    assert missing.stderr.startswith("emotion: no run begins with nothing.")
+    heavy = imported(finished_project.run(sys.executable, "-X", "importtime", "-m", "emotion.cli", "trials").stderr)
+    assert "mlflow" in heavy
+    assert not heavy & {"tensorflow", "keras"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -503,13 +609,19 @@ def test_an_interrupt_while_modules_are_loaded_is_one_line_too(copied_project: P
     assert process.returncode == 130
 
 
+def models_of(project: Project) -> dict[Path, bytes]:
+    """Every file of models/ but what an interrupted stage goes on from."""
+    files = [path for path in (project.folder / "models").rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in files if "checkpoints" not in path.parts}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_ctrl_c_ends_a_stage_in_one_line_and_leaves_nothing_half_written(copied_project: Project, stage: str) -> None:
     """Interrupted as soon as a run is open."""
     location = str(copied_project.folder / "mlartifacts")
     client(copied_project).create_experiment("emotion", artifact_location=location)
     copied_project.set(fetch__images=20_000, tune__epochs=500, train__epochs=500)
-    before = {path: path.read_bytes() for path in (copied_project.folder / "models").rglob("*") if path.is_file()}
+    before = models_of(copied_project)
     process = subprocess.Popen(
         [sys.executable, "-m", f"emotion.{stage}"],
         cwd=copied_project.folder, env=copied_project.environment, stderr=subprocess.PIPE, text=True,
@@ -525,10 +637,9 @@ def test_ctrl_c_ends_a_stage_in_one_line_and_leaves_nothing_half_written(copied_
     assert process.returncode == 130, error
     assert "Traceback" not in error
     assert f"{stage}: interrupted" in error
-    assert {run.info.status for run in runs(copied_project)} <= {"FAILED", "FINISHED"}
+    assert {run.info.status for run in runs(copied_project)} <= {"FAILED", "FINISHED", "KILLED"}
     assert not [path for path in copied_project.folder.rglob("part-*") if "mlartifacts" not in path.parts]
-    after = {path: path.read_bytes() for path in (copied_project.folder / "models").rglob("*") if path.is_file()}
-    assert after == before
+    assert models_of(copied_project) == before
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,64 @@ def promote(version: Annotated[str, typer.Argument(help="A version of the regist
         print(f"{name} version {version} is the champion; it replaced version {previous}.")
     else:
         print(f"{name} version {version} is the champion; there was none before.")
+
+
+@app.command()
+def trials(
+    search: Annotated[str | None, typer.Option(help="The search's run; the newest, if not given.")] = None,
+    sort: Annotated[str | None, typer.Option(help="A column to sort by, in place of the score.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Only so many.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All columns, as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="All columns, as CSV.")] = False,
+) -> None:
+    """List the trials of a search, the best first."""
+    from emotion import comparison
+
+    run = comparison.find(search) if search else comparison.newest_search()
+    table = comparison.trials(run, sort)[:top]
+    if as_json:
+        print(table.to_json(orient="records", indent=2))
+    elif as_csv:
+        print(table.to_csv(index=False), end="")
+    else:
+        shown = [name for name in table if name not in comparison.DETAILS or name in (sort, *comparison.searched(run))]
+        _print(table[shown], f"Search {run.id}, by {sort or run.params.get('tune.objective')}")
+
+
+@app.command()
+def compare(runs: Annotated[list[str], typer.Argument(help="Ids, beginnings of ids, or names as trial-003.")]) -> None:
+    """Set runs against the first of them: parameters that differ, metrics, and whether it is chance."""
+    from emotion import comparison
+
+    result = comparison.compare([comparison.find(run) for run in runs])
+    _print(result.params.reset_index(names="parameter"), "Parameters that differ")
+    differences = result.metrics.iloc[:, 1:].sub(result.metrics.iloc[:, 0], axis=0)
+    both = result.metrics.join(differences.add_prefix("difference of "))
+    _print(both.reset_index(names="metric"), "Metrics")
+    if result.paired.empty:
+        print("No two of them have answers to the same validation images.")
+    else:
+        _print(result.paired, "On the same validation images, against the first (McNemar's exact test)")
+
+
+def _print(table: Any, title: str) -> None:
+    """A table, as wide as the terminal; whole where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 250)
+    shown = Table(*map(str, table.columns), title=title, title_justify="left")
+    for row in table.itertuples(index=False):
+        shown.add_row(*(_cell(value) for value in row))
+    console.print(shown)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
 
 
 @app.command()

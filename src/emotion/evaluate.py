@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from emotion import figures, params, scoring
+from emotion import figures, params, predictions, scoring
 from emotion.errors import exit_cleanly
 from emotion.faces import Faces, Labels, Split, open_faces
 from emotion.labels import EMOTIONS
@@ -33,9 +33,9 @@ def evaluate(settings: params.Evaluate, faces: Faces, model: Any, report: Path) 
                 labels, answers = split.labels[rows], probabilities[rows]
                 metrics[part] = scoring.score(labels, answers, settings.calibration_bins)
                 _write_tables(labels, answers, folder / part)
+            predictions.write(predictions.table(split.index, probabilities), folder / name / predictions.FILE)
         table = scoring.per_class_table(split.labels, probabilities)
         metrics["test_per_class"] = table.set_index("emotion").T.to_dict()
-        _write_predictions(split, probabilities, folder)
         _draw(settings, split, probabilities, table, faces.caption, folder)
     return metrics
 
@@ -46,19 +46,6 @@ def _write_tables(labels: Labels, probabilities: Probabilities, folder: Path) ->
     scoring.per_class_table(labels, probabilities).to_csv(folder / "per_class.csv", index=False)
     matrix = pd.DataFrame(scoring.confusion_matrix(labels, probabilities), index=EMOTIONS, columns=EMOTIONS)
     matrix.to_csv(folder / "confusion.csv", index_label="actual")
-
-
-def _write_predictions(test: Split, probabilities: Probabilities, folder: Path) -> None:
-    """A row per test image, which DVC's confusion plot reads."""
-    predictions = pd.DataFrame(
-        {
-            "name": test.index["name"],
-            "actual": test.index["emotion"],
-            "predicted": [EMOTIONS[label] for label in probabilities.argmax(axis=1)],
-            **{emotion: probabilities[:, label] for label, emotion in enumerate(EMOTIONS)},
-        }
-    )
-    predictions.to_csv(folder / "predictions.csv", index=False, float_format="%.5f")
 
 
 def _draw(

@@ -21,7 +21,8 @@ matplotlib.use("Agg")
 EXAMPLES = 8  # faces a row
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG file, whole or not at all."""
     with whole(path) as part:
         figure.savefig(part, format="png", dpi=110)
 
@@ -44,7 +45,7 @@ def class_distribution(faces: Faces, path: Path) -> None:
     counts.plot.bar(ax=left, rot=30, ylabel="images", xlabel="", title="Images")
     (counts / counts.sum() * 100).plot.bar(ax=right, rot=30, ylabel="% of the split", xlabel="", title="Shares")
     figure.suptitle(f"Class distribution: {faces.caption}")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def example_images(faces: Faces) -> Images:
@@ -76,7 +77,7 @@ def face_grid(images: Images, row_labels: Sequence[str], title: str, path: Path)
         if position % EXAMPLES == 0:
             axis.set_ylabel(row_labels[position // EXAMPLES])
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _show(axis: Axes, image: NDArray[np.uint8]) -> None:
@@ -98,7 +99,7 @@ def curves(history: pd.DataFrame, caption: str, path: Path) -> None:
         axis.grid(alpha=0.3)
     axis.set_ylim(0, SIZE + 2)
     figure.suptitle(f"Training on {caption}")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def confusion(matrix: NDArray[np.int64], caption: str, path: Path) -> None:
@@ -115,7 +116,7 @@ def confusion(matrix: NDArray[np.int64], caption: str, path: Path) -> None:
     axis.set_yticks(ticks, EMOTIONS)
     axis.set(xlabel="predicted", ylabel="actual", title=f"Test images: {caption}")
     figure.colorbar(colours, label="share of the actual emotion")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def per_class(table: pd.DataFrame, caption: str, path: Path) -> None:
@@ -125,7 +126,7 @@ def per_class(table: pd.DataFrame, caption: str, path: Path) -> None:
     table.set_index("emotion")[["precision", "recall", "f1"]].plot.bar(ax=axis, rot=30, ylim=(0, 1.15), xlabel="")
     axis.legend(loc="upper center", ncols=3)
     axis.set_title(f"Test images: {caption}")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def reliability(table: pd.DataFrame, caption: str, path: Path) -> None:
@@ -137,7 +138,7 @@ def reliability(table: pd.DataFrame, caption: str, path: Path) -> None:
     axis.plot(table["confidence"], table["accuracy"], "o-", label="accuracy")
     axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Test images: {caption}")
     axis.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def mistakes(images: Images, titles: Sequence[str], caption: str, path: Path) -> None:
@@ -151,4 +152,4 @@ def mistakes(images: Images, titles: Sequence[str], caption: str, path: Path) ->
         _show(axis, image)
         axis.set_title(title, fontsize=7)
     figure.suptitle(f"Worst mistakes on test images: {caption}")
-    _save(figure, path)
+    save_figure(figure, path)

@@ -4,13 +4,14 @@ Unknown keys and values out of bounds are refused, naming the key, the bound and
 received, before anything heavy is imported.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from emotion.errors import UserError
 from emotion.labels import SIZE
@@ -110,13 +111,38 @@ class Train(Section):
     def override(self, values: Mapping[str, Any]) -> "Train":
         """A copy with some values replaced, checked like the file was.
 
+        Args:
+            values: by name; dots reach into subsections, as in `augmentation.erasing`.
+
         Raises:
             ValidationError: for an unknown name or a value out of bounds.
         """
-        return Train.model_validate({**self.model_dump(), **values})
+        content = self.model_dump()
+        for name, value in values.items():
+            *sections, last = name.split(".")
+            place = content
+            for section in sections:
+                inner = place.get(section)
+                place[section] = place = inner if isinstance(inner, dict) else {}
+            place[last] = value
+        return Train.model_validate(content)
 
 
-class Choice(Section):
+class Dimension(Section):
+    """One hyperparameter of the search."""
+
+    # Only searched where each of these, choices above it in the space, has one of the values.
+    when: dict[str, tuple[Scalar, ...]] = {}
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _one_or_more(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        return {name: values if isinstance(values, list | tuple) else [values] for name, values in content.items()}
+
+
+class Choice(Dimension):
     """One of the listed values."""
 
     choice: tuple[Scalar, ...] = Field(min_length=1)
@@ -137,11 +163,12 @@ class Choice(Section):
         return self.choice
 
 
-class Range(Section):
-    """A number between two bounds."""
+class Range(Dimension):
+    """A number between two bounds; a whole one where both bounds are."""
 
     min: int | float
     max: int | float
+    step: int | float | None = None  # of log sampling: the factor from one value to the next
     sampling: Literal["linear", "log"] = "linear"
 
     @model_validator(mode="after")
@@ -150,7 +177,17 @@ class Range(Section):
             raise ValueError(f"min must be below max, got {self.min} and {self.max}")
         if self.sampling == "log" and self.min <= 0:
             raise ValueError(f"log sampling needs min above 0, got {self.min}")
+        lowest = 1 if self.sampling == "log" else 0
+        if self.step is not None and self.step <= lowest:
+            raise ValueError(f"step must be above {lowest} with {self.sampling} sampling, got {self.step}")
+        if self.is_whole and isinstance(self.step, float):
+            raise ValueError(f"step must be a whole number like min and max, got {self.step}")
         return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return isinstance(self.min, int) and isinstance(self.max, int)
 
     def extremes(self) -> tuple[Scalar, ...]:
         """The two bounds."""
@@ -162,18 +199,71 @@ def _kind(dimension: Any) -> str:
     return "choice" if chosen else "range"
 
 
-Dimension = Annotated[Annotated[Choice, Tag("choice")] | Annotated[Range, Tag("range")], Discriminator(_kind)]
+Space = dict[str, Annotated[Annotated[Choice, Tag("choice")] | Annotated[Range, Tag("range")], Discriminator(_kind)]]
+
+
+class Ray(Section):
+    """What a trial takes of the cluster that RAY_ADDRESS names; of one started here where it names none."""
+
+    trials_at_once: int = Field(ge=1, le=10_000)
+    cpus: float = Field(gt=0)
+    gpus: float = Field(ge=0)
+    memory_gib: float = Field(gt=0)
 
 
 class Tune(Section):
     """The hyperparameter search."""
 
+    oracle: Literal["random", "bayesian", "hyperband", "grid"]  # KerasTuner's, which proposes the trials
     max_trials: int = Field(ge=0, le=10_000)  # 0: no search, train's own values are used
-    epochs: int = Field(ge=1)  # of each trial
+    epochs: int = Field(ge=1)  # of each trial; of hyperband's longest
     fraction: float = Field(gt=0, le=1)  # part of the training images each trial sees
+    executions_per_trial: int = Field(ge=1, le=100)  # trainings, by seed; the score is their mean
+    budget_minutes: Annotated[float, Field(gt=0, le=100_000)] | None = None  # of the search, in wall-clock time
+    pruning: Literal["none", "median"]  # median: end a trial that falls behind half of those before
+    retries: int = Field(ge=0, le=100)  # of a trial that fails
+    executor: Literal["local", "ray"]  # one trial at a time on this machine, or many on a cluster
+    ray: Ray
     objective: Literal["val_accuracy", "val_loss"]
     seed: Seed
-    space: dict[str, Dimension]
+    space: Space
+
+    @model_validator(mode="after")
+    def _hyperband_prunes_by_itself(self) -> "Tune":
+        if self.oracle == "hyperband" and self.pruning != "none":
+            raise ValueError("pruning must be none with oracle hyperband, which ends trials early by itself")
+        return self
+
+    @model_validator(mode="after")
+    def _conditions_name_choices_above(self) -> "Tune":
+        choices: dict[str, Choice] = {}
+        for name, dimension in self.space.items():
+            for parent, values in dimension.when.items():
+                if parent not in choices:
+                    raise ValueError(f"space.{name}.when names {parent}, which is no choice above it in the space")
+                unknown = [value for value in values if value not in choices[parent].choice]
+                if unknown:
+                    raise ValueError(f"space.{name}.when asks for {parent} {unknown[0]!r}, which is not offered")
+            if isinstance(dimension, Choice):
+                choices[name] = dimension
+        return self
+
+    def combinations(self) -> Iterator[dict[str, Scalar]]:
+        """Values that meet in a trial: the extremes of every two dimensions, with what they are conditional on."""
+        single = [(name, name) for name in self.space]
+        for first, second in (*single, *itertools.combinations(self.space, 2)):
+            for values in itertools.product(self.space[first].extremes(), self.space[second].extremes()):
+                chosen = self._with_conditions(dict(zip((first, second), values, strict=True)))
+                if all(chosen[name] == value for name, value in zip((first, second), values, strict=True)):
+                    yield chosen
+
+    def _with_conditions(self, chosen: dict[str, Scalar]) -> dict[str, Scalar]:
+        """Add what makes the chosen ones searched, where it contradicts in place of them."""
+        for name in reversed(self.space):
+            if name in chosen:
+                for parent, values in self.space[name].when.items():
+                    chosen = {**chosen, parent: chosen[parent] if chosen.get(parent) in values else values[0]}
+        return chosen
 
 
 class Evaluate(Section):
@@ -202,15 +292,15 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _space_fits_train(self) -> "Params":
-        for name, dimension in self.tune.space.items():
+        for name in self.tune.space:
             if name in ("epochs", "budget_minutes", "views", "tensorboard", "seed"):
                 raise ValueError(f"tune.space.{name} cannot be searched; set tune.{name} or train.{name}")
-            for value in dimension.extremes():
-                try:
-                    self.train.override({name: value})
-                except ValidationError as error:
-                    reasons = "; ".join(_lines(error, "train."))
-                    raise ValueError(f"tune.space.{name} offers {value!r}: {reasons}") from None
+        for values in self.tune.combinations():
+            try:
+                self.train.override(values)
+            except ValidationError as error:
+                offered = " with ".join(f"{name} {value!r}" for name, value in values.items())
+                raise ValueError(f"tune.space offers {offered}: {'; '.join(_lines(error, 'train.'))}") from None
         return self
 
     def with_hyperparameters(self, values: Mapping[str, Scalar], origin: str) -> "Params":
@@ -278,9 +368,10 @@ _TAGS = (
 def _lines(error: ValidationError, prefix: str = "") -> list[str]:
     lines = []
     for detail in error.errors():
-        key = prefix + ".".join(str(part) for part in detail["loc"] if part not in _TAGS)
+        location = [*filter(None, prefix.split(".")), *(part for part in detail["loc"] if part not in _TAGS)]
+        key = ".".join(str(part) for part in location)
         if detail["type"] == "extra_forbidden":
-            near = get_close_matches(str(detail["loc"][-1]), _names(detail["loc"][:-1]), n=1)
+            near = get_close_matches(str(location[-1]), _names(location[:-1]), n=1)
             lines.append(f"unknown key {key}" + (f", did you mean {near[0]}?" if near else ""))
         elif detail["type"] == "missing":
             lines.append(f"{key} is missing")
@@ -292,7 +383,7 @@ def _lines(error: ValidationError, prefix: str = "") -> list[str]:
     return lines
 
 
-def _names(location: tuple[Any, ...]) -> list[str]:
+def _names(location: Sequence[Any]) -> list[str]:
     """The keys that are known at a place in the file."""
     model: Any = Params
     for part in location:

@@ -20,6 +20,7 @@ PREPROCESS_RUN = DATA_REPORT / "run.json"
 
 HYPERPARAMETERS = Path("models/hyperparameters.json")
 TRIALS = Path("reports/trials.csv")
+TUNING = Path("reports/tuning")
 
 CHECKPOINTS = Path("models/checkpoints")  # outlives the stage, so that a killed training can go on
 CLASSIFIER = Path("models/classifier.keras")

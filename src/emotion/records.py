@@ -5,11 +5,15 @@ MLflow has no such run: see `restoring`.
 """
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from emotion import provenance, tracking
+import pandas as pd
+
+from emotion import predictions, provenance, tracking
 from emotion.faces import caption
 from emotion.params import Params
 from emotion.paths import (
@@ -26,6 +30,7 @@ from emotion.paths import (
     SPEED,
     TRAIN_RUN,
     TRIALS,
+    TUNING,
     write_json,
 )  # fmt: skip
 
@@ -104,46 +109,42 @@ def _log_preprocess() -> None:
     counts = json.loads((DATA_REPORT / "counts.json").read_text())
     tracking.log_metrics({key: value for key, value in _flatten(counts).items() if value is not None})
     tracking.log_files(DATA_REPORT, "data")
-    _describe()
+    _describe(dataset_facts())
 
 
 def _log_tune() -> None:
     record = json.loads(HYPERPARAMETERS.read_text())
     if record["score"] is not None:
         tracking.log_metrics({"best_score": record["score"]})
-    for path in (TRIALS, HYPERPARAMETERS):
+    for path in (TRIALS, HYPERPARAMETERS, TUNING):
         tracking.log_files(path)
     _log_dataset()
 
 
-@contextmanager
-def trial_run(name: str, search: Mapping[str, Any], parent: str, values: Mapping[str, Any]) -> Iterator[str]:
-    """A trial's run below its search.
+def begin_trial(name: str, search: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The id of a trial's run below its search, made where there is none yet.
 
     Args:
         name: of the trial.
         search: the record of `tune`.
-        parent: the id of the search's run.
-        values: the trial's hyperparameters, by their names under `train`.
-
-    Yields:
-        The id of the trial's run.
+        values: the trial's own, by their names under `train`.
     """
     params = {key: value for key, value in search["params"].items() if key.startswith("train.")}
     params |= {f"train.{key}": value for key, value in values.items()}
-    params["train.epochs"] = search["params"]["tune.epochs"]
-    with tracking.run(name, {**search["tags"], "stage": "trial"}, params, parent=parent) as run_id:
-        _log_dataset()
-        yield run_id
+    return tracking.child(name, {**search["tags"], "stage": "trial"}, params, search["run_id"])
 
 
-def epoch_logger() -> Callable[[Mapping[str, float]], None]:
-    """What logs an epoch's row to the active run, unless an earlier attempt did."""
-    logged = tracking.logged_steps("loss")
+def epoch_logger(suffix: str = "") -> Callable[[Mapping[str, float]], None]:
+    """What logs an epoch's row to the active run, unless an earlier attempt did.
+
+    Args:
+        suffix: of the metrics' names.
+    """
+    logged = tracking.logged_steps(f"loss{suffix}")
 
     def log(row: Mapping[str, float]) -> None:
         if row["epoch"] not in logged:
-            tracking.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
+            tracking.log_metrics({f"{k}{suffix}": v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
 
     return log
 
@@ -161,23 +162,44 @@ def _log_evaluate() -> None:
         speed = json.loads(SPEED.read_text())
         tracking.log_metrics({f"speed.{key}": value for key, value in speed.items()})
     tracking.log_files(METRICS)
-    tracking.log_files(EVALUATION, "evaluation")
+    tracking.log_files(EVALUATION)
 
 
 def _log_dataset() -> None:
-    about = _describe()
-    digest = provenance.data_hash()
-    if digest == "unknown":
-        digest = about["source"]["sha256"]
-    tracking.log_dataset(about["source"]["origin"], str(FACES.resolve()), digest)
+    log_dataset(dataset_facts())
 
 
-def _describe() -> dict[str, Any]:
-    """Say of the active run which faces it is about; return dataset.json."""
+def dataset_facts() -> dict[str, str]:
+    """What a run says of the faces that it used."""
     about: dict[str, Any] = json.loads((FACES / "dataset.json").read_text())
-    tracking.describe(f"Faces: {caption(about)}")
-    tracking.set_tag("data.sha256", about["source"]["sha256"])
-    return about
+    source = about["source"]
+    digest = provenance.data_hash()
+    return {
+        "origin": source["origin"],
+        "location": str(FACES.resolve()),
+        "digest": source["sha256"] if digest == "unknown" else digest,
+        "sha256": source["sha256"],
+        "caption": caption(about),
+    }
+
+
+def log_dataset(facts: Mapping[str, str]) -> None:
+    """Say of the active run which faces it used."""
+    _describe(facts)
+    tracking.log_dataset(facts["origin"], facts["location"], facts["digest"])
+
+
+def _describe(facts: Mapping[str, str]) -> None:
+    tracking.describe(f"Faces: {facts['caption']}")
+    tracking.set_tag("data.sha256", facts["sha256"])
+
+
+def log_predictions(table: pd.DataFrame) -> None:
+    """What the active run answers to the validation images, where `evaluate` has it as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / predictions.FILE
+        predictions.write(table, path)
+        tracking.log_files(path, predictions.FOLDER)
 
 
 def log_outputs(stage: str) -> None:

@@ -15,7 +15,7 @@ from emotion import provenance, tracking
 from emotion.errors import UserError
 from emotion.params import Params
 from emotion.paths import HISTORY, HYPERPARAMETERS, METRICS, TRIALS
-from emotion.records import RUN_FILES, log_outputs, log_patch, parameters, trial_run
+from emotion.records import RUN_FILES, begin_trial, log_outputs, log_patch, parameters
 
 
 def tuned() -> dict[str, Any]:
@@ -73,7 +73,7 @@ def restore(stage: str) -> str:
     with tracking.run(stage, tags, record["params"]) as run_id:
         log_patch(stage, record["patch"])
         if stage == "tune":
-            _log_trials_again(record, run_id)
+            _log_trials_again({**record, "run_id": run_id})
         if stage == "train":
             tracking.log_history(pd.read_csv(HISTORY))
             if METRICS.exists():
@@ -85,12 +85,15 @@ def restore(stage: str) -> str:
     return run_id
 
 
-def _log_trials_again(search: Mapping[str, Any], parent: str) -> None:
+def _log_trials_again(search: Mapping[str, Any]) -> None:
     for row in pd.read_csv(TRIALS).to_dict("records"):
-        trial = {str(key): value for key, value in row.items()}
-        name, lost = trial.pop("trial"), trial.pop("run_id")
+        trial = {str(key): value for key, value in row.items() if value == value}
+        name, lost, outcome = trial.pop("trial"), trial.pop("run_id"), trial.pop("outcome")
+        tags = {"outcome": outcome, "reason": trial.pop("reason", ""), "restored": "true"}
         values = {key: trial.pop(key) for key in list(trial) if key.startswith("train.")}
-        with trial_run(name, search, parent, {key.removeprefix("train."): v for key, v in values.items()}):
+        values = {key.removeprefix("train."): value for key, value in values.items()}
+        run_id = begin_trial(name, search, values)
+        with tracking.within(run_id):
             tracking.log_metrics(trial)
-            tracking.set_tag("restored", "true")
-            tracking.set_tag(tracking.RESTORED_FROM, lost)
+        tags[tracking.RESTORED_FROM] = lost
+        tracking.end(run_id, "FAILED" if outcome == "failed" else "FINISHED", tags)

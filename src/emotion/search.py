@@ -1,128 +1,251 @@
-"""The hyperparameter search: KerasTuner over the space in params.yaml, a run in MLflow per trial."""
+"""The hyperparameter search: KerasTuner's oracles propose trials over the space in params.yaml.
 
-import re
+What the search has reached is on disk after every trial, so that a killed one goes on.
+"""
+
+import contextlib
+import os
+import pickle
 import tempfile
 import time
-import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import keras_tuner
-import keras_tuner.src.config
 
 from emotion import records, tracking
 from emotion.errors import UserError
-from emotion.faces import Split
-from emotion.params import Dimension, Range, Scalar, Train, Tune, with_values
-from emotion.training.recipe import Row, fit
+from emotion.executors import Executor
+from emotion.params import Choice, Scalar, Space, Train, Tune, with_values
+from emotion.paths import whole
+from emotion.trial import Curve, Request, Result
+
+STATE = "search.pickle"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One finished training of the search."""
+    """One that has ended."""
 
     name: str
     run_id: str
     values: dict[str, Scalar]
-    metrics: dict[str, float]  # of the best epoch by the objective, and what the trial cost
+    epochs: int  # at most
+    ended_after: float  # seconds of the search
+    result: Result
+
+    @property
+    def score(self) -> float | None:
+        """By the search's objective; None where the trial failed."""
+        return self.result.metrics.get("score")
 
 
-class Search(keras_tuner.RandomSearch):
-    """Random search (Bergstra and Bengio, 2012) whose trials are child runs of the search's run."""
+@dataclass
+class State:
+    """All that a search has reached."""
 
-    def __init__(
-        self, settings: Tune, base: Train, splits: tuple[Split, Split], record: Mapping[str, Any], folder: str
-    ) -> None:
-        self.settings, self.base, self.splits, self.record = settings, base, splits, record
-        self.finished: list[Trial] = []
-        super().__init__(
-            objective=keras_tuner.Objective(settings.objective, _direction(settings.objective)),
-            max_trials=settings.max_trials,
-            seed=settings.seed + 1,  # KerasTuner takes 0 for "none given"
-            hyperparameters=hyperparameters(settings.space),
-            directory=folder,
-        )
-
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Train once with the trial's values; KerasTuner calls it and keeps the score."""
-        name = f"trial-{len(self.oracle.trials) - 1:03d}"
-        try:
-            return self._train(name, dict(trial.hyperparameters.values))
-        except UserError as error:  # one trial's loss, not the search's
-            print(f"{name} failed: {error}", flush=True)
-            raise
-        except Exception:
-            traceback.print_exc()
-            raise
-
-    def _train(self, name: str, values: dict[str, Scalar]) -> dict[str, float]:
-        settings = with_values(
-            self.base, {**values, "epochs": self.settings.epochs, "budget_minutes": None}, f"tune.space, {name}"
-        )
-        start = time.monotonic()
-        with records.trial_run(name, self.record, self.record["run_id"], values) as run_id:
-            print(f"{name}: {values}", flush=True)
-            fitted = fit(settings, *self.splits, [records.epoch_logger()])
-            metrics = _best_epoch(fitted.rows, self.settings.objective)
-            metrics |= {"seconds": time.monotonic() - start, "parameters": fitted.network.count_params()}
-            tracking.log_metrics({key: metrics[key] for key in ("seconds", "parameters", "score")})
-        self.finished.append(Trial(name, run_id, values, metrics))
-        return {self.settings.objective: metrics[self.settings.objective]}
+    oracle: Any
+    ended: list[Trial] = field(default_factory=list)  # failed attempts included
+    failures: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by KerasTuner's id of the trial
+    seconds: float = 0.0  # so far
 
 
-def hyperparameters(space: Mapping[str, Dimension]) -> keras_tuner.HyperParameters:
+def hyperparameters(space: Space) -> keras_tuner.HyperParameters:
     """KerasTuner's form of `tune.space`."""
     result = keras_tuner.HyperParameters()
     for name, dimension in space.items():
-        if not isinstance(dimension, Range):
-            result.Choice(name, list(dimension.choice))
-        elif isinstance(dimension.min, int) and isinstance(dimension.max, int):
-            result.Int(name, dimension.min, dimension.max, sampling=dimension.sampling)
-        else:
-            result.Float(name, dimension.min, dimension.max, sampling=dimension.sampling)
+        with contextlib.ExitStack() as conditions:
+            for parent, values in dimension.when.items():
+                conditions.enter_context(result.conditional_scope(parent, list(values)))
+            if isinstance(dimension, Choice):
+                result.Choice(name, list(dimension.choice))
+            else:
+                declare = result.Int if dimension.is_whole else result.Float
+                declare(name, dimension.min, dimension.max, dimension.step, dimension.sampling)
     return result
 
 
-def search(settings: Tune, base: Train, train: Split, validation: Split, record: Mapping[str, Any]) -> list[Trial]:
-    """Run the trials, best first.
+def make_oracle(settings: Tune) -> keras_tuner.Oracle:
+    """KerasTuner's oracle of the name."""
+    options: dict[str, Any] = {
+        "objective": keras_tuner.Objective("score", "max" if settings.objective == "val_accuracy" else "min"),
+        "hyperparameters": hyperparameters(settings.space),
+        "seed": settings.seed + 1,  # KerasTuner takes 0 for "none given"
+        "max_consecutive_failed_trials": 1 << 30,  # a failure costs one trial
+    }
+    if settings.oracle == "hyperband":
+        oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=settings.epochs, **options)
+        oracle.max_trials = settings.max_trials
+    else:
+        kinds = {
+            "random": keras_tuner.oracles.RandomSearchOracle,
+            "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
+            "grid": keras_tuner.oracles.GridSearchOracle,
+        }
+        oracle = kinds[settings.oracle](max_trials=settings.max_trials, **options)
+    oracle.verbose = 0
+    return oracle
+
+
+class Search:
+    """One search, begun or gone on with.
 
     Args:
         settings: how to search.
         base: what every trial has in common.
-        train: the training images of every trial.
-        validation: what every trial is scored on.
         record: of the stage, with the run that the trials belong to.
-
-    Raises:
-        UserError: where not one trial ended well.
+        folder: where the search keeps what it has reached.
+        executor: what runs the trials.
+        dataset: what MLflow shows of the data.
     """
-    if settings.max_trials == 0:
-        return []
-    keras_tuner.src.config.DEBUG = False  # it would print a traceback for every failed trial
-    with tempfile.TemporaryDirectory() as folder:
-        tuner = Search(settings, base, (train, validation), record, folder)
-        try:
-            tuner.search(verbose=0)
-        except RuntimeError as error:  # too many failures in a row
-            raise UserError(f"the search stopped: {_reason(tuner) or error}") from error
-    if not tuner.finished:
-        raise UserError(f"no trial of the search ended well: {_reason(tuner)}")
-    return sorted(tuner.finished, key=lambda t: t.metrics["score"], reverse=_direction(settings.objective) == "max")
+
+    def __init__(
+        self,
+        settings: Tune,
+        base: Train,
+        record: Mapping[str, Any],
+        folder: Path,
+        executor: Executor,
+        dataset: dict[str, str],
+    ) -> None:
+        self.settings, self.base, self.record, self.folder, self.executor = settings, base, record, folder, executor
+        self.dataset = dataset
+        self.running: dict[str, Any] = {}  # KerasTuner's trials, by the names of ours
+        self.run_ids: dict[str, str] = {}
+        kept = _load(folder)
+        self.state = kept or State(make_oracle(settings))
+        if kept:
+            print(f"Going on with a search of which {len(kept.ended)} trials have ended.", flush=True)
+        self.start = time.time() - self.state.seconds
+
+    def run(self) -> list[Trial]:
+        """All trials, the best first; those that did not complete come after, and failed ones last.
+
+        Raises:
+            UserError: where not one trial ended well.
+        """
+        with tempfile.TemporaryDirectory() as scratch, contextlib.closing(self.executor):
+            self.state.oracle._set_project_dir(scratch, "oracle")  # it writes files of its own
+            try:
+                self._run()
+            except BaseException:
+                for name in self.running:
+                    tracking.end(self.run_ids[name], "KILLED")
+                raise
+        if all(trial.score is None for trial in self.state.ended):
+            raise UserError(f"no trial of the search ended well: {self.state.ended[-1].result.reason}")
+        return self._ranked()
+
+    def _run(self) -> None:
+        for proposal in list(self.state.oracle.ongoing_trials.values()):
+            self._start(proposal)
+        while True:
+            while len(self.running) < self.executor.capacity and (proposal := self._propose()):
+                self._start(proposal)
+            if not self.running:
+                return
+            self._end(*self.executor.wait())
+
+    @property
+    def _deadline(self) -> float | None:
+        minutes = self.settings.budget_minutes
+        return None if minutes is None else self.start + 60 * minutes
+
+    def _propose(self) -> Any:
+        """KerasTuner's next trial, or None: there is none (yet), or the time is up after one at least."""
+        oracle = self.state.oracle
+        if self._deadline and oracle.trials and time.time() >= self._deadline:
+            return None
+        with _quiet():
+            proposal = oracle.create_trial(f"worker-{len(oracle.trials)}")
+        if proposal.status != "RUNNING":
+            return None
+        self._save()
+        return proposal
+
+    def _start(self, proposal: Any) -> None:
+        values, epochs = self._values(proposal)
+        failed = self.state.failures[proposal.trial_id]
+        name = f"trial-{int(proposal.trial_id):03d}" + (f"-retry-{failed}" if failed else "")
+        print(f"{name}: {values}, {epochs} epochs", flush=True)
+        run_id = records.begin_trial(name, self.record, {**values, "epochs": epochs})
+        self.running[name], self.run_ids[name] = proposal, run_id
+        request = Request(
+            run_id=run_id,
+            train=with_values(self.base, {**values, "epochs": epochs, "budget_minutes": None}, f"tune.space, {name}"),
+            fraction=self.settings.fraction,
+            subset_seed=self.settings.seed,
+            executions=self.settings.executions_per_trial,
+            objective=self.settings.objective,
+            earlier=self._curves() if self.settings.pruning == "median" else (),
+            deadline=self._deadline,
+            dataset=self.dataset,
+        )
+        self.executor.start(name, request)
+
+    def _values(self, proposal: Any) -> tuple[dict[str, Scalar], int]:
+        """Of the space, and the epochs, which hyperband decides."""
+        proposed = dict(proposal.hyperparameters.values)
+        epochs = proposed.get("tuner/epochs", self.settings.epochs)
+        return {key: value for key, value in proposed.items() if not key.startswith("tuner/")}, epochs
+
+    def _curves(self) -> tuple[Curve, ...]:
+        return tuple(trial.result.curve for trial in self.state.ended if trial.result.outcome == "completed")
+
+    def _end(self, name: str, result: Result) -> None:
+        proposal, oracle = self.running.pop(name), self.state.oracle
+        trial = Trial(name, self.run_ids[name], *self._values(proposal), time.time() - self.start, result)
+        self.state.ended.append(trial)
+        if trial.score is None:
+            print(f"{name} failed: {result.reason}", flush=True)
+            tracking.end(trial.run_id, "FAILED", {"outcome": "failed", "reason": result.reason})
+            self.state.failures[proposal.trial_id] += 1
+            if self.state.failures[proposal.trial_id] <= self.settings.retries:
+                self._save()
+                self.executor.forget(name)
+                self._start(proposal)
+                return
+            proposal.status, proposal.message = "FAILED", result.reason
+        else:
+            print(f"{name} {result.outcome}: {self.settings.objective} {trial.score:.4f}", flush=True)
+            proposal.status = "COMPLETED"
+            proposal.metrics.register("score", oracle.objective.direction)
+            proposal.metrics.update("score", trial.score)
+        with _quiet():
+            oracle.end_trial(proposal)
+        self._save()
+        self.executor.forget(name)
+
+    def _save(self) -> None:
+        self.state.seconds = time.time() - self.start
+        with whole(self.folder / STATE) as part, part.open("wb") as file:
+            cloudpickle.dump(self.state, file)  # KerasTuner's oracles hold lambdas
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _ranked(self) -> list[Trial]:
+        sign = -1 if self.settings.objective == "val_accuracy" else 1
+
+        def key(trial: Trial) -> tuple[bool, bool, float]:
+            failed = trial.score is None
+            return failed, trial.result.outcome != "completed", 0.0 if trial.score is None else sign * trial.score
+
+        return sorted(self.state.ended, key=key)
 
 
-def _reason(tuner: Search) -> str:
-    """What the last failed trial raised."""
-    messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
-    raised = [line for message in messages for line in message.splitlines() if re.match(r"[\w.]+: ", line)]
-    return raised[-1].partition(": ")[2] if raised else ""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of KerasTuner's age, and of its Gaussian process where it is sure of little."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
-def _direction(objective: str) -> str:
-    return "max" if objective == "val_accuracy" else "min"
-
-
-def _best_epoch(rows: list[Row], objective: str) -> Row:
-    choose = max if _direction(objective) == "max" else min
-    best = choose(rows, key=lambda row: row[objective])
-    return {"score": best[objective], **{key: value for key, value in best.items() if key != "epoch"}}
+def _load(folder: Path) -> State | None:
+    path = folder / STATE
+    return pickle.loads(path.read_bytes()) if path.exists() else None  # noqa: S301  a file of our own

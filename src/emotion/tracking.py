@@ -11,11 +11,13 @@ import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # MLflow's defaults keep trying a dead server for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -28,7 +30,7 @@ import pandas as pd
 import requests
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import RESOURCE_DOES_NOT_EXIST, ErrorCode, MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -36,6 +38,7 @@ from emotion.errors import UserError
 from emotion.paths import project_root
 
 MOST_METRICS = 1000  # that MLflow takes at once
+MOST_RUNS = 1000  # that it gives at once
 RESTORED_FROM = "restored_from"  # the tag of a run logged again from files, with the lost run's id
 
 
@@ -141,6 +144,38 @@ def run(
             yield active.info.run_id
 
 
+def child(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: str) -> str:
+    """The id of the run of that name below another; made, and RUNNING, where there is none."""
+    client = connect()
+    experiment = os.environ["MLFLOW_EXPERIMENT_ID"]
+    with explained():
+        below = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.run_name = '{name}'"
+        known = client.search_runs([experiment], below, max_results=1)
+        if known:
+            return str(known[0].info.run_id)
+        said = {key: value for key, value in tags.items() if value} | {"mlflow.parentRunId": parent}
+        run_id = str(client.create_run(experiment, tags=said, run_name=name).info.run_id)
+        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+    return run_id
+
+
+@contextmanager
+def within(run_id: str) -> Iterator[None]:
+    """Log to a run that exists; FINISHED at the end, FAILED on any exception."""
+    connect()
+    with explained(), mlflow.start_run(run_id, nested=mlflow.active_run() is not None):
+        yield
+
+
+def end(run_id: str, status: str, tags: Mapping[str, str] | None = None) -> None:
+    """Say how a run of another process ended: FINISHED, FAILED or KILLED, and why."""
+    client = connect()
+    with explained():
+        for key, value in (tags or {}).items():
+            client.set_tag(run_id, key, value)
+        client.set_terminated(run_id, status)
+
+
 def logged_steps(key: str) -> set[int]:
     """The steps at which the active run has a metric."""
     active = mlflow.active_run()
@@ -173,6 +208,53 @@ def find(run_id: str) -> str | None:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     twins = client.search_runs(experiments, f"tags.{RESTORED_FROM} = '{run_id}'", max_results=1)
     return twins[0].info.run_id if twins else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the store knows of a run."""
+
+    id: str
+    name: str
+    status: str  # RUNNING, FINISHED, FAILED, KILLED
+    params: dict[str, str]
+    metrics: dict[str, float]  # the last of each
+    tags: dict[str, str]
+
+
+def runs(name: str | None = None, parent: str | None = None) -> list[Run]:
+    """The experiment's runs, the newest first.
+
+    Args:
+        name: only those of this name.
+        parent: only those below the run of this id.
+    """
+    client = connect()
+    conditions = [f"attributes.run_name = '{name}'"] if name else []
+    conditions += [f"tags.`mlflow.parentRunId` = '{parent}'"] if parent else []
+    found: list[Run] = []
+    token = None
+    with explained():
+        while True:
+            page = client.search_runs(
+                [os.environ["MLFLOW_EXPERIMENT_ID"]], " and ".join(conditions), max_results=MOST_RUNS, page_token=token
+            )
+            found += [
+                Run(r.info.run_id, r.info.run_name, r.info.status, r.data.params, r.data.metrics, r.data.tags)
+                for r in page
+            ]
+            token = page.token
+            if not token:
+                return found
+
+
+def artifact(run_id: str, path: str) -> Path | None:
+    """A run's artifact as a local file; None where it has none."""
+    connect()
+    try:
+        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
+    except (MlflowException, OSError):
+        return None
 
 
 def log_metrics(metrics: Mapping[str, float], step: int = 0) -> None:

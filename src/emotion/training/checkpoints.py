@@ -80,9 +80,22 @@ class Checkpoints:
         path = self.folder / RUN
         return json.loads(path.read_text())["run_id"] if path.exists() else None
 
-    def begin(self, run_id: str) -> None:
-        """Remember the run before the first epoch is done."""
-        write_json(self.folder / RUN, {"run_id": run_id})
+    def begin(self, run_id: str, about: Mapping[str, Any] | None = None) -> None:
+        """Remember the run before the first epoch is done, and what else tells it from others."""
+        write_json(self.folder / RUN, {"run_id": run_id, "about": dict(about or {})})
+
+    def others(self) -> dict[str, dict[str, Any]]:
+        """What tells the unfinished others from this one, by their folders."""
+        found = {path.parent: json.loads(path.read_text())["about"] for path in self.folder.parent.glob(f"*/{RUN}")}
+        return {
+            str(folder): about
+            for folder, about in found.items()
+            if about and folder != self.folder and not (folder / FINISHED).exists()
+        }
+
+    def discard(self) -> None:
+        """Never go on with this one."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def finish(self) -> None:
         """The training's outputs are written. The states stay until DVC has them too."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from emotion.errors import UserError
 from emotion.faces import Split
+from emotion.labels import EMOTIONS
 from emotion.networks import build, members
 from emotion.params import Train
 from emotion.progress import track
@@ -40,6 +41,7 @@ class Fitted:
     rows: list[Row]
     best_epoch: int  # from 1
     precision: str  # and why
+    answers: NDArray[np.float32]  # (validation, 7) the probabilities in the best epoch
 
     @property
     def history(self) -> pd.DataFrame:
@@ -53,6 +55,7 @@ def fit(
     validation: Split,
     listeners: Sequence[Callable[[Row], None]] = (),
     checkpoints: Checkpoints | None = None,
+    hopeless: Callable[[list[Row]], bool] = lambda rows: False,
 ) -> Fitted:
     """Train a network and return it with its best weights.
 
@@ -62,6 +65,7 @@ def fit(
         validation: what the best weights are chosen on.
         listeners: told of every epoch once it is safe, also of those of an earlier attempt.
         checkpoints: where to go on from and to keep the state after every epoch, or None.
+        hopeless: asked after every epoch; ends the training where it says so.
 
     Raises:
         UserError: where the loss is no number any more.
@@ -78,13 +82,13 @@ def fit(
 
     for row in trainer.rows:
         tell(row)
-    while not trainer.done:
+    while not (trainer.done or (trainer.rows and hopeless(trainer.rows))):
         row = trainer.epoch()
         if checkpoints:
             checkpoints.save(len(trainer.rows), trainer.arrays(), trainer.facts())
         tell(row)
     trainer.restore_best()
-    return Fitted(trainer.network, trainer.rows, trainer.best_epoch, trainer.precision)
+    return Fitted(trainer.network, trainer.rows, trainer.best_epoch, trainer.precision, trainer.best_answers)
 
 
 def tensorboard_writer(folder: Path) -> Callable[[Row], None]:
@@ -126,6 +130,9 @@ class Trainer:
         self.step = 0
         self.rows: list[Row] = []
         self.best: list[NDArray[Any]] = []
+        self.answers = self.best_answers = np.zeros(
+            (0, len(EMOTIONS)), np.float32
+        )  # to validation, of now and of the best
         self.best_epoch = 0
         self._batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(())
         self._size = 0  # of the images in them
@@ -217,6 +224,7 @@ class Trainer:
     def validate(self) -> Row:
         """Loss (cross-entropy in nats) and accuracy of the validation images as they are."""
         answers = np.concatenate([self._answer(images).numpy() for images, _ in self.validation_batches])
+        self.answers = answers
         labels = self.validation.labels
         return {
             "val_loss": float(-np.log(np.maximum(answers[np.arange(len(labels)), labels], 1e-7)).mean()),
@@ -228,6 +236,7 @@ class Trainer:
         best = self.rows[self.best_epoch - 1][name] if self.best_epoch else None
         if best is None or (row[name] > best if name == "val_accuracy" else row[name] < best):
             self.best = [weight.numpy() for weight in self.network.weights]
+            self.best_answers = self.answers
             self.best_epoch = len(self.rows)
 
     def restore_best(self) -> None:
@@ -241,7 +250,8 @@ class Trainer:
     def arrays(self) -> Arrays:
         """The state for a checkpoint."""
         now = {f"state-{number}": variable.numpy() for number, variable in enumerate(self._state())}
-        return now | {f"best-{number}": weight for number, weight in enumerate(self.best)}
+        best = {f"best-{number}": weight for number, weight in enumerate(self.best)}
+        return now | best | {"best-answers": self.best_answers}
 
     def facts(self) -> dict[str, Any]:
         """The rest of the state."""
@@ -258,6 +268,7 @@ class Trainer:
         for number, variable in enumerate(self._state()):
             variable.assign(arrays[f"state-{number}"])
         self.best = [arrays[f"best-{number}"] for number in range(len(self.network.weights))]
+        self.best_answers = arrays["best-answers"]
         self.step, self.rows, self.best_epoch = facts["step"], facts["rows"], facts["best_epoch"]
         self.schedule.reserve = facts["reserve"]
         self.schedule.start(facts["seconds"])

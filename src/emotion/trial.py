@@ -1,0 +1,184 @@
+"""One trial of a search, in a process of its own.
+
+    python -m emotion.trial FOLDER
+
+The search writes FOLDER/request.json and starts this, which trains, logs to the trial's run,
+and writes FOLDER/result.json. The states of a training lie beside them: started again, it goes
+on from the last epoch. It ends at once where its standard input closes, so that it never
+outlives a search that was killed.
+"""
+
+import os
+import signal
+import socket
+import statistics
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from emotion.errors import UserError
+from emotion.faces import Split, open_faces, subset
+from emotion.params import Section, Train
+from emotion.paths import write_json
+from emotion.runtime import load_tensorflow
+
+REQUEST, RESULT = "request.json", "result.json"
+# Pruning waits for so many trials to compare with, and for so much of a trial's own epochs.
+FEWEST_TRIALS, FEWEST_EPOCHS = 3, 0.25
+
+Objective = Literal["val_accuracy", "val_loss"]
+Curve = tuple[float, ...]  # the objective after each epoch
+
+
+class Request(Section):
+    """What a trial is to do."""
+
+    run_id: str  # in MLflow
+    train: Train
+    fraction: float  # of the training images
+    subset_seed: int  # which of them
+    executions: int  # trainings, with seeds from train.seed on
+    objective: Objective
+    earlier: tuple[Curve, ...] = ()  # of the completed trials, to be pruned by; none without pruning
+    deadline: float | None = None  # in seconds since 1970
+    dataset: dict[str, str]  # what MLflow shows of the data
+
+
+class Result(Section):
+    """How a trial ended."""
+
+    outcome: Literal["completed", "pruned", "out of time", "failed"]
+    reason: str = ""  # why it failed
+    metrics: dict[str, float] = Field(
+        default_factory=dict
+    )  # of the best epoch by the objective, and what the trial cost
+    curve: Curve = ()
+
+
+def is_better(objective: Objective) -> Callable[[float, float], bool]:
+    """Whether the first of two values is the better one."""
+    return float.__gt__ if objective == "val_accuracy" else float.__lt__
+
+
+def is_hopeless(curve: Curve, earlier: tuple[Curve, ...], epochs: int, objective: Objective) -> bool:
+    """The median stopping rule (Golovin et al., 2017).
+
+    Whether the best value so far is worse than the median of what earlier trials had on average
+    until this epoch.
+    """
+    length = len(curve)
+    averages = [statistics.fmean(other[:length]) for other in earlier if len(other) >= length]
+    if len(averages) < FEWEST_TRIALS or length < FEWEST_EPOCHS * epochs:
+        return False
+    best = max(curve) if objective == "val_accuracy" else min(curve)
+    return is_better(objective)(statistics.median(averages), best)
+
+
+def run(request: Request, train: Split, validation: Split, folder: Path | None, where: Mapping[str, str]) -> Result:
+    """Train and log to the trial's run.
+
+    Args:
+        request: what to do.
+        train: all training images.
+        validation: what the trial is scored on.
+        folder: where the states of the trainings are kept, or None.
+        where: tags that say which machine this is.
+
+    Raises:
+        UserError: where the loss is no number any more.
+    """
+    from emotion import predictions, records, tracking
+    from emotion.training.checkpoints import Checkpoints
+    from emotion.training.recipe import fit
+
+    start, outcome = time.monotonic(), "completed"
+    images = subset(train, request.fraction, request.subset_seed)
+    objective, epochs = request.objective, request.train.epochs
+
+    def ends(rows: list[dict[str, float]]) -> bool:
+        nonlocal outcome
+        curve = tuple(row[objective] for row in rows)
+        if request.deadline and time.time() >= request.deadline:
+            outcome = "out of time"
+        elif len(rows) < epochs and is_hopeless(curve, request.earlier, epochs, objective):
+            outcome = "pruned"
+        return outcome != "completed"
+
+    fits = []
+    with tracking.within(request.run_id):
+        records.log_dataset(request.dataset)
+        for key, value in where.items():
+            tracking.set_tag(key, value)
+        for execution in range(request.executions):
+            settings = request.train.override({"seed": request.train.seed + execution})
+            suffix = f"_{execution + 1}" if execution else ""
+            checkpoints = Checkpoints(folder / f"execution{suffix}") if folder else None
+            fits.append(fit(settings, images, validation, [records.epoch_logger(suffix)], checkpoints, ends))
+            if outcome != "completed":
+                break
+        rows = [fitted.rows[_best(fitted.rows, objective)] for fitted in fits]
+        scores = [row[objective] for row in rows]
+        metrics = {key: value for key, value in rows[0].items() if key != "epoch"} | {
+            "score": statistics.fmean(scores),
+            "score_spread": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+            "seconds": time.monotonic() - start,
+            "epochs": float(sum(len(fitted.rows) for fitted in fits)),
+            "parameters": float(fits[0].network.count_params()),
+        }
+        tracking.log_metrics(
+            {key: metrics[key] for key in ("score", "score_spread", "seconds", "epochs", "parameters")}
+        )
+        tracking.set_tag("outcome", outcome)
+        records.log_predictions(predictions.table(validation.index, fits[0].answers))
+    curve = tuple(row[objective] for row in fits[0].rows)
+    return Result.model_validate({"outcome": outcome, "metrics": metrics, "curve": curve})
+
+
+def _best(rows: list[dict[str, float]], objective: Objective) -> int:
+    values = [row[objective] for row in rows]
+    return values.index(max(values) if objective == "val_accuracy" else min(values))
+
+
+def attempt(
+    request: Request,
+    train: Split,
+    validation: Split,
+    folder: Path | None = None,
+    where: Mapping[str, str] | None = None,
+) -> Result:
+    """`run`, whose failure is a result as well."""
+    try:
+        return run(request, train, validation, folder, {"machine": socket.gethostname(), **(where or {})})
+    except UserError as error:
+        return Result(outcome="failed", reason=str(error))
+    except Exception as error:  # noqa: BLE001  whatever it was, it costs one trial
+        traceback.print_exc()
+        return Result(outcome="failed", reason=f"{type(error).__name__}: {error}".splitlines()[0][:500])
+
+
+def _end_with_the_search() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """Run the trial whose folder is named on the command line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the search, which ends its trials
+    threading.Thread(target=_end_with_the_search, daemon=True).start()
+    folder = Path(sys.argv[1])
+    request = Request.model_validate_json((folder / REQUEST).read_text())
+    load_tensorflow()
+    faces = open_faces()
+    result: Any = attempt(request, faces.split("train"), faces.split("validation"), folder)
+    write_json(folder / RESULT, result.model_dump())
+
+
+if __name__ == "__main__":
+    main()

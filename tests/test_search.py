@@ -1,0 +1,197 @@
+"""The search: what is proposed, what is kept, what a failure costs."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from emotion import params, tracking, trial_figures
+from emotion.errors import UserError
+from emotion.params import Tune
+from emotion.search import Search, Trial
+from emotion.trial import Request, Result, is_hopeless
+from emotion.tune import table
+
+ORACLES = ["random", "bayesian", "hyperband", "grid"]
+SPACE = {
+    "network": {"choice": ["vgg", "residual", "basic_cnn"]},
+    "ensemble": {"choice": [1, 2], "when": {"network": ["vgg", "residual"]}},
+    "learning_rate": {"min": 0.001, "max": 0.1, "sampling": "log"},
+    "augmentation.erasing": {"min": 0.0, "max": 0.4, "step": 0.2},
+}
+
+
+@pytest.fixture(autouse=True)
+def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The record of a search in an empty store."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # MLflow sets it; undone with the others
+    tracking.connect.cache_clear()
+    with tracking.run("tune", {}, {}) as run_id:
+        pass
+    yield {"run_id": run_id, "tags": {}, "params": {}}
+    tracking.connect.cache_clear()
+
+
+class Formula:
+    """Runs trials at once: their score is a formula of their values."""
+
+    def __init__(self, capacity: int = 1, cut_at: int | None = None, fails: Callable[[str], bool] = lambda name: False):
+        self.capacity, self.cut_at, self.fails = capacity, cut_at, fails
+        self.running: list[tuple[str, Request]] = []
+        self.requests: list[Request] = []
+
+    def start(self, name: str, request: Request) -> None:
+        self.requests.append(request)
+        self.running.append((name, request))
+        assert len(self.running) <= self.capacity
+
+    def wait(self) -> tuple[str, Result]:
+        if self.cut_at is not None and len(self.requests) > self.cut_at:
+            raise KeyboardInterrupt
+        name, request = self.running.pop(0)
+        if self.fails(name):
+            return name, Result(outcome="failed", reason="it was told to")
+        score = 0.9 - 0.1 * abs(math.log10(request.train.learning_rate) + 2) - 0.1 * request.train.augmentation.erasing
+        return name, Result(outcome="completed", metrics={"score": score}, curve=(score,))
+
+    def forget(self, name: str) -> None:
+        pass
+
+    def close(self) -> None:
+        self.running.clear()
+
+
+def settings_of(**changes: Any) -> params.Params:
+    content = params.load(ROOT / "params.yaml").model_dump(by_alias=True)
+    content["tune"] |= {"max_trials": 8, "epochs": 9, "space": SPACE, **changes}
+    return params.Params.model_validate(content)
+
+
+def search(record: dict[str, Any], folder: Path, executor: Formula, **changes: Any) -> list[Trial]:
+    settings = settings_of(**changes)
+    return Search(settings.tune, settings.train, record, folder, executor, {}).run()
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+def test_every_oracle_stays_in_the_space_and_its_conditions(
+    oracle: str, parent: dict[str, Any], tmp_path: Path
+) -> None:
+    trials = search(parent, tmp_path, Formula(), oracle=oracle)
+    assert len(trials) == 8
+    scores = [trial.result.metrics["score"] for trial in trials]
+    assert scores == sorted(scores, reverse=True)
+    assert len({json.dumps(trial.values) for trial in trials}) == 8
+    for trial in trials:
+        assert 0.001 <= float(trial.values["learning_rate"]) <= 0.1
+        assert float(trial.values["augmentation.erasing"]) in (0.0, 0.2, 0.4)
+        assert ("ensemble" in trial.values) == (trial.values["network"] != "basic_cnn")
+
+
+def test_a_grid_ends_when_all_is_tried(parent: dict[str, Any], tmp_path: Path) -> None:
+    space = {name: SPACE[name] for name in ("network", "ensemble", "augmentation.erasing")}
+    trials = search(parent, tmp_path, Formula(), oracle="grid", max_trials=100, space=space)
+    assert len(trials) == (2 + 2 + 1) * 3
+
+
+def test_hyperband_gives_the_best_more_epochs(parent: dict[str, Any], tmp_path: Path) -> None:
+    trials = search(parent, tmp_path, Formula(), oracle="hyperband", max_trials=100)
+    by_epochs: dict[int, list[float]] = {}
+    for trial in trials:
+        by_epochs.setdefault(trial.epochs, []).append(trial.result.metrics["score"])
+    assert set(by_epochs) == {1, 3, 9}
+    assert max(by_epochs[1]) in by_epochs[9]
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_a_search_that_was_cut_short_proposes_what_the_unbroken_one_would(
+    oracle: str, capacity: int, parent: dict[str, Any], tmp_path: Path
+) -> None:
+    with tracking.run("tune", {}, {}) as other:
+        pass
+    changes: dict[str, Any] = {"oracle": oracle, "max_trials": 9, "space": {"learning_rate": SPACE["learning_rate"]}}
+    unbroken = search({**parent, "run_id": other}, tmp_path / "unbroken", Formula(capacity), **changes)
+    cuts = (3, 2, 1)
+    for cut in cuts:
+        with pytest.raises(KeyboardInterrupt):
+            search(parent, tmp_path / "cut", Formula(capacity, cut_at=cut), **changes)
+        assert "KILLED" in {run.status for run in tracking.runs(parent=parent["run_id"])}
+    resumed = search(parent, tmp_path / "cut", Formula(capacity), **changes)
+    assert [(t.name, t.values, t.score) for t in resumed] == [(t.name, t.values, t.score) for t in unbroken]
+    runs = tracking.runs(parent=parent["run_id"])
+    assert sorted(run.name for run in runs) == sorted(trial.name for trial in resumed)
+    assert {run.id for run in runs} == {trial.run_id for trial in resumed}
+
+
+def test_a_failure_costs_one_trial_and_says_why(parent: dict[str, Any], tmp_path: Path) -> None:
+    trials = search(parent, tmp_path, Formula(fails=lambda name: name == "trial-002"), max_trials=4)
+    assert [trial.name for trial in trials if trial.score is None] == ["trial-002"]
+    (run,) = [run for run in tracking.runs(parent=parent["run_id"]) if run.name == "trial-002"]
+    assert run.status == "FAILED"
+    assert run.tags["reason"] == "it was told to"
+    assert table(trials)["reason"].tolist()[-1] == "it was told to"
+
+
+def test_a_failed_trial_is_tried_again_as_often_as_configured(parent: dict[str, Any], tmp_path: Path) -> None:
+    fails_twice = Formula(fails=lambda name: name in ("trial-001", "trial-001-retry-1"))
+    trials = search(parent, tmp_path, fails_twice, max_trials=3, retries=2)
+    assert sorted(trial.name for trial in trials if trial.score is not None) == [
+        "trial-000", "trial-001-retry-2", "trial-002",
+    ]  # fmt: skip
+    assert len(trials) == 5
+    always = Formula(fails=lambda name: name.startswith("trial-001"))
+    trials = search(parent, tmp_path / "other", always, max_trials=3, retries=1, seed=5)
+    assert sorted(trial.name for trial in trials if trial.score is not None) == ["trial-000", "trial-002"]
+
+
+def test_a_search_of_failures_is_an_error_that_tells_the_last_ones_reason(
+    parent: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="no trial of the search ended well: it was told to"):
+        search(parent, tmp_path, Formula(fails=lambda name: True), max_trials=3)
+
+
+def test_a_budget_that_is_spent_starts_no_further_trial(parent: dict[str, Any], tmp_path: Path) -> None:
+    executor = Formula()
+    assert len(search(parent, tmp_path, executor, budget_minutes=1e-6)) == 1
+    assert executor.requests[0].deadline is not None
+
+
+def test_a_trial_is_hopeless_below_the_median_of_what_others_had_on_average() -> None:
+    others = ((0.2, 0.3, 0.5, 0.6), (0.1, 0.3, 0.4, 0.5), (0.3, 0.5, 0.6, 0.7))
+    assert is_hopeless((0.1, 0.15), others, epochs=4, objective="val_accuracy")  # below 0.25
+    assert not is_hopeless((0.1, 0.3), others, epochs=4, objective="val_accuracy")
+    assert not is_hopeless((0.1, 0.15), others[:2], epochs=4, objective="val_accuracy")  # too few to say
+    assert not is_hopeless((0.1,), others, epochs=8, objective="val_accuracy")  # too early
+    assert is_hopeless((2.0, 1.9), ((1.5, 1.4),) * 3, epochs=4, objective="val_loss")
+    assert not is_hopeless((2.0, 1.4), ((1.5, 1.4),) * 3, epochs=4, objective="val_loss")
+
+
+def test_only_completed_trials_are_what_others_are_pruned_by(parent: dict[str, Any], tmp_path: Path) -> None:
+    executor = Formula(fails=lambda name: name == "trial-001")
+    search(parent, tmp_path, executor, pruning="median", max_trials=4)
+    assert [len(request.earlier) for request in executor.requests] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("count", [0, 1, 12])
+def test_a_search_is_drawn_however_many_trials_it_has(count: int, parent: dict[str, Any], tmp_path: Path) -> None:
+    executor = Formula(fails=lambda name: name == "trial-003")
+    trials = search(parent, tmp_path, executor, max_trials=count) if count else []
+    path = tmp_path / "trials.csv"
+    table(trials).to_csv(path, index=False)
+    settings: Tune = settings_of(max_trials=count).tune
+    trial_figures.draw(pd.read_csv(path), settings, "nothing", tmp_path / "tuning")
+    files = {file.name for file in (tmp_path / "tuning").iterdir()}
+    assert files == {*trial_figures.PICTURES, *(["parallel_coordinates.html"] if count else [])}
+    if count:
+        page = (tmp_path / "tuning/parallel_coordinates.html").read_text()
+        assert "augmentation.erasing" in page
+        assert "(not searched)" in page
+        assert 'src="http' not in page  # it opens without a network
