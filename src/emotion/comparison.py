@@ -10,7 +10,17 @@ from emotion.tracking import Run
 
 SPACE = "tune.space."
 # Columns of trials that are shown only where asked for.
-DETAILS = {"accuracy", "learning_rate", "image_size", "loss", "score_spread", "val_accuracy", "val_loss"}
+DETAILS = {
+    "accuracy",
+    "learning_rate",
+    "image_size",
+    "loss",
+    "score_spread",
+    "seconds",
+    "training_seconds",
+    "val_accuracy",
+    "val_loss",
+}
 
 
 def find(name: str) -> Run:

@@ -124,16 +124,16 @@ def run(request: Request, train: Split, validation: Split, folder: Path | None, 
                 break
         rows = [fitted.rows[_best(fitted.rows, objective)] for fitted in fits]
         scores = [row[objective] for row in rows]
-        metrics = {key: value for key, value in rows[0].items() if key != "epoch"} | {
+        metrics = {key: value for key, value in rows[0].items() if key not in ("epoch", "seconds")} | {
             "score": statistics.fmean(scores),
             "score_spread": statistics.stdev(scores) if len(scores) > 1 else 0.0,
-            "seconds": time.monotonic() - start,
+            "duration": time.monotonic() - start,  # in seconds
+            "training_seconds": sum(fitted.rows[-1]["seconds"] for fitted in fits),
             "epochs": float(sum(len(fitted.rows) for fitted in fits)),
             "parameters": float(fits[0].network.count_params()),
         }
-        tracking.log_metrics(
-            {key: metrics[key] for key in ("score", "score_spread", "seconds", "epochs", "parameters")}
-        )
+        logged = ("score", "score_spread", "duration", "training_seconds", "epochs", "parameters")
+        tracking.log_metrics({key: metrics[key] for key in logged})
         tracking.set_tag("outcome", outcome)
         records.log_predictions(predictions.table(validation.index, fits[0].answers))
     curve = tuple(row[objective] for row in fits[0].rows)

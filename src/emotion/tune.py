@@ -87,6 +87,10 @@ def main() -> None:
             ]
             nothing: dict[str, Any] = {"trial": None, "trial_run_id": None, "score": None, "values": {}}
             record |= {"objective": objective, **(named[0] if named else nothing), "runners_up": named[1:]}
+            if trials:
+                took = max(trial.ended_after for trial in trials)
+                trained = sum(trial.result.metrics.get("training_seconds", 0) for trial in trials)
+                print(f"{len(trials)} trials in {took:.0f} s, in which they trained for {trained:.0f} s.")
             print(f"Best of {len(trials)} trials: {record['values']}, {objective} {record['score']}")
             print(f"Faces: {faces.caption}")
         if trials:

@@ -1,0 +1,97 @@
+"""What a search costs beside its training: memory over many trials, and time per trial.
+
+    python benchmarks/search.py [--trials 50]
+
+Draws faces and searches among tiny networks, as `dvc repro tune` does. A trial's memory is the
+most that its process had; that of the search is read when the trial starts. Time is what a trial
+took from the end of the one before it, less its training.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+ROWS = 10  # of the table
+
+
+def write_params(trials: int, path: Path) -> None:
+    """The shipped parameters, with tiny networks, few faces and many trials."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["fetch"] |= {"images": 1000}
+    content["train"] |= {"width": 8}
+    content["tune"] |= {"max_trials": trials, "epochs": 1, "fraction": 1.0}
+    path.write_text(yaml.safe_dump(content))
+
+
+def memory(process: int, key: str) -> float:
+    """MiB of a process: VmRSS (now) or VmHWM (at most so far); 0 where it has ended."""
+    try:
+        found = re.search(rf"{key}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    except OSError:
+        found = None
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started."""
+    return [
+        int(child)
+        for task in Path(f"/proc/{process}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def watch(search: "subprocess.Popen[str]", seen: list[dict[str, Any]]) -> None:
+    """Look at the search's trials until it ends."""
+    while search.poll() is None:
+        try:
+            for child in children(search.pid):
+                if not seen or seen[-1]["process"] != child:
+                    seen.append({"process": child, "search": memory(search.pid, "VmRSS"), "trial": 0.0})
+                seen[-1]["trial"] = max(seen[-1]["trial"], memory(child, "VmHWM"))
+        except OSError:
+            pass  # it ended just now
+        time.sleep(0.05)
+
+
+def main(trials: int = 50) -> None:
+    """Search, and show some of the trials."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_params(trials, Path(folder) / "params.yaml")
+        environment = os.environ | {"DVC_ROOT": folder, "MLFLOW_TRACKING_URI": "", "PYTHONPATH": str(ROOT / "src")}
+        for stage in ("fetch", "preprocess"):
+            subprocess.run([sys.executable, "-m", f"emotion.{stage}"], cwd=folder, env=environment, check=True)
+        command = [sys.executable, "-m", "emotion.tune"]
+        seen: list[dict[str, Any]] = []
+        with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as search:
+            watcher = threading.Thread(target=watch, args=(search, seen))
+            watcher.start()
+            assert search.stdout
+            for line in search.stdout:
+                print(line, end="", flush=True)
+            watcher.join()
+        table = pd.read_csv(Path(folder) / "reports/trials.csv").sort_values("ended_after")
+    table["beside"] = table["ended_after"].diff().fillna(table["ended_after"]) - table["training_seconds"]
+    shown = Table("trial", "search, MiB", "trial's most, MiB", "training, s", "beside it, s")
+    rows = list(zip(table.itertuples(), seen, strict=True))
+    for trial, memories in rows[:: max(1, trials // ROWS)] + rows[-1:]:
+        cells = [memories["search"], memories["trial"], trial.training_seconds, trial.beside]
+        shown.add_row(str(trial.trial), *(f"{cell:,.1f}" for cell in cells))
+    Console().print(shown)
+
+
+if __name__ == "__main__":
+    typer.run(main)
