@@ -3,7 +3,7 @@
     python benchmarks/search.py [--trials 50]
 
 Draws faces and searches among tiny networks, as `dvc repro tune` does. A trial's memory is the
-most that its process had; that of the search is read when the trial starts. Time is what a trial
+most that its process had; that of the search is read when that process starts. Time is what a trial
 took from the end of the one before it, less its training.
 """
 
@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import typer
@@ -45,23 +44,20 @@ def memory(process: int, key: str) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def children(process: int) -> list[int]:
-    """The processes that a process has started."""
-    return [
-        int(child)
-        for task in Path(f"/proc/{process}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+def trials_of(process: int) -> list[int]:
+    """The trials' processes that a process has started."""
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    found = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    return [child for child in found if "emotion.trial" in Path(f"/proc/{child}/cmdline").read_text()]
 
 
-def watch(search: "subprocess.Popen[str]", seen: list[dict[str, Any]]) -> None:
-    """Look at the search's trials until it ends."""
+def watch(search: "subprocess.Popen[str]", seen: dict[int, dict[str, float]]) -> None:
+    """Look at the search's processes, in the order of their start, until it ends."""
     while search.poll() is None:
         try:
-            for child in children(search.pid):
-                if not seen or seen[-1]["process"] != child:
-                    seen.append({"process": child, "search": memory(search.pid, "VmRSS"), "trial": 0.0})
-                seen[-1]["trial"] = max(seen[-1]["trial"], memory(child, "VmHWM"))
+            for child in trials_of(search.pid):
+                memories = seen.setdefault(child, {"search": memory(search.pid, "VmRSS"), "trial": 0.0})
+                memories["trial"] = max(memories["trial"], memory(child, "VmHWM"))
         except OSError:
             pass  # it ended just now
         time.sleep(0.05)
@@ -75,7 +71,7 @@ def main(trials: int = 50) -> None:
         for stage in ("fetch", "preprocess"):
             subprocess.run([sys.executable, "-m", f"emotion.{stage}"], cwd=folder, env=environment, check=True)
         command = [sys.executable, "-m", "emotion.tune"]
-        seen: list[dict[str, Any]] = []
+        seen: dict[int, dict[str, float]] = {}
         with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as search:
             watcher = threading.Thread(target=watch, args=(search, seen))
             watcher.start()
@@ -86,10 +82,10 @@ def main(trials: int = 50) -> None:
         table = pd.read_csv(Path(folder) / "reports/trials.csv").sort_values("ended_after")
     table["beside"] = table["ended_after"].diff().fillna(table["ended_after"]) - table["training_seconds"]
     shown = Table("trial", "search, MiB", "trial's most, MiB", "training, s", "beside it, s")
-    rows = list(zip(table.itertuples(), seen, strict=True))
+    rows = list(zip(table.to_dict("records"), seen.values(), strict=False))  # the last process had no trial
     for trial, memories in rows[:: max(1, trials // ROWS)] + rows[-1:]:
-        cells = [memories["search"], memories["trial"], trial.training_seconds, trial.beside]
-        shown.add_row(str(trial.trial), *(f"{cell:,.1f}" for cell in cells))
+        cells = [memories["search"], memories["trial"], trial["training_seconds"], trial["beside"]]
+        shown.add_row(trial["trial"], *(f"{cell:,.1f}" for cell in cells))
     Console().print(shown)
 
 

@@ -19,7 +19,7 @@ def test_an_interrupt_says_what_is_kept(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as ended:
         exit_cleanly("train", lambda: fail(KeyboardInterrupt()))
     assert ended.value.code == 130
-    assert capsys.readouterr().err.startswith("train: interrupted; finished stages, and of train finished epochs,")
+    assert capsys.readouterr().err.startswith("train: interrupted; finished stages, trials and epochs are kept")
 
 
 def test_an_error_of_our_own_keeps_its_traceback() -> None:

@@ -63,6 +63,13 @@ def test_the_shipped_parameters_are_accepted(settings: params.Params) -> None:
             {"space": {"network": {"choice": ["vgg", "basic_cnn"]}, "ensemble": {"choice": [1, 2]}}},
             "tune.space offers network 'basic_cnn' with ensemble 2: train: ensemble above 1 needs network",
         ),
+        ("tune", {"space": {}}, "space is empty: name what to search, or set max_trials to 0"),
+        (
+            "tune",
+            {"space": {"width": {"min": 16.0, "max": 64.0}}},
+            "tune.space offers width 34.3312: train.width should be a valid integer",
+        ),
+        ("tune", {"space": {"select": {"choice": ["val_loss"]}}}, "tune.space.select cannot be searched"),
         ("tune", {"oracle": "hyperband", "pruning": "median"}, "pruning must be none with oracle hyperband"),
     ],
 )  # fmt: skip
@@ -146,6 +153,13 @@ def test_every_stage_refuses_a_wrong_value_in_one_line_before_anything_heavy(tmp
     assert "emotion.params" in imported(done.stderr)
     assert "tensorflow" not in imported(done.stderr)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
+
+
+def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
+    path = changed(tmp_path, "tune", space={"learning_rate": {"choice": ["1e-4", "5e-4"]}})
+    (dimension,) = params.load(path).tune.space.values()
+    assert isinstance(dimension, params.Choice)
+    assert dimension.choice == (1e-4, 5e-4)
 
 
 def test_a_condition_allows_what_only_some_networks_can(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The whole pipeline: a real DVC repository, a real MLflow store, real (tiny) training."""
 
+import contextlib
 import io
 import json
 import os
@@ -108,6 +109,17 @@ def test_every_trial_is_a_child_of_the_search(finished_project: Project) -> None
     assert chosen["trial_run_id"] == table["run_id"][0]
     assert chosen["score"] == pytest.approx(table["score"].max())
     assert chosen["run_id"] == parent.info.run_id
+    assert parent.data.tags["best_trial"] == chosen["trial"]
+    assert parent.data.tags["best_trial_run_id"] == chosen["trial_run_id"]
+
+
+def test_from_a_registered_version_one_reaches_its_trial(finished_project: Project) -> None:
+    (version,) = client(finished_project).search_model_versions("name = 'facial-emotion'")
+    train = client(finished_project).get_run(version.run_id)
+    trial = client(finished_project).get_run(train.data.tags["tune.trial_run_id"])
+    assert trial.info.run_name == train.data.tags["tune.trial"]
+    assert trial.data.tags["mlflow.parentRunId"] == train.data.tags["tune.run_id"]
+    assert trial.data.params["train.learning_rate"] == train.data.params["train.learning_rate"]
 
 
 def test_training_uses_the_best_hyperparameters_and_logs_every_epoch(finished_project: Project) -> None:
@@ -205,7 +217,14 @@ def test_dvc_shows_metrics_and_plots(finished_project: Project, tmp_path: Path) 
     assert shown[""]["data"]["reports/speed.json"]["data"] == read_json(finished_project, "reports/speed.json")
     finished_project.run("dvc", "plots", "show", "--out", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
-    for title in ("Accuracy by epoch", "Loss by epoch", "Confusion on test images", "Per emotion", "augmented.png"):
+    for title in (
+        "Accuracy by epoch",
+        "Loss by epoch",
+        "Confusion on test images",
+        "Per emotion",
+        "Trials",
+        "augmented.png",
+    ):
         assert title in page
 
 
@@ -482,9 +501,14 @@ def wait_for(project: Project, pattern: str, process: "subprocess.Popen[str]") -
 
 
 def trial_processes(project: Project) -> list[int]:
-    """Those of the project's trials."""
-    listed = subprocess.run(["pgrep", "-f", f"emotion.trial {project.folder}"], capture_output=True, text=True)
-    return [int(line) for line in listed.stdout.split()]
+    """Those of the project's trials, and of what is ready for the next."""
+    listed = subprocess.run(["pgrep", "-f", "emotion.trial$"], capture_output=True, text=True)
+    mine = []
+    for process in map(int, listed.stdout.split()):
+        with contextlib.suppress(OSError):  # it has ended
+            if Path(f"/proc/{process}/cwd").resolve() == project.folder.resolve():
+                mine.append(process)
+    return mine
 
 
 def test_a_killed_search_goes_on_in_the_same_runs_and_ends_like_an_unbroken_one(copied_project: Project) -> None:
@@ -525,7 +549,8 @@ def test_a_killed_search_goes_on_in_the_same_runs_and_ends_like_an_unbroken_one(
     copied_project.set(tune__seed=8, tune__epochs=1)
     said = copied_project.run("dvc", "repro", "tune").stdout
     assert "A new search, not the unfinished one in" in said
-    assert "tune.epochs was 4, tune.seed was 7" in said
+    assert "tune.epochs was 4, tune.seed was 7.\n" in said
+    assert "RUNNING" not in {run.info.status for run in runs(copied_project)}
 
 
 def test_a_trial_whose_process_is_killed_costs_one_trial(copied_project: Project) -> None:

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
 from conftest import ROOT
+from test_training import TRAIN, VALIDATION
 
-from emotion import params, tracking, trial_figures
+from emotion import params, predictions, records, tracking, trial_figures, tune
 from emotion.errors import UserError
 from emotion.params import Tune
 from emotion.search import Search, Trial
-from emotion.trial import Request, Result, is_hopeless
+from emotion.training.checkpoints import Checkpoints
+from emotion.trial import Request, Result, attempt, is_hopeless
 from emotion.tune import table
 
 ORACLES = ["random", "bayesian", "hyperband", "grid"]
@@ -100,6 +102,14 @@ def test_a_grid_ends_when_all_is_tried(parent: dict[str, Any], tmp_path: Path) -
     assert len(trials) == (2 + 2 + 1) * 3
 
 
+def test_the_upper_bound_of_steps_is_searched_and_values_are_fit_to_be_read(
+    parent: dict[str, Any], tmp_path: Path
+) -> None:
+    space = {"dropout": {"min": 0.0, "max": 0.3, "step": 0.1}}
+    trials = search(parent, tmp_path, Formula(), oracle="grid", max_trials=100, space=space)
+    assert sorted(float(trial.values["dropout"]) for trial in trials) == [0.0, 0.1, 0.2, 0.3]
+
+
 def test_hyperband_gives_the_best_more_epochs(parent: dict[str, Any], tmp_path: Path) -> None:
     trials = search(parent, tmp_path, Formula(), oracle="hyperband", max_trials=100)
     by_epochs: dict[int, list[float]] = {}
@@ -130,13 +140,89 @@ def test_a_search_that_was_cut_short_proposes_what_the_unbroken_one_would(
     assert {run.id for run in runs} == {trial.run_id for trial in resumed}
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing that would clean up after it has an effect."""
+
+
+class Ending(Formula):
+    """Ends the trials' runs, as their processes do."""
+
+    def wait(self) -> tuple[str, Result]:
+        request = self.running[0][1]
+        name, result = super().wait()
+        tracking.connect().set_terminated(request.run_id, "FINISHED" if "score" in result.metrics else "FAILED")
+        return name, result
+
+
+def killed_at(step: int, patch: pytest.MonkeyPatch, executor: Ending) -> None:
+    """Raise Killed before or after one of the steps that outlive the process, the first being 1."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            raise Killed
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if steps >= step:
+                return None
+            count()
+            result = function(*arguments)
+            count()
+            return result
+
+        return call
+
+    for owner, name in ((Search, "_save"), (records, "begin_trial"), (tracking, "end")):
+        patch.setattr(owner, name, counted(getattr(owner, name)))
+    for name in ("start", "wait", "forget"):
+        setattr(executor, name, counted(getattr(executor, name)))
+
+
+def test_a_search_killed_between_any_two_steps_ends_like_an_unbroken_one(
+    parent: dict[str, Any], tmp_path: Path
+) -> None:
+    fails: Callable[[str], bool] = lambda name: name == "trial-001"  # noqa: E731
+    changes = {"max_trials": 3, "retries": 1}
+
+    def outcome(folder: Path, run_id: str, step: int | None = None) -> list[Any] | None:
+        executor = Ending(fails=fails)
+        with pytest.MonkeyPatch.context() as patch:
+            if step:
+                killed_at(step, patch, executor)
+            try:
+                trials = search({**parent, "run_id": run_id}, folder, executor, **changes)
+            except Killed:
+                return None
+        return [(trial.name, trial.values, trial.score) for trial in trials]
+
+    unbroken = outcome(tmp_path / "unbroken", parent["run_id"])
+    assert unbroken is not None
+    assert [name for name, _, _ in unbroken][-1] == "trial-001"
+    for step in range(1, 1000):
+        with tracking.run("tune", {}, {}) as run_id:
+            pass
+        folder = tmp_path / str(step)
+        if outcome(folder, run_id, step) is not None:
+            break
+        assert outcome(folder, run_id) == unbroken
+        runs = {run.name: run.status for run in tracking.runs(parent=run_id)}
+        assert len(runs) == len(tracking.runs(parent=run_id))
+        failed = runs.pop("trial-001")
+        assert (failed, set(runs.values())) == ("FAILED", {"FINISHED"}), step
+        assert set(runs) == {"trial-000", "trial-001-retry-1", "trial-002"}
+    assert 30 < step < 1000
+
+
 def test_a_failure_costs_one_trial_and_says_why(parent: dict[str, Any], tmp_path: Path) -> None:
     trials = search(parent, tmp_path, Formula(fails=lambda name: name == "trial-002"), max_trials=4)
     assert [trial.name for trial in trials if trial.score is None] == ["trial-002"]
     (run,) = [run for run in tracking.runs(parent=parent["run_id"]) if run.name == "trial-002"]
     assert run.status == "FAILED"
     assert run.tags["reason"] == "it was told to"
-    assert table(trials)["reason"].tolist()[-1] == "it was told to"
+    assert table(trials, SPACE)["reason"].tolist()[-1] == "it was told to"
 
 
 def test_a_failed_trial_is_tried_again_as_often_as_configured(parent: dict[str, Any], tmp_path: Path) -> None:
@@ -147,7 +233,9 @@ def test_a_failed_trial_is_tried_again_as_often_as_configured(parent: dict[str, 
     ]  # fmt: skip
     assert len(trials) == 5
     always = Formula(fails=lambda name: name.startswith("trial-001"))
-    trials = search(parent, tmp_path / "other", always, max_trials=3, retries=1, seed=5)
+    with tracking.run("tune", {}, {}) as other:
+        pass
+    trials = search({**parent, "run_id": other}, tmp_path / "other", always, max_trials=3, retries=1, seed=5)
     assert sorted(trial.name for trial in trials if trial.score is not None) == ["trial-000", "trial-002"]
 
 
@@ -156,6 +244,28 @@ def test_a_search_of_failures_is_an_error_that_tells_the_last_ones_reason(
 ) -> None:
     with pytest.raises(UserError, match="no trial of the search ended well: it was told to"):
         search(parent, tmp_path, Formula(fails=lambda name: True), max_trials=3)
+
+
+def test_a_search_that_loses_its_server_keeps_what_it_has_reached(
+    parent: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unlucky(Formula):
+        def wait(self) -> tuple[str, Result]:
+            if len(self.requests) == 3:
+                raise UserError("the tracking server is gone")
+            return super().wait()
+
+    executors = iter([Unlucky(), Formula(), Formula(fails=lambda name: True)])
+    monkeypatch.setattr("emotion.executors.make_executor", lambda settings, folder: next(executors))
+    monkeypatch.setattr("emotion.records.dataset_facts", dict)
+    settings, checkpoints = settings_of(max_trials=4), Checkpoints(tmp_path / "search")
+    with pytest.raises(UserError, match="is gone"):
+        tune.search(settings, parent, checkpoints)
+    assert len(tune.search(settings, parent, checkpoints)) == 4
+    assert len(tracking.runs(parent=parent["run_id"])) == 4
+    with pytest.raises(UserError, match="no trial of the search ended well"):
+        tune.search(settings, parent, Checkpoints(tmp_path / "failing"))
+    assert not (tmp_path / "failing").exists()
 
 
 def test_a_budget_that_is_spent_starts_no_further_trial(parent: dict[str, Any], tmp_path: Path) -> None:
@@ -169,7 +279,7 @@ def test_a_trial_is_hopeless_below_the_median_of_what_others_had_on_average() ->
     assert is_hopeless((0.1, 0.15), others, epochs=4, objective="val_accuracy")  # below 0.25
     assert not is_hopeless((0.1, 0.3), others, epochs=4, objective="val_accuracy")
     assert not is_hopeless((0.1, 0.15), others[:2], epochs=4, objective="val_accuracy")  # too few to say
-    assert not is_hopeless((0.1,), others, epochs=8, objective="val_accuracy")  # too early
+    assert not is_hopeless((0.1,), others, epochs=4, objective="val_accuracy")  # too early
     assert is_hopeless((2.0, 1.9), ((1.5, 1.4),) * 3, epochs=4, objective="val_loss")
     assert not is_hopeless((2.0, 1.4), ((1.5, 1.4),) * 3, epochs=4, objective="val_loss")
 
@@ -184,14 +294,70 @@ def test_only_completed_trials_are_what_others_are_pruned_by(parent: dict[str, A
 def test_a_search_is_drawn_however_many_trials_it_has(count: int, parent: dict[str, Any], tmp_path: Path) -> None:
     executor = Formula(fails=lambda name: name == "trial-003")
     trials = search(parent, tmp_path, executor, max_trials=count) if count else []
-    path = tmp_path / "trials.csv"
-    table(trials).to_csv(path, index=False)
-    settings: Tune = settings_of(max_trials=count).tune
-    trial_figures.draw(pd.read_csv(path), settings, "nothing", tmp_path / "tuning")
+    space = SPACE | {"width": {"min": 8, "max": 32, "when": {"network": ["basic_cnn"]}}}
+    settings: Tune = settings_of(max_trials=count, space=space).tune
+    trials = [trial for trial in trials if trial.values["network"] != "basic_cnn"]  # width: in the space, in no trial
+    trial_figures.draw(table(trials, settings.space), settings, "nothing", tmp_path / "tuning")
     files = {file.name for file in (tmp_path / "tuning").iterdir()}
-    assert files == {*trial_figures.PICTURES, *(["parallel_coordinates.html"] if count else [])}
-    if count:
+    assert files == {*trial_figures.PICTURES, *(["parallel_coordinates.html"] if trials else [])}
+    if trials:
         page = (tmp_path / "tuning/parallel_coordinates.html").read_text()
         assert "augmentation.erasing" in page
         assert "(not searched)" in page
         assert 'src="http' not in page  # it opens without a network
+
+
+def request_of(settings: params.Params, run_id: str, **changes: Any) -> Request:
+    short = {"width": 4, "epochs": 3, "batch_size": 16, "precision": "float32", "select": "val_loss"}
+    content = {
+        "run_id": run_id, "train": settings.train.override(short), "fraction": 1.0, "subset_seed": 0,
+        "executions": 2, "objective": "val_loss", "dataset": {},
+    }  # fmt: skip
+    return Request.model_validate(content | changes)
+
+
+@pytest.fixture
+def no_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion.records.log_dataset", lambda facts: None)
+
+
+@pytest.mark.usefixtures("no_dataset")
+def test_a_trial_of_two_executions_scores_their_mean(parent: dict[str, Any], tmp_path: Path) -> None:
+    run_id = tracking.child("trial-000", {}, {}, parent["run_id"])
+    request = request_of(settings_of(), run_id)
+    result = attempt(request, TRAIN, VALIDATION, tmp_path)
+    assert result.outcome == "completed"
+    (run,) = tracking.runs(parent=parent["run_id"])
+    assert run.status == "FINISHED"
+    history = tracking.connect().get_metric_history
+    both = [[metric.value for metric in history(run_id, name)] for name in ("val_loss", "val_loss_2")]
+    assert [len(losses) for losses in both] == [3, 3]
+    assert result.metrics["score"] == pytest.approx(np.mean([min(losses) for losses in both]))
+    assert result.metrics["score_spread"] > 0
+    assert result.metrics["epochs"] == 6
+    answers = predictions.of_run(run_id)
+    assert answers is not None
+    right = [row[row["actual"]] for _, row in answers.iterrows()]
+    assert -np.log(right).mean() == pytest.approx(min(both[0]), rel=1e-3)
+
+
+@pytest.mark.usefixtures("no_dataset")
+def test_a_trial_that_is_out_of_time_ends_after_its_epoch_and_begins_no_other_execution(
+    parent: dict[str, Any], tmp_path: Path
+) -> None:
+    run_id = tracking.child("trial-000", {}, {}, parent["run_id"])
+    result = attempt(request_of(settings_of(), run_id, deadline=1.0), TRAIN, VALIDATION, tmp_path)
+    assert (result.outcome, result.metrics["epochs"], len(result.curve)) == ("out of time", 1, 1)
+
+
+@pytest.mark.usefixtures("no_dataset")
+def test_a_hopeless_trial_is_pruned(parent: dict[str, Any], tmp_path: Path) -> None:
+    run_id = tracking.child("trial-000", {}, {}, parent["run_id"])
+    better = ((0.1, 0.1, 0.1),) * 3
+    result = attempt(request_of(settings_of(), run_id, earlier=better, executions=1), TRAIN, VALIDATION, tmp_path)
+    assert (result.outcome, len(result.curve)) == ("pruned", 1)
+    (run,) = tracking.runs(parent=parent["run_id"])
+    assert (run.status, run.tags["outcome"]) == ("FINISHED", "pruned")
+    growing = settings_of().model_copy(update={"train": settings_of().train.override({"smallest_size": 32})})
+    result = attempt(request_of(growing, run_id, earlier=better, executions=1), TRAIN, VALIDATION, tmp_path / "growing")
+    assert (result.outcome, len(result.curve)) == ("pruned", 2)  # not before its images were full-size

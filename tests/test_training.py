@@ -34,7 +34,9 @@ def drawn_split(count: int, seed: int) -> Split:
     emotions = ["happy" if number % 2 else "surprise" for number in range(count)]
     images = [np.asarray(draw_face(e, np.random.default_rng([seed, n]))) for n, e in enumerate(emotions)]
     labels = np.array([EMOTIONS.index(emotion) for emotion in emotions])
-    return Split(np.stack(images), labels, pd.DataFrame({"emotion": emotions}))
+    return Split(
+        np.stack(images), labels, pd.DataFrame({"name": [f"{n}.png" for n in range(count)], "emotion": emotions})
+    )
 
 
 TRAIN, VALIDATION = drawn_split(96, 0), drawn_split(32, 1)

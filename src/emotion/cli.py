@@ -38,7 +38,7 @@ def trials(
     """List the trials of a search, the best first."""
     from emotion import comparison
 
-    run = comparison.find(search) if search else comparison.newest_search()
+    run = comparison.find(search)[0] if search else comparison.newest_search()
     table = comparison.trials(run, sort)[:top]
     if as_json:
         print(table.to_json(orient="records", indent=2))
@@ -54,7 +54,7 @@ def compare(runs: Annotated[list[str], typer.Argument(help="Ids, beginnings of i
     """Set runs against the first of them: parameters that differ, metrics, and whether it is chance."""
     from emotion import comparison
 
-    result = comparison.compare([comparison.find(run) for run in runs])
+    result = comparison.compare(comparison.find(*runs))
     _print(result.params.reset_index(names="parameter"), "Parameters that differ")
     differences = result.metrics.iloc[:, 1:].sub(result.metrics.iloc[:, 0], axis=0)
     both = result.metrics.join(differences.add_prefix("difference of "))

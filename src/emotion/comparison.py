@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from emotion import predictions, tracking
 from emotion.errors import UserError
@@ -23,20 +24,30 @@ DETAILS = {
 }
 
 
-def find(name: str) -> Run:
-    """A run by its id, the beginning of it, or as a trial of the newest search.
+def find(*names: str) -> list[Run]:
+    """Runs by their ids, the beginnings of these, or as trials of the newest search.
 
     Raises:
-        UserError: where there is none, or more than one.
+        UserError: where there is none of a name, or more than one.
     """
-    found = [run for run in tracking.runs() if run.id.startswith(name)]
-    if not found and name.startswith("trial-"):
-        found = [run for run in tracking.runs(parent=newest_search().id) if run.name == name]
+    known = tracking.runs()
+    searches = [run.id for run in known if _is_search(run)]
+    return [_only(name, known, searches) for name in names]
+
+
+def _only(name: str, known: list[Run], searches: list[str]) -> Run:
+    found = [run for run in known if run.id.startswith(name)]
+    if not found and searches:
+        found = [run for run in known if run.name == name and run.tags.get("mlflow.parentRunId") == searches[0]]
     if len(found) == 1:
         return found[0]
     if found:
         raise UserError(f"{len(found)} runs begin with {name}: write more of the one that you mean.")
     raise UserError(f"no run begins with {name}. `emotion trials` lists trials, the MLflow UI all runs.")
+
+
+def _is_search(run: Run) -> bool:
+    return run.name == "tune" and run.params.get("tune.max_trials") != "0"
 
 
 def newest_search() -> Run:
@@ -45,7 +56,7 @@ def newest_search() -> Run:
     Raises:
         UserError: where there is none.
     """
-    found = tracking.runs(name="tune")
+    found = [run for run in tracking.runs(name="tune") if _is_search(run)]
     if not found:
         raise UserError("there is no search in MLflow yet. `dvc repro tune` makes one.")
     return found[0]
@@ -56,8 +67,8 @@ def trials(search: Run, sort: str | None = None) -> pd.DataFrame:
 
     Args:
         search: its run.
-        sort: a column in place of the score; numbers in descending order, val_loss and loss in
-            ascending order.
+        sort: a column in place of the score, which puts completed trials first; numbers in
+            descending order, val_loss and loss in ascending order.
 
     Raises:
         UserError: for a column that is not there.
@@ -79,7 +90,8 @@ def trials(search: Run, sort: str | None = None) -> pd.DataFrame:
     if column not in table:
         raise UserError(f"no trial has {column}. There is {', '.join(table.columns)}.")
     by_loss = column.endswith("loss") or (column == "score" and search.params.get("tune.objective") == "val_loss")
-    return table.sort_values(column, ascending=by_loss or table[column].dtype == object, kind="stable")
+    table = table.sort_values(column, ascending=by_loss or not is_numeric_dtype(table[column]), kind="stable")
+    return table if sort else table.sort_values("status", key=lambda status: status != "completed", kind="stable")
 
 
 def searched(search: Run) -> list[str]:

@@ -43,7 +43,7 @@ def exit_cleanly(name: str, main: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        kept = "finished stages, and of train finished epochs, are kept"
+        kept = "finished stages, trials and epochs are kept"
         print(f"{name}: interrupted; {kept}. `dvc repro` goes on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except OSError as error:

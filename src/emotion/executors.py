@@ -1,5 +1,6 @@
 """Where the trials of a search run."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -48,13 +49,14 @@ class Executor(Protocol):
 
 
 class Local:
-    """One trial at a time on this machine."""
+    """One trial at a time on this machine; the next one's process loads its libraries meanwhile."""
 
     capacity = 1
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.running: tuple[str, subprocess.Popen[bytes]] | None = None
+        self.next = _launch()
 
     def start(self, name: str, request: Request) -> None:
         """Begin a trial."""
@@ -62,15 +64,20 @@ class Local:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESULT).unlink(missing_ok=True)
         write_json(folder / REQUEST, request.model_dump())
-        command = [sys.executable, "-m", "emotion.trial", str(folder)]
-        self.running = name, subprocess.Popen(command, stdin=subprocess.PIPE)
+        process = self.next if self.next.poll() is None else _launch()
+        self.running = name, process
+        assert process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it ended just now, which `wait` tells
+            process.stdin.write(f"{folder}\n".encode())
+        self.next = _launch()
 
     def wait(self) -> tuple[str, Result]:
         """The name and the result of the one that runs."""
         assert self.running
         name, process = self.running
         code = process.wait()
-        self.close()
+        _end(process)
+        self.running = None
         path = self.folder / name / RESULT
         if path.exists():
             return name, Result.model_validate_json(path.read_text())
@@ -82,11 +89,20 @@ class Local:
 
     def close(self) -> None:
         """End what runs; its finished epochs are kept."""
-        if self.running:
-            _, process = self.running
-            process.kill()
-            process.communicate()
-            self.running = None
+        for process in [self.next, *([self.running[1]] if self.running else [])]:
+            _end(process)
+        self.running = None
+
+
+def _launch() -> "subprocess.Popen[bytes]":
+    # In a process group of its own: Ctrl-C reaches the search, which ends its trials.
+    command = [sys.executable, "-m", "emotion.trial"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, process_group=0)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.communicate()
 
 
 def _meaning(code: int) -> str:

@@ -4,6 +4,7 @@ Unknown keys and values out of bounds are refused, naming the key, the bound and
 received, before anything heavy is imported.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -152,6 +153,10 @@ class Choice(Dimension):
     def _of_one_type(cls, content: Any) -> Any:
         """0 among floats is 0.0; other mixtures are refused, because KerasTuner knows none."""
         values = content.get("choice") if isinstance(content, dict) else None
+        if isinstance(values, list | tuple) and all(isinstance(value, str) for value in values):
+            with contextlib.suppress(ValueError):  # YAML takes 1e-4 for a text
+                values = [float(value) for value in values]
+                content = {**content, "choice": values}
         if isinstance(values, list | tuple) and len({type(value) for value in values}) > 1:
             if {type(value) for value in values} != {int, float}:
                 raise ValueError(f"choice should hold values of one type, got {values}")
@@ -190,8 +195,10 @@ class Range(Dimension):
         return isinstance(self.min, int) and isinstance(self.max, int)
 
     def extremes(self) -> tuple[Scalar, ...]:
-        """The two bounds."""
-        return (self.min, self.max)
+        """The two bounds, and a fraction between them where not only whole numbers are meant."""
+        return (
+            (self.min, self.max) if self.is_whole else (self.min, self.min + 0.3819 * (self.max - self.min), self.max)
+        )
 
 
 def _kind(dimension: Any) -> str:
@@ -232,6 +239,12 @@ class Tune(Section):
     def _hyperband_prunes_by_itself(self) -> "Tune":
         if self.oracle == "hyperband" and self.pruning != "none":
             raise ValueError("pruning must be none with oracle hyperband, which ends trials early by itself")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_searched(self) -> "Tune":
+        if self.max_trials and not self.space:
+            raise ValueError("space is empty: name what to search, or set max_trials to 0")
         return self
 
     @model_validator(mode="after")
@@ -293,8 +306,8 @@ class Params(Section):
     @model_validator(mode="after")
     def _space_fits_train(self) -> "Params":
         for name in self.tune.space:
-            if name in ("epochs", "budget_minutes", "views", "tensorboard", "seed"):
-                raise ValueError(f"tune.space.{name} cannot be searched; set tune.{name} or train.{name}")
+            if name in ("epochs", "budget_minutes", "select", "views", "tensorboard", "seed"):
+                raise ValueError(f"tune.space.{name} cannot be searched; set it under tune or train")
         for values in self.tune.combinations():
             try:
                 self.train.override(values)

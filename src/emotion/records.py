@@ -45,7 +45,7 @@ SECTIONS = {
     "register": ("register",),
 }
 # What is in these sections and yet decides nothing.
-UNUSED = {"tune": ("train.epochs", "train.budget_minutes", "train.views", "train.tensorboard")}
+UNUSED = {"tune": ("train.epochs", "train.budget_minutes", "train.select", "train.views", "train.tensorboard")}
 
 
 def parameters(stage: str, settings: Params) -> dict[str, Any]:
@@ -116,6 +116,8 @@ def _log_tune() -> None:
     record = json.loads(HYPERPARAMETERS.read_text())
     if record["score"] is not None:
         tracking.log_metrics({"best_score": record["score"]})
+        tracking.set_tag("best_trial", record["trial"])
+        tracking.set_tag("best_trial_run_id", record["trial_run_id"])
     for path in (TRIALS, HYPERPARAMETERS, TUNING):
         tracking.log_files(path)
     _log_dataset()

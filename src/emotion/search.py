@@ -28,6 +28,10 @@ from emotion.trial import Curve, Request, Result
 STATE = "search.pickle"
 
 
+class NoTrialEndedWellError(UserError):
+    """Of a search all of whose trials failed."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One that has ended."""
@@ -66,7 +70,10 @@ def hyperparameters(space: Space) -> keras_tuner.HyperParameters:
                 result.Choice(name, list(dimension.choice))
             else:
                 declare = result.Int if dimension.is_whole else result.Float
-                declare(name, dimension.min, dimension.max, dimension.step, dimension.sampling)
+                # KerasTuner rounds the number of steps down: of 0 to 0.3 by 0.1 it would leave 0.3 out.
+                even = dimension.sampling == "linear" and not dimension.is_whole
+                beyond = (dimension.step or 0) * 1e-6 if even else 0
+                declare(name, dimension.min, dimension.max + beyond, dimension.step, dimension.sampling)
     return result
 
 
@@ -127,18 +134,19 @@ class Search:
         """All trials, the best first; those that did not complete come after, and failed ones last.
 
         Raises:
-            UserError: where not one trial ended well.
+            NoTrialEndedWellError: where all trials failed.
         """
-        with tempfile.TemporaryDirectory() as scratch, contextlib.closing(self.executor):
+        with tempfile.TemporaryDirectory() as scratch:
             self.state.oracle._set_project_dir(scratch, "oracle")  # it writes files of its own
             try:
-                self._run()
+                with contextlib.closing(self.executor):
+                    self._run()
             except BaseException:
                 for name in self.running:
                     tracking.end(self.run_ids[name], "KILLED")
                 raise
         if all(trial.score is None for trial in self.state.ended):
-            raise UserError(f"no trial of the search ended well: {self.state.ended[-1].result.reason}")
+            raise NoTrialEndedWellError(f"no trial of the search ended well: {self.state.ended[-1].result.reason}")
         return self._ranked()
 
     def _run(self) -> None:
@@ -173,11 +181,12 @@ class Search:
         failed = self.state.failures[proposal.trial_id]
         name = f"trial-{int(proposal.trial_id):03d}" + (f"-retry-{failed}" if failed else "")
         print(f"{name}: {values}, {epochs} epochs", flush=True)
-        run_id = records.begin_trial(name, self.record, {**values, "epochs": epochs})
+        own = {**values, "epochs": epochs, "select": self.settings.objective}
+        run_id = records.begin_trial(name, self.record, own)
         self.running[name], self.run_ids[name] = proposal, run_id
         request = Request(
             run_id=run_id,
-            train=with_values(self.base, {**values, "epochs": epochs, "budget_minutes": None}, f"tune.space, {name}"),
+            train=with_values(self.base, {**own, "budget_minutes": None}, f"tune.space, {name}"),
             fraction=self.settings.fraction,
             subset_seed=self.settings.seed,
             executions=self.settings.executions_per_trial,
@@ -192,7 +201,16 @@ class Search:
         """Of the space, and the epochs, which hyperband decides."""
         proposed = dict(proposal.hyperparameters.values)
         epochs = proposed.get("tuner/epochs", self.settings.epochs)
-        return {key: value for key, value in proposed.items() if not key.startswith("tuner/")}, epochs
+        return {
+            key: self._readable(key, value) for key, value in proposed.items() if key in self.settings.space
+        }, epochs
+
+    def _readable(self, name: str, value: Scalar) -> Scalar:
+        """A range's value with six digits at most: 0.3, where KerasTuner adds up steps to 0.30000000000000004."""
+        dimension = self.settings.space[name]
+        if isinstance(dimension, Choice) or not isinstance(value, float):
+            return value
+        return min(max(float(f"{value:.6g}"), dimension.min), dimension.max)
 
     def _curves(self) -> tuple[Curve, ...]:
         return tuple(trial.result.curve for trial in self.state.ended if trial.result.outcome == "completed")

@@ -151,10 +151,9 @@ def child(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent:
     with explained():
         below = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.run_name = '{name}'"
         known = client.search_runs([experiment], below, max_results=1)
-        if known:
-            return str(known[0].info.run_id)
         said = {key: value for key, value in tags.items() if value} | {"mlflow.parentRunId": parent}
-        run_id = str(client.create_run(experiment, tags=said, run_name=name).info.run_id)
+        run = known[0] if known else client.create_run(experiment, tags=said, run_name=name)
+        run_id = str(run.info.run_id)
         client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
     return run_id
 
@@ -174,6 +173,14 @@ def end(run_id: str, status: str, tags: Mapping[str, str] | None = None) -> None
         for key, value in (tags or {}).items():
             client.set_tag(run_id, key, value)
         client.set_terminated(run_id, status)
+
+
+def abandon(run_id: str) -> None:
+    """End a run that nothing is at any more, and those below it, as KILLED; where they are open and still there."""
+    with explained():
+        for run in [run for run in runs() if run_id in (run.id, run.tags.get("mlflow.parentRunId"))]:
+            if run.status == "RUNNING":
+                end(run.id, "KILLED")
 
 
 def logged_steps(key: str) -> set[int]:

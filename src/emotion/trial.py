@@ -1,15 +1,15 @@
 """One trial of a search, in a process of its own.
 
-    python -m emotion.trial FOLDER
+    python -m emotion.trial
 
-The search writes FOLDER/request.json and starts this, which trains, logs to the trial's run,
-and writes FOLDER/result.json. The states of a training lie beside them: started again, it goes
-on from the last epoch. It ends at once where its standard input closes, so that it never
-outlives a search that was killed.
+The search writes request.json into a folder and the folder's name to the standard input of
+this, which trains, logs to the trial's run, and writes result.json beside the request. The
+states of a training lie there, too: started again, it goes on from the last epoch. It ends at
+once where its standard input closes, so that it never outlives a search that was killed.
 """
 
+import math
 import os
-import signal
 import socket
 import statistics
 import sys
@@ -24,13 +24,14 @@ from pydantic import Field
 
 from emotion.errors import UserError
 from emotion.faces import Split, open_faces, subset
+from emotion.labels import SIZE
 from emotion.params import Section, Train
 from emotion.paths import write_json
 from emotion.runtime import load_tensorflow
 
 REQUEST, RESULT = "request.json", "result.json"
 # Pruning waits for so many trials to compare with, and for so much of a trial's own epochs.
-FEWEST_TRIALS, FEWEST_EPOCHS = 3, 0.25
+FEWEST_TRIALS, FEWEST_EPOCHS = 3, 1 / 3
 
 Objective = Literal["val_accuracy", "val_loss"]
 Curve = tuple[float, ...]  # the objective after each epoch
@@ -80,6 +81,51 @@ def is_hopeless(curve: Curve, earlier: tuple[Curve, ...], epochs: int, objective
     return is_better(objective)(statistics.median(averages), best)
 
 
+class Judge:
+    """Ends a training that is hopeless, or too late."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.outcome = "completed"
+        self.prunes = True
+
+    def __call__(self, rows: list[dict[str, float]]) -> bool:
+        """Asked after every epoch."""
+        request, epochs = self.request, self.request.train.epochs
+        curve = tuple(row[request.objective] for row in rows)
+        # While the training images are smaller than those of validation, its curve lags behind.
+        comparable = self.prunes and len(rows) < epochs and rows[-1]["image_size"] == SIZE
+        if comparable and is_hopeless(curve, request.earlier, epochs, request.objective):
+            self.outcome = "pruned"
+        return self.is_late() or self.outcome != "completed"
+
+    def is_late(self) -> bool:
+        """Whether the search's time is up."""
+        if self.request.deadline and time.time() >= self.request.deadline:
+            self.outcome = "out of time"
+        return self.outcome == "out of time"
+
+
+def train_all(request: Request, images: Split, validation: Split, folder: Path | None, judge: Judge) -> list[Any]:
+    """A training per execution; of several, only whole ones. The first alone can be hopeless."""
+    from emotion import records
+    from emotion.training.checkpoints import Checkpoints
+    from emotion.training.recipe import fit
+
+    fits: list[Any] = []
+    for execution in range(request.executions):
+        settings = request.train.override({"seed": request.train.seed + execution})
+        suffix = f"_{execution + 1}" if execution else ""
+        checkpoints = Checkpoints(folder / f"execution{suffix}") if folder else None
+        fitted = fit(settings, images, validation, [records.epoch_logger(suffix)], checkpoints, judge)
+        if judge.outcome == "completed" or not fits:
+            fits.append(fitted)
+        if len(fits) < request.executions and (judge.outcome != "completed" or judge.is_late()):
+            break
+        judge.prunes = False
+    return fits
+
+
 def run(request: Request, train: Split, validation: Split, folder: Path | None, where: Mapping[str, str]) -> Result:
     """Train and log to the trial's run.
 
@@ -94,36 +140,18 @@ def run(request: Request, train: Split, validation: Split, folder: Path | None, 
         UserError: where the loss is no number any more.
     """
     from emotion import predictions, records, tracking
-    from emotion.training.checkpoints import Checkpoints
-    from emotion.training.recipe import fit
 
-    start, outcome = time.monotonic(), "completed"
+    start, judge, objective = time.monotonic(), Judge(request), request.objective
     images = subset(train, request.fraction, request.subset_seed)
-    objective, epochs = request.objective, request.train.epochs
-
-    def ends(rows: list[dict[str, float]]) -> bool:
-        nonlocal outcome
-        curve = tuple(row[objective] for row in rows)
-        if request.deadline and time.time() >= request.deadline:
-            outcome = "out of time"
-        elif len(rows) < epochs and is_hopeless(curve, request.earlier, epochs, objective):
-            outcome = "pruned"
-        return outcome != "completed"
-
-    fits = []
     with tracking.within(request.run_id):
         records.log_dataset(request.dataset)
         for key, value in where.items():
             tracking.set_tag(key, value)
-        for execution in range(request.executions):
-            settings = request.train.override({"seed": request.train.seed + execution})
-            suffix = f"_{execution + 1}" if execution else ""
-            checkpoints = Checkpoints(folder / f"execution{suffix}") if folder else None
-            fits.append(fit(settings, images, validation, [records.epoch_logger(suffix)], checkpoints, ends))
-            if outcome != "completed":
-                break
+        fits = train_all(request, images, validation, folder, judge)
         rows = [fitted.rows[_best(fitted.rows, objective)] for fitted in fits]
         scores = [row[objective] for row in rows]
+        if not all(map(math.isfinite, scores)):
+            raise UserError(f"{objective} is no number: the training diverged. Lower the rates in tune.space.")
         metrics = {key: value for key, value in rows[0].items() if key not in ("epoch", "seconds")} | {
             "score": statistics.fmean(scores),
             "score_spread": statistics.stdev(scores) if len(scores) > 1 else 0.0,
@@ -134,10 +162,10 @@ def run(request: Request, train: Split, validation: Split, folder: Path | None, 
         }
         logged = ("score", "score_spread", "duration", "training_seconds", "epochs", "parameters")
         tracking.log_metrics({key: metrics[key] for key in logged})
-        tracking.set_tag("outcome", outcome)
+        tracking.set_tag("outcome", judge.outcome)
         records.log_predictions(predictions.table(validation.index, fits[0].answers))
     curve = tuple(row[objective] for row in fits[0].rows)
-    return Result.model_validate({"outcome": outcome, "metrics": metrics, "curve": curve})
+    return Result.model_validate({"outcome": judge.outcome, "metrics": metrics, "curve": curve})
 
 
 def _best(rows: list[dict[str, float]], objective: Objective) -> int:
@@ -169,12 +197,17 @@ def _end_with_the_search() -> None:
 
 
 def main() -> None:
-    """Run the trial whose folder is named on the command line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the search, which ends its trials
-    threading.Thread(target=_end_with_the_search, daemon=True).start()
-    folder = Path(sys.argv[1])
-    request = Request.model_validate_json((folder / REQUEST).read_text())
+    """Load what a trial needs, wait for one, and run it."""
     load_tensorflow()
+    from emotion import predictions, records, tracking  # noqa: F401  loaded while there is time
+    from emotion.training import recipe  # noqa: F401
+
+    line = sys.stdin.readline()
+    if not line:  # the search has ended
+        return
+    folder = Path(line.rstrip("\n"))
+    threading.Thread(target=_end_with_the_search, daemon=True).start()
+    request = Request.model_validate_json((folder / REQUEST).read_text())
     faces = open_faces()
     result: Any = attempt(request, faces.split("train"), faces.split("validation"), folder)
     write_json(folder / RESULT, result.model_dump())

@@ -7,11 +7,12 @@ import pandas as pd
 import plotly.graph_objects as plotly
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
 from emotion.figures import save_figure
-from emotion.params import Choice, Space, Tune
+from emotion.params import Choice, Range, Space, Tune
 from emotion.paths import whole
 
 PICTURES = ("best_so_far.png", "by_hyperparameter.png", "importance.png")
@@ -23,7 +24,7 @@ def draw(trials: pd.DataFrame, settings: Tune, caption: str, folder: Path) -> No
     """Every picture of the trials that have a score.
 
     Args:
-        trials: as in trials.csv.
+        trials: a row per trial, from `tune.table`.
         settings: of the search.
         caption: what the faces are.
         folder: where to.
@@ -62,18 +63,20 @@ def by_hyperparameter(trials: pd.DataFrame, settings: Tune, title: str, path: Pa
     rows = -(-len(settings.space) // columns)
     figure = Figure(figsize=(4 * columns, 3.2 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axis, (name, dimension) in zip(axes, settings.space.items(), strict=False):
+    for (name, dimension), axis in zip(settings.space.items(), axes, strict=False):
         known = trials[trials[f"train.{name}"].notna()]
         values = known[f"train.{name}"]
         if isinstance(dimension, Choice):
-            offered = _texts(dimension)
-            places = [offered.index(text) for text in _like(values, dimension)]
+            places = [dimension.choice.index(value) for value in values]
             # Beside each other, so that equal ones are seen.
             _scatter(axis, known, np.asarray(places) + np.random.default_rng(0).uniform(-0.15, 0.15, len(places)))
-            axis.set_xticks(range(len(offered)), offered)
+            axis.set_xticks(range(len(dimension.choice)), _texts(dimension))
         else:
             _scatter(axis, known, values)
-            axis.set_xscale(dimension.sampling)
+            if dimension.sampling == "log":
+                axis.set_xscale("log")
+                axis.set_xticks(_ticks(dimension), [f"{tick:.2g}" for tick in _ticks(dimension)])
+                axis.minorticks_off()
         axis.set(xlabel=name, ylabel=settings.objective)
         axis.grid(alpha=0.3)
     for axis in list(axes):
@@ -88,9 +91,11 @@ def importance(trials: pd.DataFrame, settings: Tune, title: str, path: Path) -> 
 
     Permutation importance of a random forest (Breiman, 2001), in units of the objective's
     variance; of few trials it says little, and it sees what was searched and nothing else.
+    Trials that were ended early are left out: their scores are those of fewer epochs.
     """
+    trials = trials[trials["outcome"] == "completed"]
     if len(trials) < FEWEST:
-        _note(title, f"Of fewer than {FEWEST} trials nothing can be said of importance.", path)
+        _note(title, f"Of fewer than {FEWEST} completed trials nothing can be said of importance.", path)
         return
     values = pd.DataFrame({name: _positions(trials, settings.space, name) for name in settings.space})
     forest = RandomForestRegressor(300, min_samples_leaf=2, random_state=0).fit(values, trials["score"])
@@ -119,8 +124,8 @@ def parallel_coordinates(trials: pd.DataFrame, settings: Tune, title: str, path:
             offered = _texts(dimension)
             axis |= {"tickvals": list(range(-1, len(offered))), "ticktext": ["(not searched)", *offered]}
         elif dimension.sampling == "log":
-            ticks = np.geomspace(dimension.min, dimension.max, 5)
-            axis |= {"tickvals": np.log10(ticks), "ticktext": [f"{tick:.3g}" for tick in ticks]}
+            ticks = _ticks(dimension)
+            axis |= {"tickvals": np.log10(ticks), "ticktext": [f"{tick:.2g}" for tick in ticks]}
         axes.append(axis)
     axes.append({"label": settings.objective, "values": trials["score"]})
     colours = {
@@ -141,21 +146,20 @@ def _scatter(axis: Axes, trials: pd.DataFrame, places: "np.ndarray | pd.Series")
             axis.scatter(np.asarray(places)[chosen], trials["score"][chosen], color=colour, label=outcome)
 
 
+def _ticks(dimension: Range) -> NDArray[np.float64]:
+    """Five values, evenly spaced where the axis is logarithmic."""
+    return np.geomspace(dimension.min, dimension.max, 5)
+
+
 def _texts(dimension: Choice) -> list[str]:
     return [str(value) for value in dimension.choice]
-
-
-def _like(values: pd.Series, dimension: Choice) -> list[str]:
-    """As texts of the type of those offered, which a table with gaps loses; empty where not searched."""
-    number = type(dimension.choice[0]) if type(dimension.choice[0]) in (int, float) else str
-    return ["" if pd.isna(value) else str(number(value)) for value in values]
 
 
 def _positions(trials: pd.DataFrame, space: Space, name: str) -> pd.Series:
     """Where each trial is on the axis of a hyperparameter; choices by number, -1 where not searched."""
     dimension, values = space[name], trials[f"train.{name}"]
     if isinstance(dimension, Choice):
-        numbers = {value: float(number) for number, value in enumerate(_texts(dimension))}
-        return pd.Series([numbers.get(text, -1.0) for text in _like(values, dimension)], trials.index)
-    positions = np.log10(values) if dimension.sampling == "log" else values
+        return pd.Series([-1 if pd.isna(value) else dimension.choice.index(value) for value in values], trials.index)
+    numbers = values.astype(float)
+    positions = numbers.map(np.log10) if dimension.sampling == "log" else numbers
     return positions.fillna(positions.min())

@@ -8,12 +8,14 @@ runners-up), reports/trials.csv (a row per trial, best first) and reports/tuning
 What the search has reached is kept in models/checkpoints/: a killed one goes on.
 """
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from emotion import params
-from emotion.errors import UserError, exit_cleanly
+from emotion.errors import exit_cleanly
 from emotion.faces import open_faces
 from emotion.paths import TRIALS, TUNING, whole
 from emotion.runtime import load_tensorflow
@@ -23,35 +25,37 @@ RUNNERS_UP = 3  # named beside the best
 
 def search(settings: params.Params, record: dict[str, Any], checkpoints: Any) -> list[Any]:
     """The trials, best first."""
-    load_tensorflow()
     from emotion.executors import make_executor
     from emotion.records import dataset_facts
-    from emotion.search import Search
+    from emotion.search import NoTrialEndedWellError, Search
 
-    _say_what_is_new(checkpoints, record["params"])
-    checkpoints.begin(record["run_id"], record["params"])
-    folder = checkpoints.folder
+    folder, executor = checkpoints.folder, make_executor(settings.tune, checkpoints.folder)
     try:
-        return Search(
-            settings.tune, settings.train, record, folder, make_executor(settings.tune, folder), dataset_facts()
-        ).run()
-    except UserError:  # no trial ended well: another attempt starts afresh
+        return Search(settings.tune, settings.train, record, folder, executor, dataset_facts()).run()
+    except NoTrialEndedWellError:  # another attempt starts afresh
         checkpoints.discard()
         raise
 
 
-def _say_what_is_new(checkpoints: Any, parameters: dict[str, Any]) -> None:
-    if checkpoints.run_id:
-        return
-    for folder, about in checkpoints.others().items():
-        changed = [f"{k} was {about.get(k)}" for k in sorted(parameters) if about.get(k) != parameters[k]]
-        print(f"A new search, not the unfinished one in {folder}: {', '.join(changed) or 'other data or code'}.")
+def leave_others(checkpoints: Any, parameters: dict[str, Any]) -> None:
+    """Say what is new in a new search; the runs of unfinished others that no process is at are ended."""
+    from emotion import tracking
+
+    now = json.loads(json.dumps(parameters))
+    for other in checkpoints.others():
+        then = other.about
+        changed = [f"{k} was {then.get(k)}" for k in sorted({*now, *then}) if then.get(k) != now.get(k)]
+        print(f"A new search, not the unfinished one in {other.folder}: {', '.join(changed) or 'other data or code'}.")
+        if not other.is_held:
+            tracking.abandon(other.run_id)
 
 
-def table(trials: list[Any]) -> pd.DataFrame:
-    """A row per trial."""
+def table(trials: list[Any], space: Iterable[str]) -> pd.DataFrame:
+    """A row per trial, with all names of the space."""
+    columns = ["trial", "outcome", *(f"train.{name}" for name in space)]
     rows = [
         {
+            **dict.fromkeys(columns),
             "trial": trial.name,
             "outcome": trial.result.outcome,
             **{f"train.{key}": value for key, value in trial.values.items()},
@@ -63,23 +67,32 @@ def table(trials: list[Any]) -> pd.DataFrame:
         }
         for trial in trials
     ]
-    return pd.DataFrame(rows, columns=None if rows else ["trial", "outcome", "score", "run_id", "reason"])
+    return pd.DataFrame(rows, columns=None if rows else [*columns, "ended_after", "score", "run_id", "reason"])
 
 
 def main() -> None:
     """The stage."""
     settings = params.load()
     from emotion import records, trial_figures
-    from emotion.training.checkpoints import of_training
+    from emotion.training.checkpoints import of_search
 
-    faces, objective = open_faces(), settings.tune.objective
-    checkpoints = of_training(records.parameters("tune", settings))
+    faces, objective, trials = open_faces(), settings.tune.objective, []
+    checkpoints = of_search(records.parameters("tune", settings))
+    if settings.tune.max_trials:
+        load_tensorflow()
+        import emotion.search  # noqa: F401  before there is a run, which a kill would leave open
     with checkpoints.held():
-        with records.stage_run("tune", settings, unfinished=checkpoints.run_id) as record:
-            trials = search(settings, record, checkpoints) if settings.tune.max_trials else []
+        begun = checkpoints.run_id
+        with records.stage_run("tune", settings, unfinished=begun) as record:
+            if settings.tune.max_trials:
+                checkpoints.begin(record["run_id"], record["params"])
+                if not begun:
+                    leave_others(checkpoints, record["params"])
+                trials = search(settings, record, checkpoints)
+            found = table(trials, settings.tune.space)
             with whole(TRIALS) as part:
-                table(trials).to_csv(part, index=False)
-            trial_figures.draw(pd.read_csv(TRIALS), settings.tune, faces.caption, TUNING)
+                found.to_csv(part, index=False)
+            trial_figures.draw(found, settings.tune, faces.caption, TUNING)
             named = [
                 {"trial": t.name, "trial_run_id": t.run_id, "score": t.score, "values": t.values}
                 for t in trials[: RUNNERS_UP + 1]

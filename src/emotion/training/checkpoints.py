@@ -22,6 +22,7 @@ from emotion.paths import CHECKPOINTS, FACES, project_root, whole, write_json
 KEPT = 2  # the newest, and one to fall back to
 # The code that decides a training's result.
 SOURCES = ("networks/*.py", "training/*.py", "faces.py", "labels.py", "runtime.py")
+SEARCH_SOURCES = ("params.py", "search.py", "trial.py")  # and, besides, that of a search
 RUN = "run.json"  # the MLflow run, known from the start
 FINISHED = "finished"
 
@@ -84,14 +85,25 @@ class Checkpoints:
         """Remember the run before the first epoch is done, and what else tells it from others."""
         write_json(self.folder / RUN, {"run_id": run_id, "about": dict(about or {})})
 
-    def others(self) -> dict[str, dict[str, Any]]:
-        """What tells the unfinished others from this one, by their folders."""
-        found = {path.parent: json.loads(path.read_text())["about"] for path in self.folder.parent.glob(f"*/{RUN}")}
-        return {
-            str(folder): about
-            for folder, about in found.items()
-            if about and folder != self.folder and not (folder / FINISHED).exists()
-        }
+    @property
+    def about(self) -> dict[str, Any]:
+        """What `begin` was told."""
+        path = self.folder / RUN
+        return dict(json.loads(path.read_text())["about"]) if path.exists() else {}
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process is at it."""
+        try:
+            with self.held():
+                return False
+        except UserError:
+            return True
+
+    def others(self) -> list["Checkpoints"]:
+        """The unfinished ones beside this one of which `begin` was told something."""
+        beside = [Checkpoints(path.parent) for path in sorted(self.folder.parent.glob(f"*/{RUN}"))]
+        return [it for it in beside if it.about and it != self and not (it.folder / FINISHED).exists()]
 
     def discard(self) -> None:
         """Never go on with this one."""
@@ -110,11 +122,20 @@ def of_training(parameters: Mapping[str, Any]) -> Checkpoints:
 
     They lie in the project's root, where also an experiment in a copy of it finds them.
     """
+    return _of(parameters, SOURCES, ("tensorflow", "keras", "numpy"))
+
+
+def of_search(parameters: Mapping[str, Any]) -> Checkpoints:
+    """The same of a search."""
+    return _of(parameters, SOURCES + SEARCH_SOURCES, ("tensorflow", "keras", "numpy", "keras-tuner"))
+
+
+def _of(parameters: Mapping[str, Any], sources: tuple[str, ...], packages: tuple[str, ...]) -> Checkpoints:
     package = Path(__file__).parents[1]
     files = [FACES / "images.npy", FACES / "index.csv"]
-    files += [path for pattern in SOURCES for path in sorted(package.glob(pattern))]
+    files += [path for pattern in sources for path in sorted(package.glob(pattern))]
     files += [path for path in [Path(parameters["train.transfer.weights"])] if path.is_file()]
-    libraries = {name: version(name) for name in ("tensorflow", "keras", "numpy")}
+    libraries = {name: version(name) for name in packages}
     total = hashlib.sha256(json.dumps({**parameters, **libraries}, sort_keys=True).encode())
     for path in files:
         with path.open("rb") as file:
