@@ -1,6 +1,7 @@
 """Pictures of a search: what its trials scored, and what that depended on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,13 +120,23 @@ def parallel_coordinates(trials: pd.DataFrame, settings: Tune, title: str, path:
     """A line per trial through its values and its score; drag along an axis to select."""
     axes = []
     for name, dimension in settings.space.items():
-        axis = {"label": name, "values": _positions(trials, settings.space, name)}
+        positions = _positions(trials, settings.space, name)
+        axis: dict[str, Any] = {"label": name, "values": positions}
         if isinstance(dimension, Choice):
             offered = _texts(dimension)
-            axis |= {"tickvals": list(range(-1, len(offered))), "ticktext": ["(not searched)", *offered]}
+            ticks, texts = np.arange(-1, len(offered)), ["(not searched)", *offered]
+            if positions.min() >= 0:
+                ticks, texts = ticks[1:], texts[1:]
+            axis |= {"tickvals": ticks, "ticktext": texts, "range": [ticks[0], max(ticks[-1], ticks[0] + 1)]}
         elif dimension.sampling == "log":
-            ticks = _ticks(dimension)
-            axis |= {"tickvals": np.log10(ticks), "ticktext": [f"{tick:.2g}" for tick in ticks]}
+            ticks = np.log10(_ticks(dimension))
+            axis |= {
+                "tickvals": ticks,
+                "ticktext": [f"{10**tick:.2g}" for tick in ticks],
+                "range": [ticks[0], ticks[-1]],
+            }
+        else:
+            axis |= {"range": [dimension.min, dimension.max]}
         axes.append(axis)
     axes.append({"label": settings.objective, "values": trials["score"]})
     colours = {
