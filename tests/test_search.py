@@ -255,16 +255,14 @@ def test_a_search_that_loses_its_server_keeps_what_it_has_reached(
                 raise UserError("the tracking server is gone")
             return super().wait()
 
-    executors = iter([Unlucky(), Formula(), Formula(fails=lambda name: True)])
-    monkeypatch.setattr("emotion.executors.make_executor", lambda settings, folder: next(executors))
     monkeypatch.setattr("emotion.records.dataset_facts", dict)
     settings, checkpoints = settings_of(max_trials=4), Checkpoints(tmp_path / "search")
     with pytest.raises(UserError, match="is gone"):
-        tune.search(settings, parent, checkpoints)
-    assert len(tune.search(settings, parent, checkpoints)) == 4
+        tune.search(settings, parent, checkpoints, Unlucky())
+    assert len(tune.search(settings, parent, checkpoints, Formula())) == 4
     assert len(tracking.runs(parent=parent["run_id"])) == 4
     with pytest.raises(UserError, match="no trial of the search ended well"):
-        tune.search(settings, parent, Checkpoints(tmp_path / "failing"))
+        tune.search(settings, parent, Checkpoints(tmp_path / "failing"), Formula(fails=lambda name: True))
     assert not (tmp_path / "failing").exists()
 
 

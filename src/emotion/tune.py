@@ -23,15 +23,13 @@ from emotion.runtime import load_tensorflow
 RUNNERS_UP = 3  # named beside the best
 
 
-def search(settings: params.Params, record: dict[str, Any], checkpoints: Any) -> list[Any]:
+def search(settings: params.Params, record: dict[str, Any], checkpoints: Any, executor: Any) -> list[Any]:
     """The trials, best first."""
-    from emotion.executors import make_executor
     from emotion.records import dataset_facts
     from emotion.search import NoTrialEndedWellError, Search
 
-    folder, executor = checkpoints.folder, make_executor(settings.tune, checkpoints.folder)
     try:
-        return Search(settings.tune, settings.train, record, folder, executor, dataset_facts()).run()
+        return Search(settings.tune, settings.train, record, checkpoints.folder, executor, dataset_facts()).run()
     except NoTrialEndedWellError:  # another attempt starts afresh
         checkpoints.discard()
         raise
@@ -74,11 +72,13 @@ def main() -> None:
     """The stage."""
     settings = params.load()
     from emotion import records, trial_figures
+    from emotion.executors import make_executor
     from emotion.training.checkpoints import of_search
 
     faces, objective, trials = open_faces(), settings.tune.objective, []
     checkpoints = of_search(records.parameters("tune", settings))
     if settings.tune.max_trials:
+        executor = make_executor(settings.tune, checkpoints.folder)  # its process loads TensorFlow while this one does
         load_tensorflow()
         import emotion.search  # noqa: F401  before there is a run, which a kill would leave open
     with checkpoints.held():
@@ -88,7 +88,7 @@ def main() -> None:
                 checkpoints.begin(record["run_id"], record["params"])
                 if not begun:
                     leave_others(checkpoints, record["params"])
-                trials = search(settings, record, checkpoints)
+                trials = search(settings, record, checkpoints, executor)
             found = table(trials, settings.tune.space)
             with whole(TRIALS) as part:
                 found.to_csv(part, index=False)
