@@ -68,7 +68,12 @@ def memory(process: int, key: str) -> float:
 
 
 def trials_of(process: int) -> list[int]:
-    """The trials' processes that a process has started."""
+    """The trials of a search: copies of the process that it has started."""
+    return [copy for child in children(process) for copy in children(child)]
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started and that belong to trials."""
     tasks = Path(f"/proc/{process}/task").iterdir()
     found = [int(child) for task in tasks for child in (task / "children").read_text().split()]
     return [child for child in found if "emotion.trial" in Path(f"/proc/{child}/cmdline").read_text()]
@@ -108,7 +113,7 @@ def main(trials: int = 50, images: int = 1000, epochs: int = 1, width: int = 8, 
         trained = train_directly(Path(folder), table) if directly else 0.0
     table["beside"] = table["ended_after"].diff().fillna(table["ended_after"]) - table["training_seconds"]
     shown = Table("trial", "search, MiB", "trial's most, MiB", "training, s", "beside it, s")
-    rows = list(zip(table.to_dict("records"), seen.values(), strict=False))  # the last process had no trial
+    rows = list(zip(table.to_dict("records"), seen.values(), strict=True))
     for trial, memories in rows[:: max(1, trials // ROWS)] + rows[-1:]:
         cells = [memories["search"], memories["trial"], trial["training_seconds"], trial["beside"]]
         shown.add_row(trial["trial"], *(f"{cell:,.1f}" for cell in cells))

@@ -4,8 +4,12 @@ import io
 import os
 import random
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +36,19 @@ def seeds() -> None:
     """The same random numbers in every run of a test."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  for libraries that still draw from it
+
+
+@pytest.fixture
+def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty MLflow store for this process, in a folder of its own."""
+    from emotion import store
+
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # MLflow sets it; undone with the others
+    store.forget()
+    yield tmp_path
+    store.forget()
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +140,55 @@ class Project:
         self.run("git", "-c", "user.name=Test", "-c", "user.email=test@localhost", "commit", "--quiet", "-m", "test")
 
 
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+class Server:
+    """An `mlflow server` that can be killed and started again."""
+
+    def __init__(self, folder: Path, store: str, *arguments: str, **environment: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.port = folder, free_port()
+        self.arguments = [
+            "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--artifacts-destination", str(folder / "artifacts"), *arguments,
+        ]  # fmt: skip
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        self.environment = kept | {
+            "MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true", **environment,
+        }  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["mlflow", "server", *self.arguments], cwd=self.folder, env=self.environment,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()[-3000:]
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=1)
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the server did not start")
+
+    def kill(self) -> None:
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
 def make_project(folder: Path) -> Project:
     """A project with tiny parameters, committed, not yet run."""
     folder.mkdir(parents=True)
@@ -163,3 +229,11 @@ def copied_project(finished_project: Project, tmp_path: Path) -> Iterator[Projec
     )
     yield Project(folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path / "server", f"sqlite:///{tmp_path}/server/mlflow.db")
+    made.start()
+    yield made
+    made.kill()

@@ -60,7 +60,7 @@ def test_stages_modules_and_parameters_have_the_same_names_in_the_same_order() -
     for stage in STAGES:
         assert (PACKAGE / f"{stage}.py").exists()
         assert DVC["stages"][stage]["cmd"] == f"PYTHONPATH=src python -m emotion.{stage}"
-        assert stage in DVC["stages"][stage]["params"]
+        assert stage in {name.split(".")[0] for name in DVC["stages"][stage]["params"]}
     trained = {f"train.{name}" for name in Train.model_fields} - set(UNUSED["tune"])
     assert set(DVC["stages"]["tune"]["params"]) == {"tune"} | trained
 
@@ -92,7 +92,7 @@ def test_nothing_imports_a_stage() -> None:
 @pytest.mark.parametrize(
     ("package", "owners"),
     [
-        ("mlflow", {"tracking.py", "registry.py"}),
+        ("mlflow", {"store.py", "delivery.py", "tracking.py", "registry.py"}),
         ("kaggle", {"sources/kaggle.py"}),
         ("keras.layers", {"networks/"}),
     ],
@@ -151,7 +151,10 @@ def test_what_is_installed_is_what_the_locks_say() -> None:
 
 
 def test_every_third_party_import_is_a_direct_dependency() -> None:
-    packages = {"pil": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "kagglesdk": "kaggle"}
+    packages = {
+        "google": "protobuf", "kagglesdk": "kaggle", "markdown-it": "markdown-it-py", "pil": "pillow",
+        "sklearn": "scikit-learn", "yaml": "pyyaml",
+    }  # fmt: skip
     declared = set(direct_dependencies(optional=True))
     for path in MODULES:
         for name in imported_names(path):

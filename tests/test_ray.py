@@ -1,20 +1,15 @@
 """Trials on a real Ray cluster of two nodes, which log to a real MLflow server."""
 
-import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
-from conftest import Project
+from conftest import Project, Server
 from mlflow.entities import Run
 
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is an optional package")
@@ -25,32 +20,6 @@ def wait_until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """The address of a tracking server."""
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        port = opened.getsockname()[1]
-    command = [
-        "mlflow", "server", "--workers", "1", "--port", str(port), "--backend-store-uri", f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination", str(tmp_path / "artifacts"),
-    ]  # fmt: skip
-    silent = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=silent, stderr=silent)
-
-    def answers() -> bool:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-        except OSError:
-            return False
-        return True
-
-    wait_until(answers)
-    yield f"http://127.0.0.1:{port}"
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait()
 
 
 @pytest.fixture
@@ -70,7 +39,7 @@ def trials_of(server: str) -> list[Run]:
 
 
 def test_trials_run_on_all_nodes_and_outlive_a_killed_node_and_a_killed_driver(
-    copied_project: Project, server: str, cluster: Any
+    copied_project: Project, server: Server, cluster: Any
 ) -> None:
     copied_project.set(tune__max_trials=4, tune__epochs=2, train__precision="float32")
     copied_project.run(sys.executable, "-m", "emotion.tune")
@@ -82,22 +51,22 @@ def test_trials_run_on_all_nodes_and_outlive_a_killed_node_and_a_killed_driver(
     copied_project.set(tune__executor="ray", tune__epochs=40, tune__ray={
         "trials_at_once": 2, "cpus": 1, "gpus": 0, "memory_gib": 0.5,
     })  # fmt: skip
-    environment = {"MLFLOW_TRACKING_URI": server, "RAY_ADDRESS": cluster.address}
+    environment = {"MLFLOW_TRACKING_URI": server.uri, "RAY_ADDRESS": cluster.address}
     search = subprocess.Popen(
         [sys.executable, "-m", "emotion.tune"], cwd=copied_project.folder, env=copied_project.environment | environment
     )
-    wait_until(lambda: len([run for run in trials_of(server) if "loss" in run.data.metrics]) == 2)
-    assert len({run.data.tags["ray.node_id"] for run in trials_of(server)}) == 2
+    wait_until(lambda: len([run for run in trials_of(server.uri) if "loss" in run.data.metrics]) == 2)
+    assert len({run.data.tags["ray.node_id"] for run in trials_of(server.uri)}) == 2
     second = next(node for node in cluster.list_all_nodes() if not node.head)
     cluster.remove_node(second, allow_graceful=False)
-    wait_until(lambda: len(trials_of(server)) == 3)
+    wait_until(lambda: len(trials_of(server.uri)) == 3)
     search.kill()
     search.wait()
 
     cluster.add_node(num_cpus=1)
     done = copied_project.run(sys.executable, "-m", "emotion.tune", **environment)
     assert "Going on with a search" in done.stdout
-    runs = trials_of(server)
+    runs = trials_of(server.uri)
     assert sorted(run.info.run_name for run in runs) == [f"trial-{number:03d}" for number in range(4)]
     assert {run.info.status for run in runs} == {"FINISHED"}
     spread = pd.read_csv(copied_project.folder / "reports/trials.csv").sort_values("trial")[columns]

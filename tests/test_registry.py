@@ -1,6 +1,5 @@
 """Every network of the earlier study: trained, exported, registered, and asked by MLflow."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -8,36 +7,30 @@ import numpy as np
 import pytest
 from test_training import TRAIN, VALIDATION
 
-from emotion import registry, tracking
+from emotion import registry, saved_model, tracking
 from emotion.networks import NETWORKS
 from emotion.networks.serving import export, serving_network
 from emotion.params import Params
 from emotion.training.recipe import fit
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An MLflow store of its own, for this process."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # MLflow sets it; undone with the others
-    tracking.connect.cache_clear()
-    yield tmp_path
-    tracking.connect.cache_clear()
-
-
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_network_trains_exports_registers_and_predicts(network: str, store: Path, settings: Params) -> None:
+def test_a_network_trains_exports_registers_and_predicts(network: str, mlflow_store: Path, settings: Params) -> None:
     changes = {"network": network, "width": 2, "precision": "float32", "optimizer": "sgd", "learning_rate": 0.01}
     short = {"epochs": 1, "batch_size": 16}
     transfer = {"weights": "none", "image_size": 32}
     with tracking.run("train", {}, {}) as run_id:
         fitted = fit(settings.train.override({**changes, **short, "transfer": transfer}), TRAIN, VALIDATION)
-        fitted.network.save(store / "classifier.keras")
-        export(serving_network(fitted.network, "flip"), store / "saved_model")
-        version = registry.register("faces", run_id, store / "classifier.keras", store / "saved_model", {}, "")
+        fitted.network.save(mlflow_store / "classifier.keras")
+        export(serving_network(fitted.network, "flip"), mlflow_store / "saved_model")
+        version = registry.register(
+            "faces", run_id, mlflow_store / "classifier.keras", mlflow_store / "saved_model", {}, ""
+        )
     images = VALIDATION.images[:3, ..., None].astype(np.float32)
     answers = mlflow.pyfunc.load_model(f"models:/faces/{version.version}").predict(images)
     views = np.stack([fitted.network(side).numpy() for side in (images, images[:, :, ::-1])])
     np.testing.assert_allclose(answers, views.mean(axis=0), atol=2e-5)
+    folder = registry.download("faces", str(version.version), mlflow_store / "downloaded")
+    assert not saved_model.forbidden_operations(registry.saved_model_of(folder))
+    assert registry.has_the_signature(folder)

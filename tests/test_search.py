@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from test_training import TRAIN, VALIDATION
 
-from emotion import params, predictions, records, tracking, trial_figures, tune
+from emotion import params, predictions, records, store, tracking, trial_figures, tune
 from emotion.errors import UserError
 from emotion.params import Tune
 from emotion.search import Search, Trial
@@ -29,16 +29,11 @@ SPACE = {
 
 
 @pytest.fixture(autouse=True)
-def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def parent(mlflow_store: Path) -> dict[str, Any]:
     """The record of a search in an empty store."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # MLflow sets it; undone with the others
-    tracking.connect.cache_clear()
     with tracking.run("tune", {}, {}) as run_id:
         pass
-    yield {"run_id": run_id, "tags": {}, "params": {}}
-    tracking.connect.cache_clear()
+    return {"run_id": run_id, "tags": {}, "params": {}}
 
 
 class Formula:
@@ -150,7 +145,7 @@ class Ending(Formula):
     def wait(self) -> tuple[str, Result]:
         request = self.running[0][1]
         name, result = super().wait()
-        tracking.connect().set_terminated(request.run_id, "FINISHED" if "score" in result.metrics else "FAILED")
+        store.connect().set_terminated(request.run_id, "FINISHED" if "score" in result.metrics else "FAILED")
         return name, result
 
 
@@ -327,7 +322,7 @@ def test_a_trial_of_two_executions_scores_their_mean(parent: dict[str, Any], tmp
     assert result.outcome == "completed"
     (run,) = tracking.runs(parent=parent["run_id"])
     assert run.status == "FINISHED"
-    history = tracking.connect().get_metric_history
+    history = store.connect().get_metric_history
     both = [[metric.value for metric in history(run_id, name)] for name in ("val_loss", "val_loss_2")]
     assert [len(losses) for losses in both] == [3, 3]
     assert result.metrics["score"] == pytest.approx(np.mean([min(losses) for losses in both]))

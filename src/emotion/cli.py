@@ -1,30 +1,156 @@
 """The `emotion` command: what people do beside `dvc repro`."""
 
+import gc
+import json
 import os
 import sys
+import tempfile
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from emotion.errors import UserError, exit_cleanly
 
+# By what came of a promotion.
+EXIT_CODES = {"PROMOTED": 0, "HELD": 3, "REJECTED": 4}
+OVERTAKEN = 5
+DIFFERENT = 3  # a reproduction
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 
 
+class Place(StrEnum):
+    """What a version can be promoted to."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+
+
 @app.command()
-def promote(version: Annotated[str, typer.Argument(help="A version of the registered model, such as 3.")]) -> None:
-    """Make a registered version the champion."""
-    from emotion import params, registry
+def promote(
+    version: Annotated[str, typer.Argument(help="A version of the registered model, such as 3.")],
+    to: Annotated[Place, typer.Option(help="What it becomes.")] = Place.CHAMPION,
+    reason: Annotated[str, typer.Option(help="Why; kept for good.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come of it.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="In spite of bounds that are not met; needs a reason.")
+    ] = False,
+) -> None:
+    """Make a registered version the champion, if the gate lets it.
+
+    Exit codes: 0 promoted, 3 held (sound, but worse than the champion), 4 rejected (by itself),
+    5 overtaken by another change at the same moment, 1 anything else.
+    """
+    from emotion import params, promotion, store, tables
+
+    settings = params.load()
+    name = settings.register_.name
+    store.without_journal()
+    try:
+        decision = promotion.promote(settings, version, to.value, reason, force, dry_run)
+    except promotion.OvertakenError as error:
+        print(f"emotion: {error}", file=sys.stderr)
+        raise typer.Exit(OVERTAKEN) from None
+    if decision.verdict is None:
+        print(f"{name} version {version} is the {to} already.")
+        return
+    tables.show(tables.verdict(decision.verdict))
+    forced = ", forced" if decision.forced else ""
+    print(
+        f"{name} version {version}: {decision.outcome}{forced}{' (dry run: nothing was changed)' if dry_run else ''}."
+    )
+    if decision.outcome == "PROMOTED" and not dry_run:
+        before = f"it replaced version {decision.champion}" if decision.champion else "there was none before"
+        print(f"It is the {to}{f'; {before}' if to == Place.CHAMPION else ''}.")
+    raise typer.Exit(EXIT_CODES[decision.outcome])
+
+
+@app.command()
+def rollback(reason: Annotated[str, typer.Option(help="Why; kept for good.")] = "") -> None:
+    """Return to the champion before this one; again, one step further back."""
+    from emotion import params, promotion, store
 
     name = params.load().register_.name
-    previous = registry.promote(name, version)
-    if previous == version:
-        print(f"{name} version {version} was the champion already.")
-    elif previous:
-        print(f"{name} version {version} is the champion; it replaced version {previous}.")
+    store.without_journal()
+    try:
+        entry = promotion.rollback(name, reason)
+    except promotion.OvertakenError as error:
+        print(f"emotion: {error}", file=sys.stderr)
+        raise typer.Exit(OVERTAKEN) from None
+    print(f"{name} version {entry.version} is the champion again, in place of version {entry.before}.")
+
+
+@app.command()
+def history(as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False) -> None:
+    """Show who was champion when, why, by whom, and from which commit."""
+    from emotion import params, promotion, store, tables
+
+    name = params.load().register_.name
+    store.without_journal()
+    for line in promotion.settle(name):
+        print(f"Note: {line}.", file=sys.stderr)
+    entries = promotion.read(name)
+    if as_json:
+        print(json.dumps([entry.model_dump() for entry in entries], indent=2))
+        return
+    tables.show(tables.history(name, entries))
+    now = promotion.current(name)
+    if now.champion is None:
+        print("There is no champion.")
+    print(", ".join(f"{alias}: version {number}" for alias, number in now.aliases().items()))
+
+
+@app.command()
+def trace(
+    version: Annotated[str, typer.Argument(help="A version of the registered model, such as 3.")],
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
+) -> None:
+    """Show where a version comes from: code, data, search, training, parameters, decisions."""
+    from emotion import lineage, params, tables
+
+    found = lineage.trace(params.load().register_.name, version)
+    if as_json:
+        print(json.dumps(found, indent=2))
     else:
-        print(f"{name} version {version} is the champion; there was none before.")
+        tables.show(tables.trace(found))
+
+
+@app.command()
+def reproduce(version: Annotated[str, typer.Argument(help="A version of the registered model, such as 3.")]) -> None:
+    """Train a version again, from its commit, patch and data, and compare the metrics.
+
+    Everything happens in a temporary folder. Exit codes: 0 the same metrics, 3 others.
+    """
+    from emotion import params, reproduction, tables
+
+    result = reproduction.reproduce(params.load().register_.name, version)
+    if not result.is_the_same:
+        tables.show(tables.reproduction(result))
+    for library, (then, now) in result.libraries.items():
+        print(f"{library} was {then} and is {now} here.")
+    metric, difference = result.largest
+    print(f"The data came from {result.data_from}.")
+    if not result.is_the_same:
+        print(f"Not the same: {metric} differs most, by {difference:.6f}.")
+        raise typer.Exit(DIFFERENT)
+    print(f"The same: all {len(result.metrics)} metrics are those on record.")
+
+
+@app.command()
+def doctor() -> None:
+    """Check what is needed to work here, and say how to mend what is not there.
+
+    Exit code 1 where something is ill.
+    """
+    from emotion import tables
+    from emotion.doctor import examine
+
+    findings = list(examine())
+    tables.show(tables.findings(findings))
+    if any(finding.state == "ill" for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -36,7 +162,7 @@ def trials(
     as_csv: Annotated[bool, typer.Option("--csv", help="All columns, as CSV.")] = False,
 ) -> None:
     """List the trials of a search, the best first."""
-    from emotion import comparison
+    from emotion import comparison, tables
 
     run = comparison.find(search)[0] if search else comparison.newest_search()
     table = comparison.trials(run, sort)[:top]
@@ -46,43 +172,23 @@ def trials(
         print(table.to_csv(index=False), end="")
     else:
         shown = [name for name in table if name not in comparison.DETAILS or name in (sort, *comparison.searched(run))]
-        _print(table[shown], f"Search {run.id}, by {sort or run.params.get('tune.objective')}")
+        tables.show_frame(table[shown], f"Search {run.id}, by {sort or run.params.get('tune.objective')}")
 
 
 @app.command()
 def compare(runs: Annotated[list[str], typer.Argument(help="Ids, beginnings of ids, or names as trial-003.")]) -> None:
     """Set runs against the first of them: parameters that differ, metrics, and whether it is chance."""
-    from emotion import comparison
+    from emotion import comparison, tables
 
     result = comparison.compare(comparison.find(*runs))
-    _print(result.params.reset_index(names="parameter"), "Parameters that differ")
+    tables.show_frame(result.params.reset_index(names="parameter"), "Parameters that differ")
     differences = result.metrics.iloc[:, 1:].sub(result.metrics.iloc[:, 0], axis=0)
     both = result.metrics.join(differences.add_prefix("difference of "))
-    _print(both.reset_index(names="metric"), "Metrics")
+    tables.show_frame(both.reset_index(names="metric"), "Metrics")
     if result.paired.empty:
         print("No two of them have answers to the same validation images.")
     else:
-        _print(result.paired, "On the same validation images, against the first (McNemar's exact test)")
-
-
-def _print(table: Any, title: str) -> None:
-    """A table, as wide as the terminal; whole where there is none."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 250)
-    shown = Table(*map(str, table.columns), title=title, title_justify="left")
-    for row in table.itertuples(index=False):
-        shown.add_row(*(_cell(value) for value in row))
-    console.print(shown)
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
-    return str(value)
+        tables.show_frame(result.paired, "On the same validation images, against the first (McNemar's exact test)")
 
 
 @app.command()
@@ -106,38 +212,83 @@ def restore() -> None:
     After `dvc pull`, or with a new tracking store: the runs of fetch, preprocess, tune, train
     and evaluate are logged again, marked as restored, and the model is registered again.
     """
-    from emotion import params, records, registry, restoring, tracking
+    from emotion import params, records, registry, restoring, store
 
     settings = params.load()
-    with tracking.explained():
+    store.without_journal()
+    with store.explained():
         for stage in records.RUN_FILES:
             print(f"{stage}: run {restoring.restore(stage)}")
-    registered = registry.register_trained(settings)
+    with tempfile.TemporaryDirectory() as folder:  # the pipeline's own card is an output of DVC, and stays
+        registered = registry.register_trained(settings, Path(folder) / "model_card")
     print(f"register: {registered['name']} version {registered['version']}")
+
+
+@app.command()
+def sync(
+    drop_first: Annotated[
+        bool, typer.Option("--drop-first", help="Give up what is next: it cannot be delivered.")
+    ] = False,
+) -> None:
+    """Deliver to MLflow what waits because the server did not answer."""
+    from emotion import delivery, store
+
+    if drop_first and (dropped := store.waiting().drop_first()):
+        print(f"Dropped: {dropped['kind']} of run {dropped['run_id']}.")
+    print(f"{delivery.sync()} operations were delivered; {len(store.waiting())} wait.")
+
+
+@app.command()
+def reap() -> None:
+    """Mark runs as KILLED that are RUNNING by processes that are gone."""
+    from emotion import store, tracking
+
+    store.without_journal()
+    gone, left = tracking.reap()
+    for run in gone:
+        print(f"{run.name} {run.id}: KILLED")
+    for run in left:
+        print(f"{run.name} {run.id}: left alone, by {run.tags.get(tracking.PROCESS, 'an unknown process')}")
+    print(f"{len(gone)} runs were marked KILLED, {len(left)} left alone.")
 
 
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000) -> None:
     """Browse runs and models in MLflow's UI."""
-    from emotion import tracking
+    from emotion import store
 
-    store = tracking.store_uri()
-    if store.startswith("http"):
-        raise UserError(f"the runs are on a server: open {tracking.without_password(store)} in a browser.")
-    tracking.connect()  # creates an empty store, whose first use must not be a race of workers
+    uri = store.store_uri()
+    if uri.startswith("http"):
+        raise UserError(f"the runs are on a server: open {store.without_password(uri)} in a browser.")
+    store.connect()  # creates an empty store, whose first use must not be a race of workers
     # MLflow's front page is about language models; connecting told it which experiment is ours.
     runs = f"experiments/{os.environ['MLFLOW_EXPERIMENT_ID']}/runs?workflowType=machine_learning"
     print(f"Open http://127.0.0.1:{port}/#/{runs}", flush=True)
     # One worker and no job runner: a project's store has one reader and little memory to spare.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     program = str(Path(sys.executable).with_name("mlflow"))
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = store  # not an argument, for all to see: it may hold a password
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not an argument, for all to see: it may hold a password
     os.execv(program, [program, "server", "--workers", "1", "--port", str(port)])
 
 
 def main() -> None:
-    """The entry point."""
-    exit_cleanly("emotion", app)
+    """The entry point.
+
+    Loading MLflow makes many objects that all stay. To look for garbage among them meanwhile takes
+    half a second, to take them apart at the end another half: a command does neither.
+    """
+    gc.disable()
+    code: object = 0
+    try:
+        exit_cleanly("emotion", app)
+    except SystemExit as end:
+        code = end.code
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

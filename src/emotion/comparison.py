@@ -7,6 +7,7 @@ from pandas.api.types import is_numeric_dtype
 
 from emotion import predictions, tracking
 from emotion.errors import UserError
+from emotion.significance import paired
 from emotion.tracking import Run
 
 SPACE = "tune.space."
@@ -132,10 +133,10 @@ def compare(runs: list[Run]) -> Comparison:
     params = pd.DataFrame({name: pd.Series(run.params) for name, run in zip(names, runs, strict=True)})
     metrics = pd.DataFrame({name: pd.Series(run.metrics) for name, run in zip(names, runs, strict=True)})
     tables = [predictions.of_run(run.id) for run in runs]
-    paired = [
-        {"run": name, **predictions.paired(tables[0], table)}
+    tests = [
+        {"run": name, **paired(predictions.right(tables[0]), predictions.right(table))}
         for name, table in zip(names[1:], tables[1:], strict=True)
         if tables[0] is not None and table is not None and predictions.same_images(tables[0], table)
     ]
     differing = params[params.astype(object).where(params.notna(), "").nunique(axis=1) > 1]
-    return Comparison(differing, metrics.reindex(pd.Series(runs[0].metrics).index), pd.DataFrame(paired))
+    return Comparison(differing, metrics.reindex(pd.Series(runs[0].metrics).index), pd.DataFrame(tests))

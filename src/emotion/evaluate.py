@@ -12,11 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from emotion import figures, params, predictions, scoring
+from emotion import figures, params, predictions, robustness, scoring
 from emotion.errors import exit_cleanly
-from emotion.faces import Faces, Labels, Split, open_faces
+from emotion.faces import Faces, Labels, Split, open_faces, subset
 from emotion.labels import EMOTIONS
 from emotion.paths import EVALUATION, METRICS, SAVED_MODEL, SPEED, whole, write_json
+from emotion.saved_model import size
 from emotion.scoring import Probabilities
 from emotion.serving.predict import load_saved_model, measure_speed, predict
 from emotion.training.checkpoints import clear_finished
@@ -36,6 +37,11 @@ def evaluate(settings: params.Evaluate, faces: Faces, model: Any, report: Path) 
             predictions.write(predictions.table(split.index, probabilities), folder / name / predictions.FILE)
         table = scoring.per_class_table(split.labels, probabilities)
         metrics["test_per_class"] = table.set_index("emotion").T.to_dict()
+        some = subset(split, min(1.0, settings.robustness_images / len(split)), seed=0)
+        corrupted = robustness.table(lambda images: predict(model, images, settings.batch_size), some)
+        corrupted.to_csv(folder / "robustness.csv", index=False)
+        metrics["test_robustness"] = robustness.summary(corrupted)
+        figures.robustness(corrupted, f"{len(some)} test images: {faces.caption}", folder / "robustness.png")
         _draw(settings, split, probabilities, table, faces.caption, folder)
     return metrics
 
@@ -62,17 +68,17 @@ def _draw(
     calibration = scoring.reliability_table(test.labels, probabilities, settings.calibration_bins)
     calibration.to_csv(folder / "reliability.csv", index=False)
     figures.reliability(calibration, caption, folder / "reliability.png")
+    coverage = scoring.coverage_table(test.labels, probabilities)
+    coverage.to_csv(folder / "coverage.csv", index=False)
+    figures.coverage(coverage, caption, folder / "coverage.png")
+    mistakes = scoring.mistakes_table(test.index, test.labels, probabilities)
+    mistakes.to_csv(folder / "mistakes.csv", index=False, float_format="%.5f")
     worst = scoring.worst_mistakes(test.labels, probabilities, settings.mistakes)
     titles = [
         f"{EMOTIONS[test.labels[row]]}, not\n{EMOTIONS[probabilities[row].argmax()]} ({probabilities[row].max():.0%})"
         for row in worst
     ]
     figures.mistakes(test.images[worst], titles, caption, folder / "mistakes.png")
-
-
-def size(folder: Path) -> int:
-    """Bytes of all files."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def main() -> None:

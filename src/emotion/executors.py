@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from emotion import params, tracking
+from emotion import params, store
 from emotion.errors import UserError
 from emotion.faces import Split, open_faces
 from emotion.paths import write_json
@@ -49,14 +49,21 @@ class Executor(Protocol):
 
 
 class Local:
-    """One trial at a time on this machine; the next one's process loads its libraries meanwhile."""
+    """One trial at a time on this machine, each a copy of a process that has its libraries loaded."""
 
     capacity = 1
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.running: tuple[str, subprocess.Popen[bytes]] | None = None
-        self.next = _launch()
+        self.name = ""  # of the trial that runs
+        self._launch()
+
+    def _launch(self) -> None:
+        self.socket, other = socket.socketpair()
+        # In a process group of its own: Ctrl-C reaches the search, which ends its trials.
+        command = [sys.executable, "-m", "emotion.trial"]
+        with other:
+            self.process = subprocess.Popen(command, stdin=other.fileno(), process_group=0)
 
     def start(self, name: str, request: Request) -> None:
         """Begin a trial."""
@@ -64,24 +71,24 @@ class Local:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESULT).unlink(missing_ok=True)
         write_json(folder / REQUEST, request.model_dump())
-        process = self.next if self.next.poll() is None else _launch()
-        self.running = name, process
-        assert process.stdin
+        if self.process.poll() is not None:
+            self.socket.close()
+            self._launch()
+        self.name = name
         with contextlib.suppress(BrokenPipeError):  # it ended just now, which `wait` tells
-            process.stdin.write(f"{folder}\n".encode())
-        self.next = _launch()
+            self.socket.sendall(f"{folder}\n".encode())
 
     def wait(self) -> tuple[str, Result]:
         """The name and the result of the one that runs."""
-        assert self.running
-        name, process = self.running
-        code = process.wait()
-        _end(process)
-        self.running = None
-        path = self.folder / name / RESULT
+        try:
+            said = self.socket.recv(64).decode()
+        except ConnectionResetError:
+            said = ""
+        code = int(said) if said else self.process.wait()
+        path = self.folder / self.name / RESULT
         if path.exists():
-            return name, Result.model_validate_json(path.read_text())
-        return name, Result(outcome="failed", reason=f"its process ended with {_meaning(code)}")
+            return self.name, Result.model_validate_json(path.read_text())
+        return self.name, Result(outcome="failed", reason=f"its process ended with {_meaning(code)}")
 
     def forget(self, name: str) -> None:
         """Remove what is kept to go on with a trial."""
@@ -89,20 +96,9 @@ class Local:
 
     def close(self) -> None:
         """End what runs; its finished epochs are kept."""
-        for process in [self.next, *([self.running[1]] if self.running else [])]:
-            _end(process)
-        self.running = None
-
-
-def _launch() -> "subprocess.Popen[bytes]":
-    # In a process group of its own: Ctrl-C reaches the search, which ends its trials.
-    command = [sys.executable, "-m", "emotion.trial"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, process_group=0)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.communicate()
+        self.process.kill()
+        self.process.wait()
+        self.socket.close()
 
 
 def _meaning(code: int) -> str:
@@ -145,7 +141,7 @@ class OnRay:
         if not any(all(node["Resources"].get(k, 0) >= v for k, v in wanted.items()) for node in nodes):
             raise UserError(f"no node of the Ray cluster has what tune.ray asks for a trial: {settings!r}.")
         machines = {node["NodeManagerHostname"] for node in nodes}
-        if len(machines) > 1 and tracking.store_uri().startswith("sqlite"):
+        if len(machines) > 1 and store.store_uri().startswith("sqlite"):
             raise UserError(
                 f"the Ray cluster has {len(machines)} machines, which cannot share mlflow.db. Set MLFLOW_TRACKING_URI"
                 " to a server that all of them reach."
@@ -155,7 +151,7 @@ class OnRay:
         """Begin a trial."""
         # As an argument: in Ray's runtime environment, passwords would be on its dashboard.
         environment = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
-        environment["MLFLOW_TRACKING_URI"] = tracking.store_uri()
+        environment["MLFLOW_TRACKING_URI"] = store.store_uri()
         self.running[self.task.remote(request.model_dump(), environment, *self.faces)] = name
 
     def wait(self) -> tuple[str, Result]:
@@ -190,6 +186,7 @@ def _check_address(address: str) -> None:
 
 def _on_a_worker(request: dict[str, Any], environment: dict[str, str], train: Split, validation: Split) -> Any:
     os.environ.update(environment)
+    store.without_journal()  # nobody would look for it on a worker's disk
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ.get("OMP_NUM_THREADS", "")  # Ray's, by the task's CPUs
     load_tensorflow()
     import ray

@@ -14,6 +14,7 @@ from emotion.faces import Faces, Images
 from emotion.labels import EMOTIONS, SIZE, SPLITS
 from emotion.params import Augmentation
 from emotion.paths import whole
+from emotion.robustness import CORRUPTIONS
 from emotion.runtime import load_tensorflow
 
 matplotlib.use("Agg")
@@ -138,6 +139,36 @@ def reliability(table: pd.DataFrame, caption: str, path: Path) -> None:
     axis.plot(table["confidence"], table["accuracy"], "o-", label="accuracy")
     axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Test images: {caption}")
     axis.legend()
+    save_figure(figure, path)
+
+
+def coverage(table: pd.DataFrame, caption: str, path: Path) -> None:
+    """What withholding answers below a confidence costs and brings."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(table["coverage"], table["accuracy"])
+    left.set(xlabel="share of images answered", ylabel="accuracy of the answers", xlim=(0, 1), ylim=(None, 1.01))
+    right.plot(table["threshold"], table["coverage"], label="share answered")
+    right.plot(table["threshold"], table["accuracy"], label="accuracy of the answers")
+    right.set(xlabel="lowest confidence that is answered", xlim=(0, 1), ylim=(0, 1.01))
+    right.legend()
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    figure.suptitle(f"Test images: {caption}")
+    save_figure(figure, path)
+
+
+def robustness(table: pd.DataFrame, title: str, path: Path) -> None:
+    """Accuracy against every corruption's strength, from `emotion.robustness.table`."""
+    figure = Figure(figsize=(3.2 * len(CORRUPTIONS), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(CORRUPTIONS), sharey=True)
+    for axis, (name, (_, _, unit)) in zip(axes, CORRUPTIONS.items(), strict=True):
+        rows = table[table["corruption"] == name].sort_values("level")
+        axis.plot(rows["level"], rows["accuracy"], "o-")
+        axis.set(title=name, xlabel=unit, ylim=(0, 1))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("accuracy")
+    figure.suptitle(title)
     save_figure(figure, path)
 
 

@@ -285,12 +285,27 @@ class Evaluate(Section):
     batch_size: int = Field(ge=1, le=65_536)
     calibration_bins: int = Field(ge=2, le=1000)
     mistakes: int = Field(ge=0, le=200)  # how many of the worst to picture
+    robustness_images: int = Field(ge=1, le=1_000_000)  # at most, that are also shown corrupted
+
+
+class Gate(Section):
+    """What `emotion promote` asks of a version. Bounds may be reached, not passed."""
+
+    min_accuracy: Fraction  # on the test images
+    max_calibration_error: Fraction  # expected calibration error, on the test images
+    max_size_mib: float = Field(gt=0)  # of the SavedModel
+    max_latency_ratio: float = Field(gt=0)  # of one image at a time, to the champion's
+    max_recall_loss: Fraction  # in any emotion, against the champion
+    significance: float = Field(gt=0, lt=1)  # of a loss of accuracy against the champion
+    resamples: int = Field(ge=100, le=1_000_000)  # of the interval of the difference of accuracy
+    seed: Seed
 
 
 class Register(Section):
-    """Where the model goes."""
+    """Where the model goes, and what a champion must be."""
 
     name: str = Field(pattern=r"^[\w][\w .-]*$")
+    gate: Gate
 
 
 class Params(Section):

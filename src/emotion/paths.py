@@ -22,6 +22,7 @@ HYPERPARAMETERS = Path("models/hyperparameters.json")
 TRIALS = Path("reports/trials.csv")
 TUNING = Path("reports/tuning")
 
+JOURNAL = Path("models/journal")  # what a tracking server did not take yet
 CHECKPOINTS = Path("models/checkpoints")  # outlives the stage, so that a killed training can go on
 CLASSIFIER = Path("models/classifier.keras")
 SAVED_MODEL = Path("models/saved_model")
@@ -35,6 +36,7 @@ SPEED = Path("reports/speed.json")
 EVALUATION = Path("reports/evaluation")
 
 REGISTERED = Path("models/registered.json")
+MODEL_CARD = Path("models/model_card")
 
 
 def project_root() -> Path:

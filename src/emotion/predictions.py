@@ -1,7 +1,5 @@
 """What a model answers, image by image: predictions.csv."""
 
-import math
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -48,27 +46,6 @@ def same_images(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     return bool(first[["name", "actual"]].equals(second[["name", "actual"]]))
 
 
-def paired(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, float]:
-    """Two models on the same images.
-
-    Returns:
-        images; difference (of accuracy, second minus first); only_first and only_second (images
-        that one alone has right); p_value (McNemar's exact test, 1947: how probable so unequal
-        numbers are of models that are equally good).
-    """
-    right = [table["actual"] == table["predicted"] for table in (first, second)]
-    only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    return {
-        "images": len(first),
-        "difference": (only_second - only_first) / len(first),
-        "only_first": only_first,
-        "only_second": only_second,
-        "p_value": binomial_p_value(only_first, only_second),
-    }
-
-
-def binomial_p_value(first: int, second: int) -> float:
-    """Two-sided, of a fair coin that fell so often on either side."""
-    throws = first + second
-    tail = sum(math.comb(throws, heads) for heads in range(min(first, second) + 1))
-    return float(min(Fraction(1), Fraction(2 * tail, 2**throws)))
+def right(predictions: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which images the model has right, (n,)."""
+    return (predictions["actual"] == predictions["predicted"]).to_numpy()

@@ -45,21 +45,26 @@ SECTIONS = {
     "register": ("register",),
 }
 # What is in these sections and yet decides nothing.
-UNUSED = {"tune": ("train.epochs", "train.budget_minutes", "train.select", "train.views", "train.tensorboard")}
+UNUSED = {
+    "tune": ("train.epochs", "train.budget_minutes", "train.select", "train.views", "train.tensorboard"),
+    "register": ("register.gate",),
+}
 
 
 def parameters(stage: str, settings: Params) -> dict[str, Any]:
     """Every parameter that decides what the stage makes, as section.key: value."""
     dumped = settings.model_dump(by_alias=True)
-    flat = _flatten({section: dumped[section] for section in SECTIONS[stage]})
-    return {key: value for key, value in flat.items() if key not in UNUSED.get(stage, ())}
+    flat = flatten({section: dumped[section] for section in SECTIONS[stage]})
+    unused = tuple(f"{name}." for name in UNUSED.get(stage, ()))
+    return {key: value for key, value in flat.items() if not f"{key}.".startswith(unused)}
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Of nested mappings, values by dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat
@@ -107,7 +112,7 @@ def _log_fetch() -> None:
 
 def _log_preprocess() -> None:
     counts = json.loads((DATA_REPORT / "counts.json").read_text())
-    tracking.log_metrics({key: value for key, value in _flatten(counts).items() if value is not None})
+    tracking.log_metrics({key: value for key, value in flatten(counts).items() if value is not None})
     tracking.log_files(DATA_REPORT, "data")
     _describe(dataset_facts())
 
@@ -159,7 +164,7 @@ def _log_train() -> None:
 
 def _log_evaluate() -> None:
     metrics = json.loads(METRICS.read_text())
-    tracking.log_metrics({k: v for k, v in _flatten(metrics).items() if isinstance(v, int | float)})
+    tracking.log_metrics({k: v for k, v in flatten(metrics).items() if isinstance(v, int | float)})
     if SPEED.exists():
         speed = json.loads(SPEED.read_text())
         tracking.log_metrics({f"speed.{key}": value for key, value in speed.items()})

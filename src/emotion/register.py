@@ -2,12 +2,13 @@
 
     python -m emotion.register
 
-Reads models/, reports/metrics.json and `params: register`; writes models/registered.json.
+Reads models/, reports/metrics.json and `params: register`; writes models/registered.json
+and models/model_card/.
 """
 
 from emotion import params
 from emotion.errors import exit_cleanly
-from emotion.paths import REGISTERED, write_json
+from emotion.paths import MODEL_CARD, REGISTERED, write_json
 
 
 def main() -> None:
@@ -15,7 +16,7 @@ def main() -> None:
     settings = params.load()
     from emotion.registry import register_trained  # MLflow, after the parameters are checked
 
-    registered = register_trained(settings)
+    registered = register_trained(settings, MODEL_CARD)
     write_json(REGISTERED, registered)
     name, version = registered["name"], registered["version"]
     print(f"{name} version {version}. `emotion promote {version}` makes it the champion.")

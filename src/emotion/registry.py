@@ -1,31 +1,53 @@
 """Versions of the model in MLflow's registry."""
 
 import contextlib
-import hashlib
 import io
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emotion import restoring, tracking  # before mlflow, whose environment it sets
+from emotion import (  # before mlflow, whose environment it sets
+    delivery,
+    model_card,
+    provenance,
+    restoring,
+    store,
+    tracking,
+)
 from emotion.errors import UserError
+from emotion.history import person
 from emotion.labels import EMOTIONS, SIZE
 from emotion.params import Params
 from emotion.paths import CLASSIFIER, METRICS, SAVED_MODEL
 from emotion.runtime import load_tensorflow
+from emotion.saved_model import digest, digests
 from emotion.sources.drawing import draw_face
 
 import mlflow  # isort: skip
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-CHAMPION = "champion"
+LOCK = "dvc.lock.sha256"
+FIRST_ONLY = (LOCK, "registered_by")  # tags of a version that registering it again does not change
+FILES = "files.sha256"  # tag of a version: the digest of each of its files, as JSON
+HISTORY_RUN = "history.run_id"  # tag of a model: the run whose parameters are the entries of its history
+LONGEST_ENTRY = 6000  # characters: MLflow cuts what is longer
+APPLIED = "history.applied"  # tag of a model: how many of them its aliases and tags show
+WRITTEN_BY_DOWNLOAD = "registered_model_meta"  # by MLflow, into what it downloads
+ABOUT_A_MODEL = {  # the files of a version beside its SavedModel
+    "MLmodel", "conda.yaml", "data/keras_module.txt", "input_example.json", "python_env.yaml", "requirements.txt",
+    "serving_input_example.json", WRITTEN_BY_DOWNLOAD,
+}  # fmt: skip
 
 SIGNATURE = ModelSignature(
     inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, SIZE, SIZE, 1))]),
@@ -56,18 +78,34 @@ class EvaluatedSavedModel:
         shutil.copytree(saved_model, exported)
 
 
-def register_trained(settings: Params) -> dict[str, str]:
+def register_trained(settings: Params, card: Path) -> dict[str, str]:
     """Register what `train` and `evaluate` left, in the run of `train`.
+
+    Args:
+        settings: register is used.
+        card: the folder to write the version's model card to.
 
     Returns:
         name, version, run_id and the digest of the SavedModel.
     """
+    if store.is_away():
+        raise UserError(
+            "a version needs the MLflow server, which does not answer. What was trained and evaluated is kept, and what"
+            " was logged waits: once the server is back, `dvc repro` goes on from here."
+        )
+    delivery.sync()  # the run of `train` may still wait
     metrics = json.loads(METRICS.read_text())
     name = settings.register_.name
     with restoring.train_run("register", settings) as run_id:
         description = f"Trained on {metrics['data']}. Test accuracy {metrics['test']['accuracy']:.4f}."
-        tags = version_tags(run_id, metrics, SAVED_MODEL)
-        version = register(name, run_id, CLASSIFIER, SAVED_MODEL, tags, description)
+        with store.explained(patient=True):
+            tags = version_tags(run_id, metrics, SAVED_MODEL)
+            version = register(name, run_id, CLASSIFIER, SAVED_MODEL, tags, description)
+        facts = {**versions(name)[str(version.version)].tags, "run_id": run_id}
+        model_card.write(card, f"{name} version {version.version}", facts, metrics)
+        tracking.log_files(card)
+        if facts[LOCK] == tags[LOCK] != "unknown":
+            tracking.log_files(Path("dvc.lock"), "source")
     return {
         "name": name,
         "version": str(version.version),
@@ -81,15 +119,17 @@ def register(
 ) -> ModelVersion:
     """Register a run's SavedModel as a new version, or find the version that it already has.
 
-    The run must be the active one. A version's tags and description are brought up to date.
+    A version's tags and description are brought up to date.
     """
-    client = tracking.connect()
+    client = store.connect()
+    history_run(name, make=True)
     known = [v for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
     if known:
         version = known[0]
     else:
         info = Model.log(
             artifact_path=None,
+            run_id=run_id,
             name="model",
             flavor=EvaluatedSavedModel,
             flavor_name="keras",
@@ -103,8 +143,16 @@ def register(
         )
         # By the model's own address: one below the run would not survive the run (mlflow#19036).
         version = mlflow.register_model(f"models:/{info.model_id}", name)
+    if FILES not in version.tags:  # also where an earlier attempt was cut short
+        with tempfile.TemporaryDirectory() as folder:
+            downloaded = download(name, str(version.version), Path(folder))
+            if digest(saved_model_of(downloaded)) != digest(saved_model):
+                raise UserError(f"version {version.version} of {name} is not the SavedModel in {saved_model}.")
+            files = json.dumps(file_digests(downloaded))
+        client.set_model_version_tag(name, version.version, FILES, files)
     for key, value in tags.items():
-        client.set_model_version_tag(name, version.version, key, value)
+        if key not in FIRST_ONLY or key not in version.tags:
+            client.set_model_version_tag(name, version.version, key, value)
     client.update_model_version(name, version.version, description)
     return version
 
@@ -115,19 +163,13 @@ def input_example() -> np.ndarray[Any, np.dtype[np.float32]]:
     return face[None, ..., None]
 
 
-def digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files."""
-    total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
-    return total.hexdigest()
-
-
 def version_tags(run_id: str, metrics: Mapping[str, Any], saved_model: Path) -> dict[str, str]:
-    """What a version says of itself: commit, data, parameters, metrics, files."""
-    run = tracking.connect().get_run(run_id).data
-    kept = ("mlflow.source.git.commit", "git.dirty", "data.dvc_hash", "dvc.experiment")
+    """What a version says of itself: commit, data, parameters, search, metrics, files, and who registered it."""
+    run = store.connect().get_run(run_id).data
+    kept = (
+        "mlflow.source.git.commit", "git.dirty", "data.dvc_hash", "data.sha256", "dvc.experiment", "machine",
+        "libraries", "precision", "temperature", "tune.run_id", "tune.trial", "tune.trial_run_id", "tune.score",
+    )  # fmt: skip
     scores = {
         f"{split}.{key}": f"{metrics[split][key]:.4f}"
         for split in ("validation", "test", "test_unseen")
@@ -139,25 +181,210 @@ def version_tags(run_id: str, metrics: Mapping[str, Any], saved_model: Path) -> 
         "data": metrics["data"],
         "parameters": json.dumps(run.params, sort_keys=True),
         "saved_model.sha256": digest(saved_model),
+        LOCK: provenance.lock_hash(),
+        "registered_by": person(),
         **scores,
     }
 
 
-def promote(name: str, version: str) -> str | None:
-    """Make a version the champion.
+@dataclass(frozen=True)
+class Version:
+    """What the registry knows of a version."""
 
-    Returns:
-        The version that was champion before, None where there was none.
+    number: str
+    run_id: str
+    created: int  # milliseconds since 1970
+    tags: dict[str, str]
+    description: str
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The digest of each of its files when it was registered; empty where none were recorded."""
+        return dict(json.loads(self.tags.get(FILES, "{}")))
+
+
+def versions(name: str) -> dict[str, Version]:
+    """All versions, by their numbers, the oldest first."""
+    with store.explained():
+        found = store.connect().search_model_versions(f"name = '{name}'")
+    return {
+        str(v.version): Version(str(v.version), v.run_id or "", v.creation_timestamp, v.tags, v.description or "")
+        for v in sorted(found, key=lambda it: int(it.version))
+    }
+
+
+def version(name: str, number: str) -> Version:
+    """One of them.
 
     Raises:
-        UserError: where there is no such version.
+        UserError: where there is none of that number.
     """
-    client = tracking.connect()
-    with tracking.explained():
-        known = {str(v.version) for v in client.search_model_versions(f"name = '{name}'")}
-        if version not in known:
-            listed = ", ".join(sorted(known, key=int)) or "none; `dvc repro` or `emotion restore` makes one"
-            raise UserError(f"{name} has no version {version}. It has: {listed}.")
-        aliases = client.get_registered_model(name).aliases
-        client.set_registered_model_alias(name, CHAMPION, version)
-    return str(aliases[CHAMPION]) if CHAMPION in aliases else None
+    known = versions(name)
+    if number not in known:
+        listed = ", ".join(known) or "none; `dvc repro` or `emotion restore` makes one"
+        raise UserError(f"{name} has no version {number}. It has: {listed}.")
+    return known[number]
+
+
+def when(milliseconds: int) -> str:
+    """UTC, ISO 8601, of milliseconds since 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def tag_version(name: str, number: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a version."""
+    with store.explained():
+        for key, value in tags.items():
+            store.connect().set_model_version_tag(name, number, key, value)
+
+
+def download(name: str, number: str, folder: Path) -> Path:
+    """Bring a version's files from the registry into a folder, and say where they lie in it."""
+    store.connect()
+    folder.mkdir(parents=True, exist_ok=True)
+    with store.explained(patient=True):
+        return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=str(folder)))
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Of a version's files as they were downloaded, without what the download adds."""
+    return {path: content for path, content in digests(folder).items() if path != WRITTEN_BY_DOWNLOAD}
+
+
+def saved_model_of(folder: Path) -> Path:
+    """Where a downloaded version has its SavedModel."""
+    return folder / "data" / "model"
+
+
+def has_the_signature(folder: Path) -> bool:
+    """Whether a downloaded version says that it takes and gives what every version does."""
+    return bool(Model.load(str(folder)).signature == SIGNATURE)
+
+
+def serves_its_saved_model(folder: Path) -> bool:
+    """Whether MLflow, asked to serve a downloaded version, runs the SavedModel and no other code."""
+    flavors = Model.load(str(folder)).flavors
+    keras, pyfunc = flavors.get("keras", {}), flavors.get("python_function", {})
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return (
+        set(flavors) == {"keras", "python_function"}
+        and pyfunc.get("loader_module") == "mlflow.keras"
+        and not {"code", "data", "model_path"} & set(pyfunc)
+        and (keras.get("data"), keras.get("save_exported_model")) == ("data", True)
+        and all(path in ABOUT_A_MODEL or path.startswith("data/model/") for path in files)
+    )
+
+
+def history_run(name: str, make: bool = False) -> str:
+    """The run whose parameters, which MLflow writes once and never again, are a model's history.
+
+    Args:
+        name: of the model.
+        make: the model, where there is none. Its creation is the one moment that only one of two
+            processes can win, so that there are never two histories.
+
+    Raises:
+        UserError: where there is no such model.
+    """
+    client = store.connect()
+    with store.explained():
+        known = _tag_of_model(name, HISTORY_RUN)
+        if known is None and make:
+            made = _make_history_run(name)
+            try:
+                client.create_registered_model(name, tags={HISTORY_RUN: made})
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                client.delete_run(made)  # another process was first
+            known = _tag_of_model(name, HISTORY_RUN)
+        if known is None:
+            raise UserError(f"MLflow has no registered model {name}. `dvc repro` makes one.")
+        if not known:  # the model was registered by something else
+            _make_history_run(name)
+            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+            ordered = ["attributes.start_time ASC", "attributes.run_id ASC"]
+            oldest = client.search_runs(experiments, f"tags.`history.of` = '{name}'", order_by=ordered, max_results=1)
+            known = str(oldest[0].info.run_id)
+            client.set_registered_model_tag(name, HISTORY_RUN, known)
+    return known
+
+
+def _tag_of_model(name: str, key: str) -> str | None:
+    """A tag of a registered model, empty where it has none; None where there is no such model."""
+    try:
+        return str(store.connect().get_registered_model(name).tags.get(key, ""))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def _make_history_run(name: str) -> str:
+    with tracking.run(f"history of {name}", {"history.of": name}, {}) as run_id:
+        tracking.describe("Who was champion when: `emotion history` shows it. Every parameter is an entry.")
+    return run_id
+
+
+def history(name: str) -> list[str]:
+    """The entries of a model's history, in their order."""
+    with store.explained():
+        entries = store.connect().get_run(history_run(name)).data.params
+    return [entries[number] for number in sorted(entries)]
+
+
+def append_to_history(name: str, number: int, entry: str) -> bool:
+    """Write an entry, where nobody has written that one.
+
+    Args:
+        name: of the model.
+        number: of the entry, from 1.
+        entry: its text, unlike any other.
+
+    Returns:
+        Whether it is ours that was written.
+    """
+    client, run_id, key = store.connect(), history_run(name), f"{number:05d}"
+    if len(entry) > LONGEST_ENTRY:
+        raise UserError(f"an entry of the history has at most {LONGEST_ENTRY} characters, got {len(entry)}.")
+    with store.explained():
+        try:
+            client.log_param(run_id, key, entry)
+        except MlflowException as error:
+            run = client.get_run(run_id)
+            if run.info.lifecycle_stage == "deleted":
+                raise UserError(
+                    f"the run with the history of {name} was deleted. `mlflow runs restore --run-id {run_id}`"
+                    " brings it back."
+                ) from error
+            if key not in run.data.params:
+                raise
+        return bool(client.get_run(run_id).data.params[key] == entry)
+
+
+def applied(name: str) -> int:
+    """How many entries of the history the aliases show."""
+    with store.explained():
+        return int(store.connect().get_registered_model(name).tags.get(APPLIED, 0))
+
+
+def set_applied(name: str, entries: int) -> None:
+    """Say that the aliases show so many entries."""
+    with store.explained():
+        store.connect().set_registered_model_tag(name, APPLIED, str(entries))
+
+
+def aliases(name: str) -> dict[str, str]:
+    """Version numbers by alias."""
+    with store.explained():
+        return {k: str(v) for k, v in store.connect().get_registered_model(name).aliases.items()}
+
+
+def set_alias(name: str, alias: str, number: str | None) -> None:
+    """Give an alias to a version, or to none."""
+    client = store.connect()
+    with store.explained():
+        if number is None:
+            client.delete_registered_model_alias(name, alias)
+        else:
+            client.set_registered_model_alias(name, alias, number)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from emotion import provenance, tracking
+from emotion import delivery, provenance, tracking
 from emotion.errors import UserError
 from emotion.params import Params
 from emotion.paths import HISTORY, HYPERPARAMETERS, METRICS, TRIALS
@@ -80,7 +80,7 @@ def restore(stage: str) -> str:
                 log_outputs("evaluate")
         log_outputs(stage)
         # Last, so that a twin that was cut short is not taken for the run.
-        tracking.set_tag(tracking.RESTORED_FROM, record["run_id"])
+        tracking.set_tag(delivery.RESTORED_FROM, record["run_id"])
     print(f"The run of {stage} was not in MLflow and was logged again from its files.")
     return run_id
 
@@ -95,5 +95,5 @@ def _log_trials_again(search: Mapping[str, Any]) -> None:
         run_id = begin_trial(name, search, values)
         with tracking.within(run_id):
             tracking.log_metrics(trial)
-        tags[tracking.RESTORED_FROM] = lost
+        tags[delivery.RESTORED_FROM] = lost
         tracking.end(run_id, "FAILED" if outcome == "failed" else "FINISHED", tags)

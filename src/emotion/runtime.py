@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def load_tensorflow() -> None:
+def load_tensorflow(look_for_devices: bool = True) -> None:
     """Import TensorFlow, configured and without its start-up messages.
 
     Called by a stage once its parameters are checked, before it imports what uses TensorFlow.
+
+    Args:
+        look_for_devices: False where the process will be copied, which a GPU in use does not bear.
     """
     # oneDNN's convolutions are faster wherever TensorFlow runs on a CPU, not only on those
     # where they are TensorFlow's default.
@@ -20,7 +23,8 @@ def load_tensorflow() -> None:
     with _silent_stderr():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()
+        if look_for_devices:
+            tf.config.list_physical_devices()
 
 
 @contextmanager

@@ -21,7 +21,9 @@ def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) ->
 
     Returns:
         images, loss (cross-entropy in nats), accuracy, balanced_accuracy (mean recall of the
-        emotions that occur), macro_f1 (over all seven), expected_calibration_error.
+        emotions that occur), macro_f1 (over all seven), expected_calibration_error,
+        coverage_at_90 (share that can be answered with an accuracy of 0.9, by confidence),
+        confident_mistakes (share of wrong answers with a confidence of 0.9 or more).
     """
     predicted = probabilities.argmax(axis=1)
     recalls = metrics.recall_score(labels, predicted, labels=np.unique(labels), average=None, zero_division=0)
@@ -32,6 +34,8 @@ def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) ->
         "balanced_accuracy": float(recalls.mean()),
         "macro_f1": float(metrics.f1_score(labels, predicted, labels=LABELS, average="macro", zero_division=0)),
         "expected_calibration_error": calibration_error(reliability_table(labels, probabilities, bins)),
+        "coverage_at_90": coverage_at(coverage_table(labels, probabilities), 0.9),
+        "confident_mistakes": float(((predicted != labels) & (probabilities.max(axis=1) >= 0.9)).mean()),
     }
 
 
@@ -77,6 +81,41 @@ def reliability_table(labels: NDArray[np.int64], probabilities: Probabilities, b
 def calibration_error(table: pd.DataFrame) -> float:
     """The mean distance of confidence and accuracy, weighted by share (Naeini et al., 2015)."""
     return float(((table["confidence"] - table["accuracy"]).abs() * table["share"]).sum())
+
+
+def coverage_table(labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
+    """What is answered where answers below a confidence are withheld (El-Yaniv and Wiener, 2010).
+
+    Returns:
+        A row per threshold from 0 to 0.99: threshold, coverage (share answered), accuracy (of
+        those); thresholds above which nothing is answered are left out.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    rows = [(t, confidence >= t) for t in np.arange(100) / 100]
+    return pd.DataFrame(
+        [(t, float(kept.mean()), float(right[kept].mean())) for t, kept in rows if kept.any()],
+        columns=["threshold", "coverage", "accuracy"],
+    )
+
+
+def coverage_at(table: pd.DataFrame, accuracy: float) -> float:
+    """The largest share that can be answered with at least such an accuracy; 0 where none can."""
+    enough = table[table["accuracy"] >= accuracy]
+    return float(enough["coverage"].max()) if len(enough) else 0.0
+
+
+def mistakes_table(index: pd.DataFrame, labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
+    """All wrong answers, the most confident first: name, actual, predicted, confidence."""
+    wrong = worst_mistakes(labels, probabilities, len(labels))
+    return pd.DataFrame(
+        {
+            "name": index["name"].to_numpy()[wrong],
+            "actual": [EMOTIONS[label] for label in labels[wrong]],
+            "predicted": [EMOTIONS[label] for label in probabilities[wrong].argmax(axis=1)],
+            "confidence": probabilities[wrong].max(axis=1),
+        }
+    )
 
 
 def worst_mistakes(labels: NDArray[np.int64], probabilities: Probabilities, count: int) -> NDArray[np.intp]:

@@ -1,122 +1,36 @@
-"""Runs in MLflow. Together with `registry`, the only place that knows MLflow.
+"""Runs in MLflow: begun, filled, ended, read."""
 
-Where the runs go is environment: MLFLOW_TRACKING_URI (default: mlflow.db in the project's
-root) and MLFLOW_EXPERIMENT_NAME (default: emotion).
-"""
-
-import fcntl
 import os
-import re
-import sqlite3
-import warnings
+import sys
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# MLflow's defaults keep trying a dead server for minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-# It would print the server's address with the password in it.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
-import mlflow
 import pandas as pd
-import requests
-from mlflow.data.dataset_source_registry import resolve_dataset_source
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import RESOURCE_DOES_NOT_EXIST, ErrorCode, MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
+from emotion import delivery, processes, store
+from emotion.delivery import BEGUN_AS, LOCAL, write
 from emotion.errors import UserError
-from emotion.paths import project_root
+from emotion.store import AwayError, connect, explained, is_away
 
-MOST_METRICS = 1000  # that MLflow takes at once
-MOST_RUNS = 1000  # that it gives at once
-RESTORED_FROM = "restored_from"  # the tag of a run logged again from files, with the lost run's id
+import mlflow  # isort: skip
+from mlflow.exceptions import MlflowException
 
+MOST_RUNS = 1000  # that MLflow gives at once
+PROCESS = "process"  # the tag that says which process is at a run
+SYNC_PATIENCE = 10.0  # seconds that a stage spends on what earlier ones left in the journal
 
-def store_uri() -> str:
-    """Where the runs are. A relative SQLite path counts from the project's root."""
-    root = project_root().resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    scheme, separator, path = uri.partition(":///")
-    return f"sqlite:///{root / path}" if scheme == "sqlite" and separator else uri
-
-
-@cache
-def connect() -> mlflow.MlflowClient:
-    """Point MLflow at the tracking store, creating it and the experiment where needed.
-
-    Raises:
-        UserError: where the store cannot be reached.
-    """
-    uri = store_uri()
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "emotion")
-    mlflow.set_tracking_uri(uri)
-    with explained("cannot be used"), _one_at_a_time(uri):
-        client = mlflow.MlflowClient()
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            # A server knows itself where artifacts go; a database does not.
-            location = None if uri.startswith("http") else str(project_root().resolve() / "mlartifacts")
-            # The tag lets the UI show what belongs to training and not to language models.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            client.create_experiment(name, artifact_location=location, tags=kind)
-        elif experiment.lifecycle_stage == "deleted":
-            raise UserError(
-                f"MLflow's experiment {name} was deleted. Bring it back with `mlflow experiments restore"
-                f" -x {experiment.experiment_id}`, or choose another name in MLFLOW_EXPERIMENT_NAME."
-            )
-        mlflow.set_experiment(name)
-    return client
-
-
-@contextmanager
-def _one_at_a_time(uri: str) -> Iterator[None]:
-    """Let one process at a time create a SQLite store: MLflow's own migrations race."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    path = Path(uri.removeprefix("sqlite:///"))
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Write-ahead logging lets the UI read while a run writes, and a run end well whose
-        # last reading was interrupted.
-        with closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-        yield
-
-
-def without_password(text: str) -> str:
-    """A text with URIs in it, as it may be shown."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
-
-
-@contextmanager
-def explained(what: str = "failed") -> Iterator[None]:
-    """Turn a store that fails into one message."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, requests.RequestException) as error:
-        reason = without_password(str(error).strip().splitlines()[0])[:300]
-        raise UserError(
-            f"the MLflow tracking store at {without_password(store_uri())} {what}: {reason}. Start the server,"
-            " mend MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project; then run again."
-        ) from error
+_active: list[str] = []  # the runs that are open in this process, the innermost last
 
 
 @contextmanager
 def run(
     name: str,
     tags: Mapping[str, str],
-    params: Mapping[str, Any],
+    params: Mapping[str, object],
     parent: str | None = None,
     unfinished: str | None = None,
 ) -> Iterator[str]:
@@ -132,89 +46,162 @@ def run(
     Yields:
         Its id.
     """
-    client = connect()
-    said = {key: value for key, value in tags.items() if value}
+    _deliver_some()
+    run_id = find(unfinished) if unfinished else None
+    if run_id and _is_here(run_id):
+        write(run_id, "status", status="RUNNING", ends=False)
+        write(run_id, "tags", tags=_said(tags))
+    else:
+        run_id = _begin(name, tags, parent)
+    write(run_id, "params", params={key: str(value) for key, value in params.items()})
+    with _entered(run_id):
+        yield run_id
+
+
+def _deliver_some() -> None:
+    """What an earlier stage left in the journal, as far as it goes in little time. Once in a process."""
+    if store.waiting().waits_for() and not is_away():
+        _deliver_once()
+
+
+@cache
+def _deliver_once() -> None:
+    try:
+        delivery.sync(SYNC_PATIENCE)
+    except AwayError as error:
+        store.leave(error)
+    except UserError as error:
+        print(f"The journal was not delivered: {error}", file=sys.stderr, flush=True)
+
+
+def _is_here(run_id: str) -> bool:
+    """Whether a run is in the experiment that is logged to; taken for granted where that cannot be asked."""
+    if _cannot_be_asked(run_id):
+        return True
     with explained():
-        known = find(unfinished) if unfinished else None
-        if known and client.get_run(known).info.experiment_id != os.environ["MLFLOW_EXPERIMENT_ID"]:
-            known = None  # the experiment was changed in between
-        started = mlflow.start_run(known, run_name=name, tags=said, parent_run_id=parent, nested=parent is not None)
-        with started as active:
-            mlflow.log_params(dict(params))
-            yield active.info.run_id
+        return bool(connect().get_run(run_id).info.experiment_id == os.environ["MLFLOW_EXPERIMENT_ID"])
 
 
-def child(name: str, tags: Mapping[str, str], params: Mapping[str, Any], parent: str) -> str:
+def _cannot_be_asked(run_id: str) -> bool:
+    """Whether the store does not know all of a run."""
+    return store.waiting().waits_for(run_id) or is_away()
+
+
+def _said(tags: Mapping[str, str]) -> dict[str, str]:
+    """Without the empty ones, and with who is at it: what MLflow's UI shows, and what `reap` looks at."""
+    who = {"mlflow.user": processes.user(), "mlflow.source.name": Path(sys.argv[0]).name, PROCESS: processes.this()}
+    return {key: value for key, value in {**who, "mlflow.source.type": "LOCAL", **tags}.items() if value}
+
+
+def _begin(name: str, tags: Mapping[str, str], parent: str | None, local: str | None = None) -> str:
+    """A new run's id; of one that has to wait: `local`, or one that nothing else has."""
+    local = local or f"{LOCAL}{uuid.uuid4().hex}"
+    said = _said(tags) | {BEGUN_AS: local} | ({"mlflow.parentRunId": parent} if parent else {})
+    if not _cannot_be_asked(parent or "nothing"):
+        try:
+            with explained():
+                made = connect().create_run(os.environ["MLFLOW_EXPERIMENT_ID"], tags=said, run_name=name)
+            return str(made.info.run_id)
+        except AwayError as error:
+            store.leave(error)
+    write(local, "create", name=name, tags=said)  # where the server took it and only its answer was lost, once
+    return local
+
+
+@contextmanager
+def _entered(run_id: str, ends: bool = True) -> Iterator[None]:
+    """The active run; FINISHED at the end, FAILED on any exception."""
+    _active.append(run_id)
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    finally:
+        _active.pop()
+        write(run_id, "status", status=status, ends=ends)
+
+
+def child(name: str, tags: Mapping[str, str], params: Mapping[str, object], parent: str) -> str:
     """The id of the run of that name below another; made, and RUNNING, where there is none."""
-    client = connect()
-    experiment = os.environ["MLFLOW_EXPERIMENT_ID"]
-    with explained():
+    local = f"{LOCAL}{uuid.uuid5(uuid.NAMESPACE_OID, f'{parent} {name}').hex}"  # the same where a search goes on
+    run_id = None
+    if store.waiting().waits_for(local):
+        run_id = local
+    elif not _cannot_be_asked(parent):
         below = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.run_name = '{name}'"
-        known = client.search_runs([experiment], below, max_results=1)
-        said = {key: value for key, value in tags.items() if value} | {"mlflow.parentRunId": parent}
-        run = known[0] if known else client.create_run(experiment, tags=said, run_name=name)
-        run_id = str(run.info.run_id)
-        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        with explained():
+            known = connect().search_runs([os.environ["MLFLOW_EXPERIMENT_ID"]], below, max_results=1)
+        run_id = str(known[0].info.run_id) if known else None
+    run_id = run_id or _begin(name, tags, parent, local)
+    write(run_id, "params", params={key: str(value) for key, value in params.items()})
     return run_id
 
 
 @contextmanager
 def within(run_id: str) -> Iterator[None]:
     """Log to a run that exists; FINISHED at the end, FAILED on any exception."""
-    connect()
-    with explained(), mlflow.start_run(run_id, nested=mlflow.active_run() is not None):
+    write(run_id, "status", status="RUNNING", ends=False)
+    write(run_id, "tags", tags={PROCESS: processes.this()})
+    with _entered(run_id):
+        yield
+
+
+@contextmanager
+def resumed(run_id: str, tags: Mapping[str, str]) -> Iterator[None]:
+    """Go on with a run that has ended: it lasts as long as its own stage, not until this one ends."""
+    write(run_id, "status", status="RUNNING", ends=False)
+    write(run_id, "tags", tags={key: value for key, value in tags.items() if value} | {PROCESS: processes.this()})
+    with _entered(run_id, ends=False):
         yield
 
 
 def end(run_id: str, status: str, tags: Mapping[str, str] | None = None) -> None:
     """Say how a run of another process ended: FINISHED, FAILED or KILLED, and why."""
-    client = connect()
-    with explained():
-        for key, value in (tags or {}).items():
-            client.set_tag(run_id, key, value)
-        client.set_terminated(run_id, status)
+    if tags:
+        write(run_id, "tags", tags=dict(tags))
+    write(run_id, "status", status=status, ends=True)
 
 
 def abandon(run_id: str) -> None:
     """End a run that nothing is at any more, and those below it, as KILLED; where they are open and still there."""
-    with explained():
-        for run in [run for run in runs() if run_id in (run.id, run.tags.get("mlflow.parentRunId"))]:
-            if run.status == "RUNNING":
-                end(run.id, "KILLED")
+    if is_away():
+        return  # `emotion reap` finds them later
+    for run in [run for run in runs() if run_id in (run.id, run.tags.get("mlflow.parentRunId"))]:
+        if run.status == "RUNNING":
+            end(run.id, "KILLED")
 
 
-def logged_steps(key: str) -> set[int]:
-    """The steps at which the active run has a metric."""
-    active = mlflow.active_run()
-    assert active is not None
-    return {metric.step for metric in connect().get_metric_history(active.info.run_id, key)}
+def reap() -> tuple[list["Run"], list["Run"]]:
+    """End as KILLED what is RUNNING and whose process is gone.
 
-
-@contextmanager
-def resumed(run_id: str, tags: Mapping[str, str]) -> Iterator[None]:
-    """Go on with a run that has ended."""
-    client = connect()
-    with explained():
-        ended = client.get_run(run_id).info.end_time
-        with mlflow.start_run(run_id=run_id):
-            mlflow.set_tags({k: v for k, v in tags.items() if v})
-            yield
-        # A run lasts as long as its own stage, not until the last that went on with it.
-        client.set_terminated(run_id, "FINISHED", ended)
+    Returns:
+        Those, and the RUNNING ones that were left: they are alive, or another machine's.
+    """
+    still_open = [run for run in runs() if run.status == "RUNNING"]
+    gone = [run for run in still_open if processes.is_gone(run.tags.get(PROCESS, ""))]
+    for run in gone:
+        end(run.id, "KILLED")
+    return gone, [run for run in still_open if run not in gone]
 
 
 def find(run_id: str) -> str | None:
-    """The id under which a run is in the store: its own, or that of its restored twin."""
-    client = connect()
-    try:
-        if client.get_run(run_id).info.lifecycle_stage == "active":
-            return run_id
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            raise
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    twins = client.search_runs(experiments, f"tags.{RESTORED_FROM} = '{run_id}'", max_results=1)
-    return twins[0].info.run_id if twins else None
+    """The id under which a run is in the store, or will be: its own, or that of the one that stands for it.
+
+    Where the store cannot be asked, the run is taken to be there.
+    """
+    _deliver_some()
+    if is_away() or (run_id.startswith(LOCAL) and store.waiting().waits_for(run_id)):
+        return run_id
+    with explained():
+        return delivery.find(run_id)
+
+
+def logged_steps(key: str) -> set[int]:
+    """The steps at which the active run has a metric; none where that cannot be asked."""
+    if _cannot_be_asked(_active[-1]):
+        return set()
+    with explained():
+        return {metric.step for metric in connect().get_metric_history(_active[-1], key)}
 
 
 @dataclass(frozen=True)
@@ -246,13 +233,21 @@ def runs(name: str | None = None, parent: str | None = None) -> list[Run]:
             page = client.search_runs(
                 [os.environ["MLFLOW_EXPERIMENT_ID"]], " and ".join(conditions), max_results=MOST_RUNS, page_token=token
             )
-            found += [
-                Run(r.info.run_id, r.info.run_name, r.info.status, r.data.params, r.data.metrics, r.data.tags)
-                for r in page
-            ]
+            found += map(_run_of, page)
             token = page.token
             if not token:
                 return found
+
+
+def get(run_id: str) -> Run | None:
+    """One run, whatever its experiment; None where it is neither there nor stood for."""
+    with explained():
+        found = delivery.find(run_id)
+        return _run_of(connect().get_run(found)) if found else None
+
+
+def _run_of(run: mlflow.entities.Run) -> Run:
+    return Run(run.info.run_id, run.info.run_name, run.info.status, run.data.params, run.data.metrics, run.data.tags)
 
 
 def artifact(run_id: str, path: str) -> Path | None:
@@ -266,38 +261,32 @@ def artifact(run_id: str, path: str) -> Path | None:
 
 def log_metrics(metrics: Mapping[str, float], step: int = 0) -> None:
     """Metrics of the active run at a step (an epoch, from 1)."""
-    mlflow.log_metrics(dict(metrics), step=step)
+    write(_active[-1], "metrics", metrics=[(key, float(value), step) for key, value in metrics.items()])
 
 
 def log_history(history: pd.DataFrame) -> None:
     """Metrics of all epochs at once, from a table with a column `epoch` and one per metric."""
-    active = mlflow.active_run()
-    assert active is not None
     metrics = [
-        Metric(str(key), value, active.info.start_time, int(epoch))
+        (str(key), float(value), int(epoch))
         for key in history.columns.drop("epoch")
         for epoch, value in zip(history["epoch"], history[key], strict=True)
     ]
-    for start in range(0, len(metrics), MOST_METRICS):
-        connect().log_batch(active.info.run_id, metrics=metrics[start : start + MOST_METRICS])
+    write(_active[-1], "metrics", metrics=metrics)
 
 
 def log_files(path: Path, folder: str | None = None) -> None:
     """A file, or all files of a folder, as artifacts of the active run."""
-    if path.is_dir():
-        mlflow.log_artifacts(str(path), folder or path.name)
-    else:
-        mlflow.log_artifact(str(path), folder)
+    write(_active[-1], "files", path, folder=(folder or path.name) if path.is_dir() else folder)
 
 
 def log_text(text: str, artifact: str) -> None:
     """A text as an artifact of the active run."""
-    mlflow.log_text(text, artifact)
+    write(_active[-1], "text", text=text, path=artifact)
 
 
 def set_tag(key: str, value: str) -> None:
     """A tag of the active run."""
-    mlflow.set_tag(key, value)
+    write(_active[-1], "tags", tags={key: value})
 
 
 def describe(text: str) -> None:
@@ -307,7 +296,4 @@ def describe(text: str) -> None:
 
 def log_dataset(name: str, location: str, digest: str) -> None:
     """Name the data that the active run used; MLflow's own digest sees only a few faces."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow knows two sources of the same name
-        source = resolve_dataset_source(location)
-    mlflow.log_input(MetaDataset(source, name=name, digest=digest[:36]))
+    write(_active[-1], "dataset", name=name, location=location, digest=digest[:36])

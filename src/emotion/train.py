@@ -11,9 +11,13 @@ each epoch is kept in models/checkpoints/ until `evaluate`: a killed training go
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emotion import params
+from emotion.calibration import choose_temperature
 from emotion.errors import exit_cleanly
-from emotion.faces import Faces, open_faces
+from emotion.faces import Faces, Split, open_faces
 from emotion.paths import CLASSIFIER, CURVES, HISTORY, HYPERPARAMETERS, SAVED_MODEL, TENSORBOARD, project_root, whole
 from emotion.runtime import load_tensorflow
 
@@ -21,24 +25,36 @@ from emotion.runtime import load_tensorflow
 def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoints: Any) -> None:
     """Train, and save both forms of the model and the history."""
     from emotion import figures, records, tracking
-    from emotion.networks.serving import export, serving_network
+    from emotion.networks.serving import at_temperature, export, serving_network
     from emotion.training.recipe import fit, tensorboard_writer
 
     listeners: list[Callable[[dict[str, float]], None]] = [records.epoch_logger()]
     if settings.tensorboard:
         listeners.append(tensorboard_writer(project_root() / TENSORBOARD / record["run_id"]))
-    fitted = fit(settings, faces.split("train"), faces.split("validation"), listeners, checkpoints)
-    tracking.set_tag("precision", fitted.precision)
-    record["tags"]["precision"] = fitted.precision
+    validation = faces.split("validation")
+    fitted = fit(settings, faces.split("train"), validation, listeners, checkpoints)
+    network = serving_network(fitted.network, settings.views)
+    temperature = choose_temperature(validation.labels, answers(network, validation))
+    for key, value in {"precision": fitted.precision, "temperature": f"{temperature:.4f}"}.items():
+        tracking.set_tag(key, value)
+        record["tags"][key] = value
     with whole(CLASSIFIER) as part:
         fitted.network.save(part)
     with whole(SAVED_MODEL) as part:
-        export(serving_network(fitted.network, settings.views), part)
+        export(at_temperature(network, temperature), part)
     with whole(HISTORY) as part:
         fitted.history.to_csv(part, index=False)
     figures.curves(fitted.history, faces.caption, CURVES)
     best = fitted.rows[fitted.best_epoch - 1]
+    print(f"Confidence is scaled with a temperature of {temperature:.2f}, fitted on validation.")
     print(f"Epoch {fitted.best_epoch} of {len(fitted.rows)} is kept: validation accuracy {best['val_accuracy']:.4f}")
+
+
+def answers(network: Any, split: Split) -> NDArray[np.float32]:
+    """Of the network as it ships, (n, 7)."""
+    from emotion.training.batches import plain_batches
+
+    return np.concatenate([network(images, training=False).numpy() for images, _ in plain_batches(split)])
 
 
 def main() -> None:

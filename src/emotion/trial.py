@@ -3,13 +3,15 @@
     python -m emotion.trial
 
 The search writes request.json into a folder and the folder's name to the standard input of
-this, which trains, logs to the trial's run, and writes result.json beside the request. The
-states of a training lie there, too: started again, it goes on from the last epoch. It ends at
-once where its standard input closes, so that it never outlives a search that was killed.
+this, a socket, whose copy trains, logs to the trial's run, and writes result.json beside the
+request; then this writes the copy's exit code to the socket. The states of a training lie in the
+folder, too: started again, it goes on from the last epoch. Both end at once where the socket
+closes, so that they never outlive a search that was killed.
 """
 
 import math
 import os
+import select
 import socket
 import statistics
 import sys
@@ -27,6 +29,7 @@ from emotion.faces import Split, open_faces, subset
 from emotion.labels import SIZE
 from emotion.params import Section, Train
 from emotion.paths import write_json
+from emotion.provenance import machine
 from emotion.runtime import load_tensorflow
 
 REQUEST, RESULT = "request.json", "result.json"
@@ -182,7 +185,7 @@ def attempt(
 ) -> Result:
     """`run`, whose failure is a result as well."""
     try:
-        return run(request, train, validation, folder, {"machine": socket.gethostname(), **(where or {})})
+        return run(request, train, validation, folder, {"machine": machine(), **(where or {})})
     except UserError as error:
         return Result(outcome="failed", reason=str(error))
     except Exception as error:  # noqa: BLE001  whatever it was, it costs one trial
@@ -190,23 +193,61 @@ def attempt(
         return Result(outcome="failed", reason=f"{type(error).__name__}: {error}".splitlines()[0][:500])
 
 
-def _end_with_the_search() -> None:
-    while os.read(sys.stdin.fileno(), 1):
-        pass
+def main() -> None:
+    """Load what trials need, then run those that are asked for, each in a copy of this process.
+
+    A copy has nothing to load. TensorFlow bears it as long as nothing was computed before.
+    """
+    load_tensorflow(look_for_devices=False)
+    from emotion import predictions, records, tracking  # noqa: F401
+    from emotion.training import recipe  # noqa: F401
+
+    with socket.socket(fileno=sys.stdin.fileno()) as search:
+        while line := search.recv(4096):
+            status = _in_a_copy(Path(line.decode().rstrip("\n")), search)
+            if status is None:  # the search has ended
+                return
+            search.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def _in_a_copy(folder: Path, search: socket.socket) -> int | None:
+    """Fork, run one trial, and wait for it.
+
+    Returns:
+        How the copy ended, as `os.wait` has it; None where the search ended first, which ends it too.
+    """
+    copy_lives, copys_life = os.pipe()  # each reads as ended once the other side's process has
+    we_live, our_life = os.pipe()
+    copy = os.fork()
+    if not copy:
+        os.close(our_life)
+        search.close()
+        threading.Thread(target=_end_with, args=(we_live,), daemon=True).start()
+        code = 1
+        try:
+            _run_one(folder)
+            code = 0
+        finally:  # it must never go on as its parent would
+            if code:
+                traceback.print_exc()
+            sys.stdout.flush()
+            os._exit(code)
+    os.close(copys_life)
+    os.close(we_live)
+    ended, *_ = select.select([copy_lives, search.fileno()], [], [])
+    for pipe in (copy_lives, our_life):
+        os.close(pipe)
+    _, status = os.waitpid(copy, 0)
+    return None if search.fileno() in ended else status
+
+
+def _end_with(pipe: int) -> None:
+    os.read(pipe, 1)
     os._exit(1)
 
 
-def main() -> None:
-    """Load what a trial needs, wait for one, and run it."""
+def _run_one(folder: Path) -> None:
     load_tensorflow()
-    from emotion import predictions, records, tracking  # noqa: F401  loaded while there is time
-    from emotion.training import recipe  # noqa: F401
-
-    line = sys.stdin.readline()
-    if not line:  # the search has ended
-        return
-    folder = Path(line.rstrip("\n"))
-    threading.Thread(target=_end_with_the_search, daemon=True).start()
     request = Request.model_validate_json((folder / REQUEST).read_text())
     faces = open_faces()
     result: Any = attempt(request, faces.split("train"), faces.split("validation"), folder)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from emotion.calibration import LOWEST
 from emotion.labels import EMOTIONS, SIZE
 
 
@@ -187,6 +188,23 @@ class MeanOverViews(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """What `__init__` needs."""
         return {**super().get_config(), "views": self.views}
+
+
+@keras.saving.register_keras_serializable(package="emotion")
+class Temperature(keras.layers.Layer):
+    """Probabilities, (batch, n), as confident as they are right: `emotion.calibration.scaled`."""
+
+    def __init__(self, temperature: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.temperature = temperature
+
+    def call(self, probabilities: tf.Tensor) -> tf.Tensor:
+        """Scale."""
+        return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, LOWEST)) / self.temperature)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` needs."""
+        return {**super().get_config(), "temperature": self.temperature}
 
 
 def convolution(

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from emotion.labels import SIZE
-from emotion.networks.layers import MeanOverViews, Views
+from emotion.networks.layers import MeanOverViews, Temperature, Views
 
 SHIFT = 2  # pixels, of the view that is moved
 
@@ -31,6 +31,13 @@ def serving_network(network: keras.Model, views: str) -> keras.Model:
     shift, count = (SHIFT, 6) if views == "flip_and_shift" else (0, 2)
     pixels = keras.Input((SIZE, SIZE, 1), name="pixels")
     return keras.Model(pixels, MeanOverViews(count)(network(Views(shift)(pixels))), name=network.name)
+
+
+def at_temperature(network: keras.Model, temperature: float) -> keras.Model:
+    """The same network with its probabilities scaled; itself at a temperature of 1."""
+    if temperature == 1:
+        return network
+    return keras.Model(network.input, Temperature(temperature)(network.output), name=network.name)
 
 
 def export(network: keras.Model, folder: Path) -> None:

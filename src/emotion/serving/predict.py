@@ -60,8 +60,8 @@ def measure_speed(model: Any, images: Images, batch_size: int) -> dict[str, floa
     one, many = images[:1], images[: 4 * batch_size]
     predict(model, many[:batch_size], batch_size)
     predict(model, one, 1)
-    latencies = [_seconds(lambda: predict(model, one, 1)) * 1000 for _ in range(100)]
-    passes = [_seconds(lambda: predict(model, many, batch_size)) for _ in range(3)]
+    latencies = [seconds(lambda: predict(model, one, 1)) * 1000 for _ in range(100)]
+    passes = [seconds(lambda: predict(model, many, batch_size)) for _ in range(3)]
     return {
         "latency_ms_median": float(np.median(latencies)),
         "latency_ms_p95": float(np.percentile(latencies, 95)),
@@ -69,7 +69,8 @@ def measure_speed(model: Any, images: Images, batch_size: int) -> dict[str, floa
     }
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """How long something takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
