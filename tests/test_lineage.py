@@ -113,12 +113,20 @@ def test_a_version_is_reproduced_from_its_commit_its_patch_and_its_data(copied_p
 
 
 def test_data_that_no_cache_has_comes_from_its_source_and_must_be_the_same(
-    copied_project: Project, monkeypatch: pytest.MonkeyPatch
+    copied_project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(copied_project.folder)
+    copied_project.run("dvc", "remote", "add", "--local", "--default", "storage", str(tmp_path / "remote"))
+    copied_project.run("dvc", "push", "fetch")
     sha256 = json.loads((copied_project.folder / "data/raw/source.json").read_text())["sha256"]
     shutil.rmtree(copied_project.folder / ".dvc/cache")
     commit = copied_project.run("git", "rev-parse", "HEAD").stdout.strip()
+    with reproduction.worktree(commit) as tree:
+        shutil.copy(copied_project.folder / "dvc.lock", tree)
+        reproduction._share_the_cache(tree)
+        assert reproduction._bring_data(tree, "fetch", sha256) == "a DVC remote"
+    shutil.rmtree(tmp_path / "remote")
+    shutil.rmtree(copied_project.folder / ".dvc/cache")
     with reproduction.worktree(commit) as tree:
         shutil.copy(copied_project.folder / "dvc.lock", tree)
         reproduction._share_the_cache(tree)

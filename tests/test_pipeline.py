@@ -240,9 +240,11 @@ def test_an_empty_store_is_filled_from_the_files_and_filled_once(copied_project:
     again = copied_project.run("emotion", "restore")
     assert "logged again" not in again.stdout
     found = runs(copied_project)
-    names = [run.info.run_name for run in found if run.data.tags["stage"] != "trial"]
+    of_stages = [run for run in found if "stage" in run.data.tags]
+    assert [run.info.run_name for run in found if run not in of_stages] == [f"history of {MODEL}"]
+    names = [run.info.run_name for run in of_stages if run.data.tags["stage"] != "trial"]
     assert names == ["fetch", "preprocess", "tune", "train"]
-    for run in found:
+    for run in of_stages:
         assert run.data.tags["restored"] == "true"
         assert run.info.status == "FINISHED"
     train = run_of(copied_project, "train")

@@ -536,9 +536,10 @@ except promotion.OvertakenError:
 """
 
 
-def changing(version: str, kill_at: int, start: Path) -> "subprocess.Popen[str]":
+def changing(version: str, kill_at: int, start: Path, **more: str) -> "subprocess.Popen[str]":
+    """A process that makes a version champion once `start` is there, and kills itself before its nth write."""
     command = [sys.executable, "-c", CHANGE, NAME, version, str(kill_at), str(start)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")} | more
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -307,6 +310,21 @@ def request_of(settings: params.Params, run_id: str, **changes: Any) -> Request:
         "executions": 2, "objective": "val_loss", "dataset": {},
     }  # fmt: skip
     return Request.model_validate(content | changes)
+
+
+def test_an_interruption_waits_until_something_is_written(mlflow_store: Path) -> None:
+    steps: list[str] = []
+
+    def written() -> None:
+        with store.uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            steps.append("written")
+
+    with pytest.raises(KeyboardInterrupt):
+        written()
+    assert steps == ["written"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.fixture

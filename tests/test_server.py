@@ -18,6 +18,7 @@ import mlflow
 import pytest
 from conftest import Project, Server, free_port
 from mlflow.entities import Run
+from test_promotion import changing
 
 PASSWORD = "very secret password"
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"))), None)
@@ -300,6 +301,15 @@ def test_all_of_it_works_on_a_server_with_postgresql_and_passwords(copied_projec
     history = run("emotion", "history")
     assert [word for word in ("promote", "rollback", "the first", "to see") if word not in history] == []
     assert "champion: version 1" in history
+    start = project.folder / "start"
+    racing = [changing("2", 0, start, **project.environment) for _ in range(2)]
+    while len(list(project.folder.glob("start-*"))) < 2:
+        assert all(process.poll() is None for process in racing)
+        time.sleep(0.01)
+    start.touch()
+    said += ["".join(process.communicate(timeout=60)) for process in racing]
+    assert sorted(process.returncode for process in racing) == [0, 5]
+    assert "champion: version 2" in run("emotion", "history")
     assert "postgres" not in run("emotion", "trace", "2")
     assert "0 runs were marked KILLED" in run("emotion", "reap")
     assert "answers" in run("emotion", "doctor")

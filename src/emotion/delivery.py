@@ -40,7 +40,7 @@ def write(run_id: str, kind: str, source: Path | None = None, **what: Any) -> No
     waiting = store.waiting()
     if not waiting.waits_for(run_id) and not store.is_away():
         try:
-            with store.explained(patient=kind == "files"):
+            with store.explained(patient=kind == "files"), store.uninterrupted():
                 known = find(run_id) if run_id.startswith(LOCAL) else run_id
                 KINDS[kind](store.connect(), known or run_id, operation, source)
             return

@@ -7,13 +7,16 @@ MLFLOW_EXPERIMENT_NAME (default: emotion).
 import fcntl
 import os
 import re
+import signal
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -144,6 +147,26 @@ def explained(what: str = "failed", patient: bool = False) -> Iterator[None]:
         if not (_Server.asking or patient):
             _Server.waited += time.monotonic() - start
             _Server.answers += 1
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C and TERM wait until something is written: a transaction that is cut keeps SQLite locked."""
+    if store_uri().startswith("http") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda *what: came.append(what)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for what, frame in came[:1]:
+            handler = handlers[signal.Signals(what)]
+            if callable(handler):
+                handler(what, frame)
 
 
 def _is_no_answer(error: Exception) -> bool:

@@ -48,13 +48,14 @@ def run(
     """
     _deliver_some()
     run_id = find(unfinished) if unfinished else None
-    if run_id and _is_here(run_id):
-        write(run_id, "status", status="RUNNING", ends=False)
-        write(run_id, "tags", tags=_said(tags))
-    else:
+    goes_on = run_id is not None and _is_here(run_id)
+    if run_id is None or not goes_on:
         run_id = _begin(name, tags, parent)
-    write(run_id, "params", params={key: str(value) for key, value in params.items()})
     with _entered(run_id):
+        if goes_on:
+            write(run_id, "status", status="RUNNING", ends=False)
+            write(run_id, "tags", tags=_said(tags))
+        write(run_id, "params", params={key: str(value) for key, value in params.items()})
         yield run_id
 
 
@@ -98,12 +99,18 @@ def _begin(name: str, tags: Mapping[str, str], parent: str | None, local: str | 
     local = local or f"{LOCAL}{uuid.uuid4().hex}"
     said = _said(tags) | {BEGUN_AS: local} | ({"mlflow.parentRunId": parent} if parent else {})
     if not _cannot_be_asked(parent or "nothing"):
+        begun: list[str] = []
         try:
-            with explained():
+            with explained(), store.uninterrupted():
                 made = connect().create_run(os.environ["MLFLOW_EXPERIMENT_ID"], tags=said, run_name=name)
-            return str(made.info.run_id)
+                begun.append(str(made.info.run_id))
+            return begun[0]
         except AwayError as error:
             store.leave(error)
+        except KeyboardInterrupt:
+            for run_id in begun:
+                end(run_id, "FAILED")
+            raise
     write(local, "create", name=name, tags=said)  # where the server took it and only its answer was lost, once
     return local
 
@@ -140,18 +147,18 @@ def child(name: str, tags: Mapping[str, str], params: Mapping[str, object], pare
 @contextmanager
 def within(run_id: str) -> Iterator[None]:
     """Log to a run that exists; FINISHED at the end, FAILED on any exception."""
-    write(run_id, "status", status="RUNNING", ends=False)
-    write(run_id, "tags", tags={PROCESS: processes.this()})
     with _entered(run_id):
+        write(run_id, "status", status="RUNNING", ends=False)
+        write(run_id, "tags", tags={PROCESS: processes.this()})
         yield
 
 
 @contextmanager
 def resumed(run_id: str, tags: Mapping[str, str]) -> Iterator[None]:
     """Go on with a run that has ended: it lasts as long as its own stage, not until this one ends."""
-    write(run_id, "status", status="RUNNING", ends=False)
-    write(run_id, "tags", tags={key: value for key, value in tags.items() if value} | {PROCESS: processes.this()})
     with _entered(run_id, ends=False):
+        write(run_id, "status", status="RUNNING", ends=False)
+        write(run_id, "tags", tags={key: value for key, value in tags.items() if value} | {PROCESS: processes.this()})
         yield
 
 
