@@ -477,6 +477,8 @@ def test_a_challenger_stands_beside_the_champion(add: Any, bounds: Params) -> No
     promotion.promote(bounds, add(wrong_in(0.1)))
     assert promotion.promote(bounds, add(wrong_in(0.08)), to="challenger").outcome == "PROMOTED"
     assert aliases() == {"champion": "1", "challenger": "2"}
+    with pytest.raises(UserError, match="does not challenge itself"):
+        promotion.promote(bounds, "1", to="challenger")
     promotion.promote(bounds, "2")
     assert aliases() == {"champion": "2", "previous": "1"}
 

@@ -1,5 +1,6 @@
 """The `emotion` command: what people do beside `dvc repro`."""
 
+import contextlib
 import gc
 import json
 import os
@@ -286,7 +287,8 @@ def main() -> None:
     if isinstance(code, str):
         print(code, file=sys.stderr)
         code = 1
-    sys.stdout.flush()
+    with contextlib.suppress(BrokenPipeError):  # `emotion history | head`
+        sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 0)
 
