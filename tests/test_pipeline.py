@@ -25,7 +25,8 @@ from conftest import Project, free_port, imported
 from mlflow.entities import Run
 
 import emotion.networks.layers  # noqa: F401  registers what saved networks hold
-from emotion import registry, saved_model
+from emotion import delivery, registry, saved_model, tracking
+from emotion.errors import INTERRUPTED, exit_cleanly
 
 STAGES = ["fetch", "preprocess", "tune", "train", "evaluate", "register"]
 MODEL = "facial-emotion"
@@ -650,6 +651,24 @@ def test_ctrl_c_ends_a_stage_in_one_line_and_leaves_nothing_half_written(copied_
     assert {run.info.status for run in runs(copied_project)} <= {"FAILED", "FINISHED", "KILLED"}
     assert not [path for path in copied_project.folder.rglob("part-*") if "mlartifacts" not in path.parts]
     assert models_of(copied_project) == before
+
+
+def test_a_run_is_closed_that_was_interrupted_between_its_beginning_and_its_work(
+    mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(run_id: str, kind: str, source: Path | None = None, **what: Any) -> None:
+        if what.get("params") == {"rate": "1"}:
+            raise KeyboardInterrupt
+        delivery.write(run_id, kind, source, **what)
+
+    def main() -> None:
+        with tracking.run("tune", {}, {}) as search:
+            tracking.child("trial-000", {}, {"rate": 1}, search)
+
+    monkeypatch.setattr(tracking, "write", interrupted)
+    with pytest.raises(SystemExit, match=str(INTERRUPTED)):
+        exit_cleanly("tune", main)
+    assert {run.name: run.status for run in tracking.runs()} == {"tune": "FAILED", "trial-000": "FAILED"}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+at_the_end: list[Callable[[], None]] = []  # what `exit_cleanly` does last, however `main` ends
 
 
 class UserError(Exception):
@@ -39,7 +40,11 @@ def exit_cleanly(name: str, main: Callable[[], None]) -> None:
 
     signal.signal(signal.SIGTERM, terminate)
     try:
-        main()
+        try:
+            main()
+        finally:
+            for close in at_the_end:
+                close()
     except UserError as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:

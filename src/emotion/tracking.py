@@ -13,7 +13,7 @@ import pandas as pd
 
 from emotion import delivery, processes, store
 from emotion.delivery import BEGUN_AS, LOCAL, write
-from emotion.errors import UserError
+from emotion.errors import UserError, at_the_end
 from emotion.store import AwayError, connect, explained, is_away
 
 import mlflow  # isort: skip
@@ -23,7 +23,8 @@ MOST_RUNS = 1000  # that MLflow gives at once
 PROCESS = "process"  # the tag that says which process is at a run
 SYNC_PATIENCE = 10.0  # seconds that a stage spends on what earlier ones left in the journal
 
-_active: list[str] = []  # the runs that are open in this process, the innermost last
+_active: list[str] = []  # the runs that are logged to in this process, the innermost last
+_open: dict[str, bool] = {}  # those that this process has made RUNNING; whether they end with it
 
 
 @contextmanager
@@ -53,7 +54,7 @@ def run(
         run_id = _begin(name, tags, parent)
     with _entered(run_id):
         if goes_on:
-            write(run_id, "status", status="RUNNING", ends=False)
+            _go_on(run_id)
             write(run_id, "tags", tags=_said(tags))
         write(run_id, "params", params={key: str(value) for key, value in params.items()})
         yield run_id
@@ -99,18 +100,15 @@ def _begin(name: str, tags: Mapping[str, str], parent: str | None, local: str | 
     local = local or f"{LOCAL}{uuid.uuid4().hex}"
     said = _said(tags) | {BEGUN_AS: local} | ({"mlflow.parentRunId": parent} if parent else {})
     if not _cannot_be_asked(parent or "nothing"):
-        begun: list[str] = []
         try:
             with explained(), store.uninterrupted():
                 made = connect().create_run(os.environ["MLFLOW_EXPERIMENT_ID"], tags=said, run_name=name)
-                begun.append(str(made.info.run_id))
-            return begun[0]
+                run_id = str(made.info.run_id)
+                _open[run_id] = True
+            return run_id
         except AwayError as error:
             store.leave(error)
-        except KeyboardInterrupt:
-            for run_id in begun:
-                end(run_id, "FAILED")
-            raise
+    _open[local] = True
     write(local, "create", name=name, tags=said)  # where the server took it and only its answer was lost, once
     return local
 
@@ -125,7 +123,26 @@ def _entered(run_id: str, ends: bool = True) -> Iterator[None]:
         status = "FINISHED"
     finally:
         _active.pop()
-        write(run_id, "status", status=status, ends=ends)
+        _end(run_id, status, ends)
+
+
+def _go_on(run_id: str, ends: bool = True) -> None:
+    _open[run_id] = ends
+    write(run_id, "status", status="RUNNING", ends=False)
+
+
+def _end(run_id: str, status: str, ends: bool = True) -> None:
+    write(run_id, "status", status=status, ends=ends)
+    _open.pop(run_id, None)
+
+
+def _end_what_is_open() -> None:
+    """An interruption may come where no `with` is entered yet, or any more."""
+    for run_id, ends in list(_open.items()):
+        _end(run_id, "FAILED", ends)
+
+
+at_the_end.append(_end_what_is_open)
 
 
 def child(name: str, tags: Mapping[str, str], params: Mapping[str, object], parent: str) -> str:
@@ -148,7 +165,7 @@ def child(name: str, tags: Mapping[str, str], params: Mapping[str, object], pare
 def within(run_id: str) -> Iterator[None]:
     """Log to a run that exists; FINISHED at the end, FAILED on any exception."""
     with _entered(run_id):
-        write(run_id, "status", status="RUNNING", ends=False)
+        _go_on(run_id)
         write(run_id, "tags", tags={PROCESS: processes.this()})
         yield
 
@@ -157,7 +174,7 @@ def within(run_id: str) -> Iterator[None]:
 def resumed(run_id: str, tags: Mapping[str, str]) -> Iterator[None]:
     """Go on with a run that has ended: it lasts as long as its own stage, not until this one ends."""
     with _entered(run_id, ends=False):
-        write(run_id, "status", status="RUNNING", ends=False)
+        _go_on(run_id, ends=False)
         write(run_id, "tags", tags={key: value for key, value in tags.items() if value} | {PROCESS: processes.this()})
         yield
 
@@ -166,7 +183,7 @@ def end(run_id: str, status: str, tags: Mapping[str, str] | None = None) -> None
     """Say how a run of another process ended: FINISHED, FAILED or KILLED, and why."""
     if tags:
         write(run_id, "tags", tags=dict(tags))
-    write(run_id, "status", status=status, ends=True)
+    _end(run_id, status)
 
 
 def abandon(run_id: str) -> None:
