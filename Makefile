@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help repro test check benchmark ui setup lock
+.PHONY: help repro test check benchmark ui demo setup lock
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,9 @@ benchmark: setup .venv/torch/bin/torchrun  ## compare the training's speed with 
 
 ui: setup  ## browse the runs and models in MLflow; prints the address
 	emotion ui
+
+demo: setup  ## show the champion at work; prints the address
+	emotion demo
 
 setup: .venv/user  ## create .venv with the locked packages
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, imported
+from packaging.requirements import Requirement
 
 from emotion.params import Params, Train
 from emotion.records import UNUSED
@@ -139,12 +140,13 @@ def test_the_lock_holds_every_direct_dependency_and_names_its_command() -> None:
 
 
 def test_what_is_installed_is_what_the_locks_say() -> None:
-    locked = dict(
-        line.split(" ")[0].split("==")
+    lines = [
+        Requirement(line)
         for name in ("requirements.txt", "requirements-dev.txt")
         for line in (ROOT / name).read_text().splitlines()
         if "==" in line and not line.startswith(" ")
-    )
+    ]
+    locked = {it.name: str(it.specifier).removeprefix("==") for it in lines if not it.marker or it.marker.evaluate()}
     installed = {re.sub(r"[-_.]+", "-", d.name).lower(): d.version for d in importlib.metadata.distributions()}
     for name in installed.keys() - {"emotion", "pip"}:
         assert locked.get(name) == installed[name], name

@@ -29,6 +29,14 @@ class Place(StrEnum):
     CHALLENGER = "challenger"
 
 
+class Format(StrEnum):
+    """What `export` writes."""
+
+    LITERT = "litert"
+    INT8 = "int8"
+    ONNX = "onnx"
+
+
 @app.command()
 def promote(
     version: Annotated[str, typer.Argument(help="A version of the registered model, such as 3.")],
@@ -251,6 +259,98 @@ def reap() -> None:
     for run in left:
         print(f"{run.name} {run.id}: left alone, by {run.tags.get(tracking.PROCESS, 'an unknown process')}")
     print(f"{len(gone)} runs were marked KILLED, {len(left)} left alone.")
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, patterns, videos; - for standard input.")],
+    model: Annotated[
+        str | None, typer.Option(help="models:/NAME/VERSION, a SavedModel's folder, a LiteRT file; not the champion.")
+    ] = None,
+    crop: Annotated[bool, typer.Option("--crop", help="Each picture is a face already.")] = False,
+    unsure_below: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The confidence below which to say so; not the model's own.")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0, help="Seconds between the frames of a video.")] = 1.0,
+    annotate: Annotated[Path | None, typer.Option(help="A folder for the pictures with boxes and scores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All scores, as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="All scores, as CSV.")] = False,
+) -> None:
+    """Find faces in pictures and name their emotions, by the champion.
+
+    Exit codes: 0 all were read, 1 something could not be; the rest is answered all the same.
+    """
+    from emotion import tables
+    from emotion.serving import answers, inputs
+    from emotion.serving.predictor import Predictor
+
+    names = inputs.files(paths)
+    predictor = Predictor.from_address(model, unsure_below)
+    found = list(answers.of(predictor, inputs.read(names, every), crop, annotate))
+    if as_json:
+        print(json.dumps([answer.as_json() for answer in found], indent=2))
+    elif as_csv:
+        print(answers.table(found).to_csv(index=False), end="")
+    else:
+        tables.show(tables.answers(found))
+    bad = [answer for answer in found if answer.error]
+    for answer in bad:
+        print(f"emotion: {answer.name} could not be read: {answer.error}", file=sys.stderr)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    to_format: Annotated[Format, typer.Option("--format", help="int8 is LiteRT with 8-bit numbers.")],
+    model: Annotated[
+        str | None, typer.Option(help="models:/NAME/VERSION or a SavedModel's folder; not the champion.")
+    ] = None,
+) -> None:
+    """Write the champion for another runtime, and show that it answers as before.
+
+    What is measured needs data/faces: parity, accuracy and speed on validation images.
+    """
+    from emotion import tables
+    from emotion.faces import open_faces
+    from emotion.serving import exporting, served
+
+    faces = open_faces()
+    with served.brought(model) as it:
+        parity = exporting.export(it.model, to_format.value, target, faces)
+        tables.show(tables.parity(it.title, target, parity))
+
+
+@app.command()
+def demo(
+    model: Annotated[
+        str | None, typer.Option(help="models:/NAME/VERSION or a SavedModel's folder; not the champion.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 7860,
+    unsure_below: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The confidence below which to say so; not the model's own.")
+    ] = None,
+    share: Annotated[bool, typer.Option("--share", help="Open a public address through Gradio's servers.")] = False,
+) -> None:
+    """Show the champion at work, in a browser; a new champion takes over by itself."""
+    import threading
+
+    from emotion import params, registry
+    from emotion.serving.champion import Fixed, Followed, load
+
+    name = params.load().register_.name
+    models: Fixed | Followed = (
+        Fixed(load(model, unsure_below))
+        if model
+        else Followed(name, lambda: registry.aliases(name), lambda address: load(address, unsure_below))
+    )
+    from emotion.serving.demo import launched
+
+    with launched(models, host, port, share) as address:
+        print(f"Open {address}; Ctrl-C ends it.", flush=True)
+        threading.Event().wait()
 
 
 @app.command()

@@ -1,7 +1,6 @@
-"""Image bytes to 48x48 gray faces, one or a whole archive of them."""
+"""A whole archive of images to 48x48 gray faces."""
 
 import hashlib
-import io
 import warnings
 import zipfile
 import zlib
@@ -11,58 +10,11 @@ from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
 
 from emotion.labels import SIZE
+from emotion.pictures import UnreadableImageError, decode_face
 from emotion.progress import track
 from emotion.sources.archive import parse
-
-MAX_SIDE = 8192  # pixels; a small file can claim to be enormous
-
-
-class UnreadableImageError(Exception):
-    """Why an image was put aside."""
-
-
-def decode(content: bytes) -> NDArray[np.uint8]:
-    """Decode any format and mode that pillow reads.
-
-    Args:
-        content: a whole image file. Colour is reduced to luma, 16 bits to 8, and another
-            size than 48x48 is resampled (Lanczos), after the camera's rotation is undone.
-
-    Returns:
-        (48, 48) uint8, 0 black to 255 white.
-
-    Raises:
-        UnreadableImageError: saying why.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pillow warns of odd metadata that we do not use
-            with Image.open(io.BytesIO(content)) as image:
-                if max(image.size) > MAX_SIDE:
-                    raise UnreadableImageError(f"{image.width}x{image.height} pixels, more than {MAX_SIDE} a side")
-                rotated = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-                if image.size != (SIZE, SIZE) or image.mode != "L" or rotated:
-                    return np.asarray(_normalize(image))
-                return np.asarray(image)
-    except UnreadableImageError:
-        raise
-    except Exception as error:  # noqa: BLE001  pillow's decoders raise many kinds for broken input
-        raise UnreadableImageError(f"{type(error).__name__}: {error}") from None
-
-
-def _normalize(image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16 bits; pillow's own conversion clips at 255
-        wide = np.asarray(upright, dtype=np.int64)
-        upright = Image.fromarray(np.clip(wide // 256, 0, 255).astype(np.uint8))
-    elif upright.mode == "P":
-        upright = upright.convert("RGB")
-    gray = upright.convert("L")
-    return gray if gray.size == (SIZE, SIZE) else gray.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
 @dataclass
@@ -87,7 +39,7 @@ def _decode_all(archive: zipfile.ZipFile, output: BinaryIO) -> Decoded:
         entry = parse(name)
         assert entry is not None
         try:
-            pixels = decode(archive.read(name))
+            pixels = decode_face(archive.read(name))
         except UnreadableImageError as reason:
             decoded.quarantine.append((name, str(reason)))
             continue
@@ -111,7 +63,9 @@ def decode_archive(archive: zipfile.ZipFile, path: Path) -> Decoded:
     with path.open("wb") as output:
         _write_header(output, len(archive.namelist()))
         start = output.tell()
-        decoded = _decode_all(archive, output)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pillow warns of odd metadata that we do not use
+            decoded = _decode_all(archive, output)
         output.seek(0)
         _write_header(output, len(decoded.rows))
         assert output.tell() == start, "numpy pads headers so that a shorter count fits"

@@ -26,6 +26,7 @@ from emotion.training.checkpoints import clear_finished
 def evaluate(settings: params.Evaluate, faces: Faces, model: Any, report: Path) -> dict[str, Any]:
     """Score validation, test and parts of test; write tables and figures; return the metrics."""
     metrics: dict[str, Any] = {"data": faces.caption}
+    unsure_below = 0.0
     with whole(report) as folder:
         for name in ("validation", "test"):
             split = faces.split(name)
@@ -35,6 +36,9 @@ def evaluate(settings: params.Evaluate, faces: Faces, model: Any, report: Path) 
                 metrics[part] = scoring.score(labels, answers, settings.calibration_bins)
                 _write_tables(labels, answers, folder / part)
             predictions.write(predictions.table(split.index, probabilities), folder / name / predictions.FILE)
+            if name == "validation":  # never by a test score
+                unsure_below = scoring.sure_from(split.labels, probabilities, settings.sure_accuracy)
+        metrics["test_answered"] = scoring.answered(split.labels, probabilities, unsure_below)
         table = scoring.per_class_table(split.labels, probabilities)
         metrics["test_per_class"] = table.set_index("emotion").T.to_dict()
         some = subset(split, min(1.0, settings.robustness_images / len(split)), seed=0)

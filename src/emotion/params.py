@@ -284,6 +284,7 @@ class Evaluate(Section):
 
     batch_size: int = Field(ge=1, le=65_536)
     calibration_bins: int = Field(ge=2, le=1000)
+    sure_accuracy: Fraction  # of the validation images that are not answered with "unsure"
     mistakes: int = Field(ge=0, le=200)  # how many of the worst to picture
     robustness_images: int = Field(ge=1, le=1_000_000)  # at most, that are also shown corrupted
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -40,13 +41,14 @@ from mlflow.types import Schema, TensorSpec
 LOCK = "dvc.lock.sha256"
 FIRST_ONLY = (LOCK, "registered_by")  # tags of a version that registering it again does not change
 FILES = "files.sha256"  # tag of a version: the digest of each of its files, as JSON
+UNSURE_BELOW = "unsure_below"  # tag of a version: the confidence below which its answer is "unsure"
 HISTORY_RUN = "history.run_id"  # tag of a model: the run whose parameters are the entries of its history
 LONGEST_ENTRY = 6000  # characters: MLflow cuts what is longer
 APPLIED = "history.applied"  # tag of a model: how many of them its aliases and tags show
 WRITTEN_BY_DOWNLOAD = "registered_model_meta"  # by MLflow, into what it downloads
 ABOUT_A_MODEL = {  # the files of a version beside its SavedModel
-    "MLmodel", "conda.yaml", "data/keras_module.txt", "input_example.json", "python_env.yaml", "requirements.txt",
-    "serving_input_example.json", WRITTEN_BY_DOWNLOAD,
+    "MLmodel", "classifier.keras", "conda.yaml", "data/keras_module.txt", "input_example.json", "python_env.yaml",
+    "requirements.txt", "serving_input_example.json", WRITTEN_BY_DOWNLOAD,
 }  # fmt: skip
 
 SIGNATURE = ModelSignature(
@@ -73,9 +75,10 @@ class EvaluatedSavedModel:
         network = keras.saving.load_model(classifier, compile=False)
         with contextlib.redirect_stdout(io.StringIO()):  # a page of tensor names
             mlflow.keras.save_model(network, path, save_exported_model=True, **options)
-        exported = Path(path) / "data" / "model"
+        exported = saved_model_of(Path(path))
         shutil.rmtree(exported)
         shutil.copytree(saved_model, exported)
+        shutil.copy(classifier, classifier_of(Path(path)))
 
 
 def register_trained(settings: Params, card: Path) -> dict[str, str]:
@@ -181,6 +184,7 @@ def version_tags(run_id: str, metrics: Mapping[str, Any], saved_model: Path) -> 
         "data": metrics["data"],
         "parameters": json.dumps(run.params, sort_keys=True),
         "saved_model.sha256": digest(saved_model),
+        UNSURE_BELOW: str(metrics["test_answered"]["unsure_below"]),
         LOCK: provenance.lock_hash(),
         "registered_by": person(),
         **scores,
@@ -240,10 +244,35 @@ def tag_version(name: str, number: str, tags: Mapping[str, str]) -> None:
 
 def download(name: str, number: str, folder: Path) -> Path:
     """Bring a version's files from the registry into a folder, and say where they lie in it."""
+    return download_from(f"models:/{name}/{number}", folder)
+
+
+def download_from(address: str, folder: Path) -> Path:
+    """Bring the files at an address of MLflow's into a folder, and say where they lie in it."""
     store.connect()
     folder.mkdir(parents=True, exist_ok=True)
-    with store.explained(patient=True):
-        return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=str(folder)))
+    with store.explained(f"has no {address}", patient=True):
+        return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
+
+
+def addressed(address: str) -> tuple[str, Version] | None:
+    """The name and version that models:/NAME/NUMBER or models:/NAME@ALIAS means; None for other addresses.
+
+    Raises:
+        UserError: where there is no such version.
+    """
+    parts = re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@(.+))", address)
+    if not parts:
+        return None
+    name, number, alias = parts.groups()
+    if alias:
+        number = aliases(name).get(alias)
+    if number is None:
+        raise UserError(
+            f"{name} has no {alias}. `emotion promote VERSION` makes a version the champion;"
+            f" models:/{name}/VERSION names any."
+        )
+    return name, version(name, number)
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -254,6 +283,11 @@ def file_digests(folder: Path) -> dict[str, str]:
 def saved_model_of(folder: Path) -> Path:
     """Where a downloaded version has its SavedModel."""
     return folder / "data" / "model"
+
+
+def classifier_of(folder: Path) -> Path:
+    """Where a downloaded version has the trained network, as Keras has it."""
+    return folder / "classifier.keras"
 
 
 def has_the_signature(folder: Path) -> bool:
@@ -375,8 +409,12 @@ def set_applied(name: str, entries: int) -> None:
 
 
 def aliases(name: str) -> dict[str, str]:
-    """Version numbers by alias."""
-    with store.explained():
+    """Version numbers by alias.
+
+    Raises:
+        UserError: where there is no such model.
+    """
+    with store.explained(f"has no model {name}"):
         return {k: str(v) for k, v in store.connect().get_registered_model(name).aliases.items()}
 
 

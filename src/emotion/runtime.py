@@ -20,7 +20,7 @@ def load_tensorflow(look_for_devices: bool = True) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # What C++ prints before its logging starts, no setting silences.
-    with _silent_stderr():
+    with silent_stderr():
         import tensorflow as tf
 
         if look_for_devices:
@@ -28,7 +28,8 @@ def load_tensorflow(look_for_devices: bool = True) -> None:
 
 
 @contextmanager
-def _silent_stderr() -> Iterator[None]:
+def silent_stderr() -> Iterator[None]:
+    """Nothing that C++ prints."""
     kept, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 2)
     try:

@@ -105,6 +105,24 @@ def coverage_at(table: pd.DataFrame, accuracy: float) -> float:
     return float(enough["coverage"].max()) if len(enough) else 0.0
 
 
+def sure_from(labels: NDArray[np.int64], probabilities: Probabilities, accuracy: float) -> float:
+    """The least confidence from which on at least such a share is right, 0..1; 1 where there is none."""
+    table = coverage_table(labels, probabilities)
+    enough = table[table["accuracy"] >= accuracy]
+    return float(enough["threshold"].min()) if len(enough) else 1.0
+
+
+def answered(labels: NDArray[np.int64], probabilities: Probabilities, unsure_below: float) -> dict[str, float]:
+    """What comes of "unsure" below a confidence: unsure_below, coverage and accuracy (of the answers), 0..1."""
+    sure = probabilities.max(axis=1) >= unsure_below
+    right = probabilities.argmax(axis=1)[sure] == labels[sure]
+    return {
+        "unsure_below": unsure_below,
+        "coverage": float(sure.mean()),
+        "accuracy": float(right.mean()) if len(right) else 0.0,
+    }
+
+
 def mistakes_table(index: pd.DataFrame, labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
     """All wrong answers, the most confident first: name, actual, predicted, confidence."""
     wrong = worst_mistakes(labels, probabilities, len(labels))

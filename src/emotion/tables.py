@@ -1,6 +1,7 @@
 """What the command line shows as tables."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from emotion.gate import Verdict
     from emotion.history import Entry
     from emotion.reproduction import Reproduction
+    from emotion.serving.answers import Answer
+    from emotion.serving.exporting import Parity
 
 WITHOUT_TERMINAL = 250  # characters a line, so that nothing is cut in a log
 
@@ -90,4 +93,34 @@ def findings(found: "list[Finding]") -> Table:
     for finding in found:
         state = f"[{colours[finding.state]}]{finding.state}"
         shown.add_row(finding.subject, state, escape(finding.what), escape(finding.fix))
+    return shown
+
+
+def answers(found: "list[Answer]") -> Table:
+    """A row per face."""
+    shown = _table(f"{len(found)} pictures", "picture", "face", "answer", "confidence", "next", "place")
+    for answer in found:
+        if answer.error:
+            shown.add_row(escape(answer.name), "", "[red]not readable")
+        elif not answer.faces:
+            shown.add_row(escape(answer.name), "", "no face")
+        for number, face in enumerate(answer.faces, start=1):
+            first, second, *_ = sorted(face.scores.items(), key=lambda it: -it[1])
+            named = face.answer if face.answer == first[0] else f"{face.answer}, {first[0]}?"
+            place = f"{face.box.left}, {face.box.top}, {face.box.side} wide"
+            shown.add_row(
+                escape(answer.name), str(number), named, f"{first[1]:.0%}", f"{second[0]} {second[1]:.0%}", place
+            )
+    return shown
+
+
+def parity(title: str, target: Path, found: "Parity") -> Table:
+    """The exported file beside the SavedModel."""
+    shown = _table(f"{title} as {target}, on validation images", "", str(target.name), "SavedModel")
+    shown.add_row("size", f"{found.size_mib:.2f} MiB", "")
+    shown.add_row("largest difference of a probability", f"{found.largest_difference:.2g}", "")
+    shown.add_row("same answers", f"{found.same_answers:.2%}", "")
+    shown.add_row("accuracy", f"{found.accuracy:.4f}", f"{found.accuracy_before:.4f}")
+    for key, name in (("latency_ms_median", "one image, ms"), ("images_per_second", "images/s in batches of 32")):
+        shown.add_row(name, f"{found.speed[key]:,.2f}", f"{found.speed_before[key]:,.2f}")
     return shown

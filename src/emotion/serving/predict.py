@@ -1,37 +1,42 @@
-"""Ask the exported SavedModel."""
+"""Ask an exported model."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emotion.errors import UserError
-from emotion.faces import Images
 from emotion.runtime import load_tensorflow
-from emotion.scoring import Probabilities
+
+if TYPE_CHECKING:  # they bring pandas and scikit-learn
+    from emotion.faces import Images
+    from emotion.scoring import Probabilities
 
 
 def load_saved_model(folder: Path) -> Any:
     """Load a SavedModel with a `serve` endpoint.
 
     Raises:
-        UserError: where it is missing.
+        UserError: where it is missing, or has no such endpoint.
     """
     if not (folder / "saved_model.pb").exists():
         raise UserError(f"no SavedModel in {folder}. `dvc repro train` makes it.")
     load_tensorflow()
     import tensorflow as tf
 
-    return tf.saved_model.load(str(folder))
+    model = tf.saved_model.load(str(folder))
+    if not hasattr(model, "serve"):
+        raise UserError(f"the SavedModel in {folder} has no endpoint `serve`, as those have that Keras exports.")
+    return model
 
 
-def predict(model: Any, images: Images, batch_size: int) -> Probabilities:
+def predict(model: Any, images: "Images", batch_size: int) -> "Probabilities":
     """Probabilities of the seven emotions.
 
     Args:
-        model: from `load_saved_model`.
+        model: from `load_saved_model`, or whatever else has a `serve` like it.
         images: (n, 48, 48) uint8, 0..255.
         batch_size: images asked about at once.
 
@@ -39,13 +44,13 @@ def predict(model: Any, images: Images, batch_size: int) -> Probabilities:
         (n, 7) float32.
     """
     batches = [
-        model.serve(images[start : start + batch_size, ..., None].astype(np.float32)).numpy()
+        np.asarray(model.serve(images[start : start + batch_size, ..., None].astype(np.float32)))
         for start in range(0, len(images), batch_size)
     ]
     return np.concatenate(batches)
 
 
-def measure_speed(model: Any, images: Images, batch_size: int) -> dict[str, float]:
+def measure_speed(model: Any, images: "Images", batch_size: int) -> dict[str, float]:
     """How long answers take on this machine, as it is loaded just now.
 
     Args:
