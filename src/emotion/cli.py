@@ -354,6 +354,23 @@ def demo(
 
 
 @app.command()
+def space(
+    folder: Annotated[Path, typer.Argument(help="To write; it must not be there yet.")],
+    model: Annotated[str | None, typer.Option(help="models:/NAME/VERSION; not the champion.")] = None,
+) -> None:
+    """Write a folder that a Hugging Face Space, or any machine, runs the demo from."""
+    from emotion.serving import served
+    from emotion.serving.space import write
+
+    with served.brought(model) as it:
+        write(it, folder)
+        print(
+            f"{folder} shows {it.title}. `hf upload --repo-type space USER/NAME {folder} .` publishes it, once you have"
+            " signed in with `hf auth login`."
+        )
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000) -> None:
     """Browse runs and models in MLflow's UI."""
     from emotion import store

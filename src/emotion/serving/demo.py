@@ -130,7 +130,9 @@ def build(models: Fixed | Followed, drawn: list[Path]) -> gr.Blocks:
 
 
 @contextmanager
-def launched(models: Fixed | Followed, host: str, port: int, share: bool = False) -> Iterator[str]:
+def launched(
+    models: Fixed | Followed, host: str, port: int, share: bool = False, drawn: Path | None = None
+) -> Iterator[str]:
     """The demo, as long as the context lasts.
 
     Args:
@@ -138,6 +140,7 @@ def launched(models: Fixed | Followed, host: str, port: int, share: bool = False
         host: the address to listen at; 127.0.0.1 for this machine alone.
         port: to listen on.
         share: whether to open a public address through Gradio's servers.
+        drawn: the folder of `samples`, where it is there already.
 
     Yields:
         The address to open.
@@ -147,9 +150,9 @@ def launched(models: Fixed | Followed, host: str, port: int, share: bool = False
     """
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
-        drawn = samples(Path(folder) / "samples")
-        gr.set_static_paths([Path(folder) / "samples"])  # what is not is a copy that is soon deleted
-        blocks = build(models, drawn)
+        paths = sorted(drawn.glob("*.png")) if drawn else samples(Path(folder) / "samples")
+        gr.set_static_paths(paths)  # what is not is a copy that is soon deleted
+        blocks = build(models, paths)
         try:
             _, local, public = blocks.launch(
                 server_name=host, server_port=port, share=share, max_file_size=LARGEST_UPLOAD, css=page.STYLE,
