@@ -9,19 +9,23 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import skimage.data
 import yaml
 from PIL import Image
 
 from emotion import params
 from emotion.labels import EMOTIONS
+from emotion.pictures import Picture
 
 ROOT = Path(__file__).parents[1]
 
@@ -206,6 +210,30 @@ def make_project(folder: Path) -> Project:
     return project
 
 
+@contextmanager
+def serving(command: list[str], project: Project, port: int) -> Iterator[str]:
+    """Yields what the command prints first."""
+    process = subprocess.Popen(
+        command, cwd=project.folder, env=project.environment, start_new_session=True, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        first = process.stdout.readline()
+        for _ in range(300):
+            time.sleep(0.2)
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=1)
+                break
+            except urllib.error.HTTPError:
+                break
+            except OSError:
+                assert process.poll() is None
+        yield first
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
 @pytest.fixture(scope="session")
 def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
     """Makes projects that have not been run."""
@@ -229,6 +257,41 @@ def copied_project(finished_project: Project, tmp_path: Path) -> Iterator[Projec
     )
     yield Project(folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def champion_project(finished_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the finished project whose version 1 is the champion, by a gate that lets all in."""
+    folder = tmp_path_factory.mktemp("champion") / "project"
+    ignored = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "cache")
+    shutil.copytree(finished_project.folder, folder, symlinks=True, ignore=ignored)
+    project = Project(folder)
+    project.run("emotion", "restore")
+    for key, bound in {"min_accuracy": 0.0, "max_calibration_error": 1.0}.items():
+        project.set(**{f"register__gate__{key}": bound})
+    project.run("emotion", "promote", "1")
+    return project
+
+
+@pytest.fixture
+def in_champion_project(champion_project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """This process works in the champion's project."""
+    from emotion import store
+
+    monkeypatch.chdir(champion_project.folder)
+    monkeypatch.setenv("DVC_ROOT", str(champion_project.folder))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", champion_project.store)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # MLflow sets it; undone with the others
+    store.forget()
+    yield champion_project
+    store.forget()
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Picture:
+    """A portrait in the public domain, (512, 512, 3), with one face."""
+    pixels: Picture = skimage.data.astronaut()
+    return pixels
 
 
 @pytest.fixture

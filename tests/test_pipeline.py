@@ -9,9 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import Project, free_port, imported
+from conftest import Project, free_port, imported, serving
 from mlflow.entities import Run
 
 import emotion.networks.layers  # noqa: F401  registers what saved networks hold
@@ -669,28 +667,6 @@ def test_a_run_is_closed_that_was_interrupted_between_its_beginning_and_its_work
     with pytest.raises(SystemExit, match=str(INTERRUPTED)):
         exit_cleanly("tune", main)
     assert {run.name: run.status for run in tracking.runs()} == {"tune": "FAILED", "trial-000": "FAILED"}
-
-
-@contextmanager
-def serving(command: list[str], project: Project, port: int) -> Iterator[str]:
-    """Yields what the command prints first."""
-    process = subprocess.Popen(
-        command, cwd=project.folder, env=project.environment, start_new_session=True, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout
-        first = process.stdout.readline()
-        for _ in range(300):
-            time.sleep(0.2)
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                assert process.poll() is None
-        yield first
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
 
 
 def test_the_ui_shows_the_projects_runs_in_a_browser(finished_project: Project, tmp_path: Path) -> None:
