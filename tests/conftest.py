@@ -211,14 +211,14 @@ def make_project(folder: Path) -> Project:
 
 
 @contextmanager
-def serving(command: list[str], project: Project, port: int) -> Iterator[str]:
-    """Yields what the command prints first."""
+def serving(command: list[str], project: Project, port: int, says_something: bool = True) -> Iterator[str]:
+    """Yields what the command prints first, once it listens on the port."""
     process = subprocess.Popen(
         command, cwd=project.folder, env=project.environment, start_new_session=True, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout
-        first = process.stdout.readline()
+        first = process.stdout.readline() if says_something else ""
         for _ in range(300):
             time.sleep(0.2)
             try:

@@ -10,9 +10,10 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import skimage.data
 import tensorflow as tf
-from conftest import Project, image_bytes
+from conftest import Project, free_port, image_bytes, serving
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -295,3 +296,20 @@ def test_the_champion_brings_its_figures_its_threshold_and_its_card(in_champion_
         assert it.card.startswith("# facial-emotion version 1")
         assert it.classifier is not None
         assert it.classifier.exists()
+
+
+def test_mlflow_serves_the_champion_to_the_readmes_curl(champion_project: Project, tmp_path: Path) -> None:
+    """With the request that every version brings along."""
+    port, model = free_port(), "models:/facial-emotion@champion"
+    project = Project(champion_project.folder)
+    project.environment |= {"MLFLOW_TRACKING_URI": project.store}
+    project.run("mlflow", "artifacts", "download", "-u", f"{model}/serving_input_example.json", "-d", str(tmp_path))
+    command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", str(port)]
+    with serving(command, project, port, says_something=False):
+        answered = requests.post(
+            f"http://127.0.0.1:{port}/invocations", (tmp_path / "serving_input_example.json").read_bytes(),
+            headers={"Content-Type": "application/json"}, timeout=30,
+        )  # fmt: skip
+    (answer,) = answered.json()["predictions"]
+    assert len(answer) == 7
+    assert sum(answer) == pytest.approx(1, abs=1e-4)

@@ -79,3 +79,16 @@ def test_unseen_images_and_usages_are_reported_apart() -> None:
         "test_PublicTest": [0, 1],
     }
     assert list(scoring.parts("validation", index)) == ["validation"]
+
+
+def test_sure_is_the_least_confidence_from_which_on_enough_is_right() -> None:
+    """Right at 0.9 and 0.6, wrong at 0.5 and 0.3."""
+    answers = np.concatenate([certain(0, confidence=share) for share in (0.9, 0.6, 0.5, 0.3)])
+    labels = np.array([0, 0, 1, 1])
+    assert scoring.sure_from(labels, answers, 1.0) == pytest.approx(0.51)
+    assert scoring.sure_from(labels, answers, 0.6) == pytest.approx(0.31)
+    assert scoring.sure_from(labels, answers, 0.5) == 0
+    assert scoring.sure_from(np.array([1, 1, 1, 1]), answers, 0.5) == 1
+    told = scoring.answered(labels, answers, 0.4)
+    assert told == pytest.approx({"unsure_below": 0.4, "coverage": 0.75, "accuracy": 2 / 3})
+    assert scoring.answered(labels, answers, 1.0) == {"unsure_below": 1.0, "coverage": 0.0, "accuracy": 0.0}

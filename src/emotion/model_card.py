@@ -83,6 +83,11 @@ def _figures(metrics: Mapping[str, Any], speed: Mapping[str, float], robustness:
         f"With {CONFIDENCE:.0%} intervals (Wilson). The last column is the share of images that can be answered with"
         " nine in ten right, where answers of low confidence are withheld."
     )
+    told = metrics["test_answered"]
+    yield (
+        f"Below a confidence of {told['unsure_below']:.2f}, chosen on validation, `emotion predict` and the demo say"
+        f" *unsure*. That leaves {told['coverage']:.1%} of the test images, {told['accuracy']:.1%} of them right."
+    )
     rows = [
         [emotion, str(int(row["support"])), _share(row["recall"], row["support"]), f"{row['precision']:.3f}"]
         for emotion, row in metrics["test_per_class"].items()

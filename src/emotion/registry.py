@@ -98,6 +98,8 @@ def register_trained(settings: Params, card: Path) -> dict[str, str]:
         )
     delivery.sync()  # the run of `train` may still wait
     metrics = json.loads(METRICS.read_text())
+    if "test_answered" not in metrics:
+        raise UserError(f"{METRICS} was written by an earlier version of this project. `dvc repro` evaluates anew.")
     name = settings.register_.name
     with restoring.train_run("register", settings) as run_id:
         description = f"Trained on {metrics['data']}. Test accuracy {metrics['test']['accuracy']:.4f}."
