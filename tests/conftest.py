@@ -228,6 +228,8 @@ def serving(command: list[str], project: Project, port: int, says_something: boo
                 break
             except OSError:
                 assert process.poll() is None
+        else:
+            raise AssertionError(f"{command} does not listen on port {port}")
         yield first
     finally:
         os.killpg(process.pid, signal.SIGTERM)

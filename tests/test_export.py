@@ -28,6 +28,7 @@ def test_an_exported_file_answers_as_the_saved_model(
     parity = export(SAVED_MODEL, kind, tmp_path / "model", open_faces())
     assert parity.largest_difference < largest
     assert parity.accuracy == pytest.approx(parity.accuracy_before, abs=0.02)
+    assert parity.size_before_mib > 0
     assert parity.size_mib == (tmp_path / "model").stat().st_size / 2**20
     assert parity.speed["latency_ms_median"] > 0
     images = open_faces().split("test").images[:20]

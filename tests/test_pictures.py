@@ -72,7 +72,7 @@ def test_a_rotated_photo_is_turned_upright(size: tuple[int, int]) -> None:
     [b"", b"no image", noise(0)[:200], image_bytes(Image.fromarray(RAMP), "JPEG")[:300]],
 )
 def test_what_cannot_be_read_says_why(content: bytes) -> None:
-    with pytest.raises(UnreadableImageError, match=r"\w+: .+"):
+    with pytest.raises(UnreadableImageError, match=r"\w+: .+|no image of a known format"):
         decode_face(content)
 
 
@@ -100,5 +100,5 @@ def test_a_picture_of_too_many_pixels_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO"])
 def test_a_picture_is_only_decoded_by_what_pillow_does_itself(kind: str) -> None:
-    with pytest.raises(UnreadableImageError, match="cannot identify"):
+    with pytest.raises(UnreadableImageError, match="no image of a known format"):
         decode_picture(image_bytes(Image.new("RGB", (64, 64)), kind))

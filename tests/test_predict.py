@@ -126,6 +126,7 @@ def test_threads_share_a_predictor(predictor: Predictor, astronaut: Picture, two
         thread.start()
     for thread in threads:
         thread.join()
+    assert len(together) == len(threads)
     for number, answer in together.items():
         for mine, theirs in zip(answer[0], alone[number % 4][0], strict=True):
             assert mine.box == theirs.box
@@ -156,7 +157,7 @@ def album(tmp_path: Path, astronaut: Picture, two: Picture) -> Path:
 def test_a_folder_is_answered_by_the_champion_and_a_bad_file_is_told(in_champion_project: Project, album: Path) -> None:
     done = emotion(str(album), "--json")
     assert done.exit_code == 1
-    assert f"{album}/text.jpg could not be read: UnidentifiedImageError" in done.stderr
+    assert f"emotion: {album}/text.jpg: no image of a known format" in done.stderr
     answers = {Path(answer["picture"]).name: answer for answer in json.loads(done.stdout)}
     assert {name: len(answer.get("faces", ())) for name, answer in answers.items()} == {
         "astronaut.jpg": 1, "two.png": 2, "coffee.webp": 0, "text.jpg": 0,
@@ -222,7 +223,7 @@ def clip(tmp_path: Path, astronaut: Picture) -> Path:
 def test_a_video_is_answered_frame_by_frame(in_champion_project: Project, clip: Path) -> None:
     answers = json.loads(emotion(str(clip), "--every", "0.5", "--json").stdout)
     times = [answer["picture"].removeprefix(f"{clip} at ") for answer in answers]
-    assert times == ["0.0 s", "0.5 s", "1.0 s", "1.5 s"]
+    assert times == ["0.000 s", "0.500 s", "1.000 s", "1.500 s"]
     assert [len(answer["faces"]) for answer in answers] == [1, 1, 0, 0]
 
 
@@ -230,7 +231,43 @@ def test_a_damaged_video_is_told(in_champion_project: Project, clip: Path) -> No
     clip.write_bytes(clip.read_bytes()[:300])
     done = emotion(str(clip))
     assert done.exit_code == 1
-    assert f"{clip} could not be read: InvalidDataError" in done.stderr
+    assert f"emotion: {clip}: InvalidDataError" in done.stderr
+
+
+def test_what_is_not_there_is_told_and_the_rest_is_answered(in_champion_project: Project, album: Path) -> None:
+    names = [str(album / "astronaut.jpg"), str(album / "missing.jpg"), "a" * 300, str(album / "nothing*")]
+    (album / "empty").mkdir()
+    done = emotion(*names, str(album / "empty"), "--json")
+    assert done.exit_code == 1
+    told = {answer["picture"]: answer.get("error", "") for answer in json.loads(done.stdout)}
+    assert list(told.values()) == [
+        "", "No such file or directory", "File name too long", "No such file or directory", "no picture or video in it",
+    ]  # fmt: skip
+
+
+def test_annotated_pictures_of_the_same_name_do_not_overwrite_each_other(
+    in_champion_project: Project, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(album / "more")
+    (album / "more/astronaut.jpg").write_bytes((album / "astronaut.jpg").read_bytes())
+    model = str(in_champion_project.folder / "models/saved_model")
+    emotion("../astronaut.jpg", "astronaut.jpg", "--model", model, "--annotate", str(tmp_path / "out"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"astronaut.jpg.png", "astronaut.jpg-2.png"}
+
+
+def test_annotated_pictures_that_cannot_be_written_leave_the_answers(in_champion_project: Project, album: Path) -> None:
+    (album / "file").write_text("no folder")
+    done = emotion(str(album / "astronaut.jpg"), "--annotate", str(album / "file"), "--json")
+    assert done.exit_code == 1
+    (answer,) = json.loads(done.stdout)
+    assert len(answer["faces"]) == 1
+    assert answer["error"].startswith("its annotated picture was not written: ")
+
+
+def test_pictures_of_another_shape_are_refused(predictor: Predictor) -> None:
+    for picture in (np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3), np.float32)):
+        with pytest.raises(ValueError, match=r"pictures should be \(height, width, 3\) uint8"):
+            predictor.predict([picture], crop=True)  # type: ignore[list-item]
 
 
 def failure(*arguments: str) -> str:
@@ -284,6 +321,9 @@ def test_a_model_that_does_more_than_compute_is_not_loaded(tmp_path: Path) -> No
     tf.saved_model.save(module, str(tmp_path / "model"))
     with pytest.raises(UserError, match="its graph holds WriteFile, which may do more than compute"):
         Predictor.from_address(str(tmp_path / "model"))
+    command = ["space", str(tmp_path / "space"), "--model", str(tmp_path / "model")]
+    assert "its graph holds WriteFile" in str(CliRunner().invoke(cli.app, command).exception)
+    assert not (tmp_path / "space").exists()
     assert not (tmp_path / "written").exists()
 
 

@@ -295,7 +295,7 @@ def predict(
         tables.show(tables.answers(found))
     bad = [answer for answer in found if answer.error]
     for answer in bad:
-        print(f"emotion: {answer.name} could not be read: {answer.error}", file=sys.stderr)
+        print(f"emotion: {answer.name}: {answer.error}", file=sys.stderr)
     if bad:
         raise typer.Exit(1)
 
@@ -318,6 +318,7 @@ def export(
 
     faces = open_faces()
     with served.brought(model) as it:
+        it.check()
         parity = exporting.export(it.model, to_format.value, target, faces)
         tables.show(tables.parity(it.title, target, parity))
 
@@ -328,7 +329,7 @@ def demo(
         str | None, typer.Option(help="models:/NAME/VERSION or a SavedModel's folder; not the champion.")
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 7860,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port to listen on.")] = 7860,
     unsure_below: Annotated[
         float | None, typer.Option(min=0, max=1, help="The confidence below which to say so; not the model's own.")
     ] = None,
@@ -350,7 +351,8 @@ def demo(
 
     with launched(models, host, port, share) as address:
         print(f"Open {address}; Ctrl-C ends it.", flush=True)
-        threading.Event().wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 @app.command()

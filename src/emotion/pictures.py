@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from emotion.labels import SIZE
 
@@ -36,6 +36,8 @@ def opened(content: bytes, formats: tuple[str, ...] | None = None) -> Iterator[I
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
+    except UnidentifiedImageError:
+        raise UnreadableImageError("no image of a known format") from None
     except Exception as error:  # noqa: BLE001  pillow's decoders raise many kinds for broken input
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from None
 
@@ -76,6 +78,8 @@ def decode_picture(content: bytes) -> Picture:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Without the camera's rotation, 16 bits and palettes."""
+    if image.mode == "F":
+        raise UnreadableImageError("pixels of unknown range (floating point)")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):  # 16 bits; pillow's own conversion clips at 255
         wide = np.asarray(upright, dtype=np.int64)

@@ -258,17 +258,19 @@ def download_from(address: str, folder: Path) -> Path:
 
 
 def addressed(address: str) -> tuple[str, Version] | None:
-    """The name and version that models:/NAME/NUMBER or models:/NAME@ALIAS means; None for other addresses.
+    """The name and version that models:/NAME/NUMBER, /latest or @ALIAS means; None for other addresses.
 
     Raises:
         UserError: where there is no such version.
     """
-    parts = re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@(.+))", address)
+    parts = re.fullmatch(r"models:/([^/@]+)(?:/(\d+|latest)|@(.+))", address)
     if not parts:
         return None
     name, number, alias = parts.groups()
     if alias:
         number = aliases(name).get(alias)
+    elif number == "latest":
+        number = next(reversed(versions(name)), "latest")
     if number is None:
         raise UserError(
             f"{name} has no {alias}. `emotion promote VERSION` makes a version the champion;"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,9 +28,17 @@ def load_tensorflow(look_for_devices: bool = True) -> None:
             tf.config.list_physical_devices()
 
 
+_silencing = threading.RLock()  # the error stream is the whole process's
+
+
 @contextmanager
 def silent_stderr() -> Iterator[None]:
     """Nothing that C++ prints."""
+    with _silencing:
+        yield from _silent()
+
+
+def _silent() -> Iterator[None]:
     kept, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 2)
     try:

@@ -98,10 +98,18 @@ def findings(found: "list[Finding]") -> Table:
 
 def answers(found: "list[Answer]") -> Table:
     """A row per face."""
-    shown = _table(f"{len(found)} pictures", "picture", "face", "answer", "confidence", "next", "place")
+    shown = _table(
+        f"{len(found)} picture{'s' if len(found) != 1 else ''}",
+        "picture",
+        "face",
+        "answer",
+        "confidence",
+        "next",
+        "place",
+    )
     for answer in found:
-        if answer.error:
-            shown.add_row(escape(answer.name), "", "[red]not readable")
+        if answer.error and not answer.faces:
+            shown.add_row(escape(answer.name), "", "[red]failed, see below")
         elif not answer.faces:
             shown.add_row(escape(answer.name), "", "no face")
         for number, face in enumerate(answer.faces, start=1):
@@ -117,7 +125,7 @@ def answers(found: "list[Answer]") -> Table:
 def parity(title: str, target: Path, found: "Parity") -> Table:
     """The exported file beside the SavedModel."""
     shown = _table(f"{title} as {target}, on validation images", "", str(target.name), "SavedModel")
-    shown.add_row("size", f"{found.size_mib:.2f} MiB", "")
+    shown.add_row("size", f"{found.size_mib:.2f} MiB", f"{found.size_before_mib:.2f} MiB")
     shown.add_row("largest difference of a probability", f"{found.largest_difference:.2g}", "")
     shown.add_row("same answers", f"{found.same_answers:.2%}", "")
     shown.add_row("accuracy", f"{found.accuracy:.4f}", f"{found.accuracy_before:.4f}")

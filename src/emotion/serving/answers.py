@@ -1,11 +1,11 @@
 """What a predictor says of many pictures, some at a time, and how it is written down."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion.errors import explain
 from emotion.labels import EMOTIONS
 from emotion.paths import whole
 from emotion.serving.annotation import annotated
@@ -15,7 +15,7 @@ from emotion.serving.predictor import Face, Predictor
 if TYPE_CHECKING:
     import pandas as pd
 
-AT_ONCE = 32  # pictures in memory
+AT_ONCE, PIXELS_AT_ONCE = 32, 60_000_000  # pictures in memory, and what they may hold beside the first
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,12 @@ class Answer:
 
     name: str
     faces: tuple[Face, ...] = ()
-    error: str = ""  # why it could not be read
+    error: str = ""  # why it could not be read, or written
 
     def as_json(self) -> dict[str, Any]:
         """Of plain values."""
-        if self.error:
-            return {"picture": self.name, "error": self.error}
-        return {"picture": self.name, "faces": [facts(face) for face in self.faces]}
+        told = {"picture": self.name, "faces": [facts(face) for face in self.faces]}
+        return told | ({"error": self.error} if self.error else {})
 
 
 def facts(face: Face) -> dict[str, Any]:
@@ -53,8 +52,8 @@ def of(predictor: Predictor, inputs: Iterable[Input], crop: bool, annotate: Path
         crop: whether each picture is a face.
         annotate: where to write the pictures with boxes and scores, each by the name of its input.
     """
-    waiting = iter(inputs)
-    while some := list(islice(waiting, AT_ONCE)):
+    taken: set[Path] = set()
+    for some in _some_at_a_time(inputs):
         seen = [it.picture for it in some if it.picture is not None]
         faces = iter(predictor.predict(seen, crop))
         for it in some:
@@ -63,15 +62,38 @@ def of(predictor: Predictor, inputs: Iterable[Input], crop: bool, annotate: Path
                 continue
             answer = Answer(it.name, tuple(next(faces)))
             if annotate:
-                with whole(_place(annotate, it.name)) as part:
-                    annotated(it.picture, answer.faces).save(part, "PNG")
+                try:
+                    with whole(_place(annotate, it.name, taken)) as part:
+                        annotated(it.picture, answer.faces).save(part, "PNG")
+                except OSError as error:
+                    answer = replace(answer, error=f"its annotated picture was not written: {explain(error)}")
             yield answer
 
 
-def _place(folder: Path, name: str) -> Path:
+def _some_at_a_time(inputs: Iterable[Input]) -> Iterator[list[Input]]:
+    some: list[Input] = []
+    pixels = 0
+    for it in inputs:
+        size = 0 if it.picture is None else it.picture.shape[0] * it.picture.shape[1]
+        if len(some) == AT_ONCE or (some and pixels + size > PIXELS_AT_ONCE):
+            yield some
+            some, pixels = [], 0
+        some.append(it)
+        pixels += size
+    if some:
+        yield some
+
+
+def _place(folder: Path, name: str, taken: set[Path]) -> Path:
     """A PNG of its own for every input, whose name tells where it came from."""
     parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
-    return folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
+    place = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
+    number = 1
+    while place in taken:
+        number += 1
+        place = place.with_name(f"{parts[-1]}-{number}.png")
+    taken.add(place)
+    return place
 
 
 def table(found: Iterable[Answer]) -> "pd.DataFrame":
@@ -82,7 +104,9 @@ def table(found: Iterable[Answer]) -> "pd.DataFrame":
     for answer in found:
         for number, face in enumerate(answer.faces, start=1):
             told = facts(face)
-            rows.append({"picture": answer.name, "face": number, **told, **told["box"], **told["scores"]})
+            rows.append(
+                {"picture": answer.name, "face": number, "error": answer.error, **told, **told["box"], **told["scores"]}
+            )
         if not answer.faces:
             rows.append({"picture": answer.name, "error": answer.error or "no face"})
     columns = ["picture", "face", "answer", "confidence", "left", "top", "side", "detection", *EMOTIONS, "error"]

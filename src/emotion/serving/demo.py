@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,18 +25,19 @@ from emotion.labels import EMOTIONS
 from emotion.pictures import Picture, UnreadableImageError, decode_picture
 from emotion.serving import page
 from emotion.serving.answers import facts
-from emotion.serving.champion import Fixed, Followed
+from emotion.serving.champion import CHAMPION, Fixed, Followed, Loaded
 from emotion.sources.drawing import draw_face
 
 LARGEST_UPLOAD = "10mb"
 WAITING = 32  # requests in the queue; more are told that it is busy
 AT_ONCE = 1  # an answer uses all cores
-UPLOADS_LIVE = (5, 10)  # seconds: looked at so often, deleted at such an age
-ALIASES = ("champion", "previous", "challenger")
+UPLOADS_LIVE = (5, 30)  # seconds: looked at so often, deleted at such an age
+MOST_FACES = 24  # that are shown and explained; more would keep others waiting
+ALIASES = (CHAMPION, "previous", "challenger")
 PHOTO, CUT = "a photo: find the faces", "one face, cut out"
 ABOUT = (
     "# Which emotion does a face show?\nUpload a picture, use the camera, or pick one of the drawn faces. Pictures are"
-    " deleted within seconds. The answer names the expression that somebody labelling the picture would see, not what"
+    " deleted within a minute. The answer names the expression that somebody labelling the picture would see, not what"
     " a person feels."
 )
 
@@ -51,6 +53,18 @@ def decoded(upload: ImageData | None) -> Picture | None:
     except UnreadableImageError as reason:
         told = "it is too large" if "more than" in str(reason) else "it is no image that can be read"
         raise gr.Error(f"This picture cannot be used: {told}.", print_exception=False) from None
+
+
+def only_uploads(photo: gr.Image) -> None:
+    """Let a picture come by an upload alone: Gradio would fetch any address, and all that it has."""
+    move = photo.async_move_resource_to_block_cache
+
+    async def refusing(path: str | Path | None) -> str | None:
+        if path is not None and re.match(r"\s*[a-z][a-z0-9+.-]*:", str(path), re.IGNORECASE):
+            raise gr.Error("This picture cannot be used: upload it.", print_exception=False)
+        return await move(path)
+
+    photo.async_move_resource_to_block_cache = refusing  # type: ignore[method-assign, assignment]
 
 
 def samples(folder: Path) -> list[Path]:
@@ -77,26 +91,32 @@ def build(models: Fixed | Followed, drawn: list[Path]) -> gr.Blocks:
         drawn: from `samples`.
     """
 
-    def answer(picture: Picture | None, kind: str, alias: str) -> tuple[str, dict[str, Any], str, str]:
-        """The faces of a picture: as HTML, as JSON; which version answered, and its model card."""
+    def answer(picture: Picture | None, kind: str, alias: str) -> tuple[str, dict[str, Any], str, str, Any]:
+        """The faces of a picture: as HTML, as JSON; which version answered, its model card, and what else may."""
         loaded, note = models.get(alias)
-        about = page.served(loaded.about.title, loaded.about.facts, note)
         if picture is None:
-            return "", {}, about, loaded.about.card
+            return "", {}, *about_model(loaded, note, alias)
         (faces,) = loaded.predictor.predict([picture], crop=kind == CUT)
-        cut = [face.box.cut(picture) for face in faces]
+        shown = sorted(faces, key=lambda face: -face.box.side)[:MOST_FACES]
+        shown.sort(key=lambda face: (face.box.left, face.box.top))
+        cut = [face.box.cut(picture) for face in shown]
         heats = None
-        if faces and loaded.heat_map:
-            heats = loaded.heat_map.of(np.stack(cut), [face.emotion for face in faces])
+        if shown and loaded.heat_map:
+            heats = loaded.heat_map.of(np.stack(cut), [face.emotion for face in shown])
         told = {"model": loaded.about.title, "faces": [facts(face) for face in faces]}
-        return page.found(picture, faces, cut, heats), told, about, loaded.about.card
+        more = len(faces) - len(shown)
+        return page.found(picture, shown, cut, heats, more), told, *about_model(loaded, note, alias)
+
+    def about_model(loaded: Loaded, note: str, alias: str) -> tuple[str, str, Any]:
+        """Which version answers, its card, and what else may."""
+        choices = list(models.aliases)
+        value = alias if alias in choices else CHAMPION
+        choice = gr.Radio(choices=choices, value=value, visible=len(choices) > 1)
+        return page.served(loaded.about.title, loaded.about.facts, note), loaded.about.card, choice
 
     def opened(alias: str) -> tuple[str, str, Any]:
-        """What a page shows when it is opened: which version answers, its card, and what else may."""
-        loaded, note = models.get(alias)
-        choices = list(models.aliases)
-        choice = gr.Radio(choices=choices, visible=len(choices) > 1)
-        return page.served(loaded.about.title, loaded.about.facts, note), loaded.about.card, choice
+        """What a page shows when it is opened."""
+        return about_model(*models.get(alias), alias)
 
     blocks: gr.Blocks
     with gr.Blocks(title="Which emotion?", analytics_enabled=False, delete_cache=UPLOADS_LIVE) as blocks:
@@ -106,6 +126,7 @@ def build(models: Fixed | Followed, drawn: list[Path]) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 photo = gr.Image(label="Picture", sources=["upload", "webcam", "clipboard"], height=320, buttons=[])
+                only_uploads(photo)
                 photo.preprocess = decoded  # type: ignore[method-assign, assignment]  # its own would decode anything
                 kind = gr.Radio([PHOTO, CUT], value=PHOTO, label="What it is")
                 gr.Markdown("Drawn faces")
@@ -117,14 +138,14 @@ def build(models: Fixed | Followed, drawn: list[Path]) -> gr.Blocks:
                     told = gr.JSON(show_label=False)
         with gr.Accordion("Model card", open=False):
             card = gr.Markdown()
-        inputs, outputs = [photo, kind, alias], [shown, told, about, card]
+        inputs, outputs = [photo, kind, alias], [shown, told, about, card, alias]
         events = {"concurrency_limit": AT_ONCE, "concurrency_id": "answers", "show_progress_on": [shown]}
         gr.on([photo.input, kind.input, alias.input], answer, inputs, outputs, api_name="predict", **events)
         for button, path in zip(buttons, drawn, strict=True):
             put = button.click(partial(_sample, path), None, [photo, kind], queue=False, api_visibility="private")
             put.then(answer, inputs, outputs, api_visibility="private", **events)
         blocks.load(opened, [alias], [about, card, alias], api_visibility="private", queue=False)
-    blocks.queue(max_size=WAITING)
+    blocks.queue(max_size=WAITING, api_open=False)  # nor may a program go past the queue
     return blocks
 
 

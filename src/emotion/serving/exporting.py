@@ -15,6 +15,7 @@ from emotion.faces import Faces, Images, subset
 from emotion.labels import SIZE
 from emotion.paths import whole
 from emotion.runtime import silent_stderr
+from emotion.saved_model import size
 from emotion.serving.litert import LiteRT
 from emotion.serving.predict import load_saved_model, measure_speed, predict
 
@@ -33,6 +34,7 @@ class Parity:
     """An exported file beside its SavedModel."""
 
     size_mib: float
+    size_before_mib: float  # the SavedModel's
     largest_difference: float  # of any probability
     same_answers: float  # share
     accuracy: float  # on validation images
@@ -53,13 +55,16 @@ def export(saved_model: Path, kind: Kind, target: Path, faces: Faces) -> Parity:
     Raises:
         UserError: where the answers differ too much; nothing is written then.
     """
+    if target.is_dir():
+        raise UserError(f"{target} is a folder; name the file to write.")
     before = load_saved_model(saved_model)
     validation = subset(faces.split("validation"), min(1.0, ASKED / len(faces.split("validation"))), seed=0)
     train = faces.split("train")
     examples = subset(train, min(1.0, EXAMPLES / len(train)), seed=0).images
     with whole(target) as part:
         part.write_bytes(_converted(saved_model, before, kind, examples))
-        parity = _compare(before, _loaded(part, kind), part, validation.images, validation.labels)
+        sizes = part.stat().st_size / 2**20, size(saved_model) / 2**20
+        parity = _compare(before, _loaded(part, kind), sizes, validation.images, validation.labels)
         _check(parity, kind)
     return parity
 
@@ -118,10 +123,11 @@ def _loaded(path: Path, kind: Kind) -> Any:
         return load(path)
 
 
-def _compare(before: Any, after: Any, path: Path, images: Images, labels: NDArray[np.int64]) -> Parity:
+def _compare(before: Any, after: Any, sizes: tuple[float, float], images: Images, labels: NDArray[np.int64]) -> Parity:
     ours, theirs = predict(before, images, BATCH), predict(after, images, BATCH)
     return Parity(
-        size_mib=path.stat().st_size / 2**20,
+        size_mib=sizes[0],
+        size_before_mib=sizes[1],
         largest_difference=float(np.abs(ours - theirs).max()),
         same_answers=float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
         accuracy=float((theirs.argmax(axis=1) == labels).mean()),

@@ -36,7 +36,13 @@ STYLE = """
 """
 
 
-def found(picture: Picture, faces: Sequence[Face], cut: Sequence[Picture], heats: NDArray[np.float32] | None) -> str:
+def found(
+    picture: Picture,
+    faces: Sequence[Face],
+    cut: Sequence[Picture],
+    heats: NDArray[np.float32] | None,
+    more: int = 0,
+) -> str:
     """A picture, and each of its faces with all scores.
 
     Args:
@@ -44,6 +50,7 @@ def found(picture: Picture, faces: Sequence[Face], cut: Sequence[Picture], heats
         faces: what it answered.
         cut: each face as the model saw it, (48, 48) uint8.
         heats: (faces, 48, 48), what spoke for each answer, 0..1; None where that is not known.
+        more: how many faces are only in the JSON.
     """
     if not faces:
         said = "No face was found. A larger or brighter one may be; or choose <em>one face, cut out</em> above."
@@ -52,7 +59,8 @@ def found(picture: Picture, faces: Sequence[Face], cut: Sequence[Picture], heats
         _card(number, face, pixels, None if heats is None else heats[number - 1])
         for number, (face, pixels) in enumerate(zip(faces, cut, strict=True), start=1)
     ]
-    return f'<div aria-live="polite">{_picture(picture, faces)}<div class="faces">{"".join(cards)}</div></div>'
+    rest = f"<p>{more} smaller faces are not shown; their scores are in the JSON.</p>" if more else ""
+    return f'<div aria-live="polite">{_picture(picture, faces)}<div class="faces">{"".join(cards)}</div>{rest}</div>'
 
 
 def _picture(picture: Picture, faces: Sequence[Face]) -> str:

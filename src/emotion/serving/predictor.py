@@ -110,6 +110,9 @@ class Predictor:
         Returns:
             For each picture its faces, from left to right.
         """
+        for picture in pictures:
+            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+                raise ValueError(f"pictures should be (height, width, 3) uint8, got {picture.shape} {picture.dtype}")
         found = find_all(None if crop else self.detector, pictures)
         cut = [it.box.cut(picture) for picture, faces in zip(pictures, found, strict=True) for it in faces]
         answers = iter(self.classify(np.array(cut, np.uint8).reshape(-1, SIZE, SIZE)))

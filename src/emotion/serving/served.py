@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emotion import params
 from emotion.errors import UserError
+from emotion.labels import EMOTIONS, SIZE
 from emotion.paths import write_json
 from emotion.saved_model import digests, forbidden_operations
 
@@ -32,27 +35,49 @@ class Served:
         """The model, ready to be asked.
 
         Raises:
-            UserError: where it does more than compute.
+            UserError: where it does more than compute, or answers something else.
         """
         from emotion.serving.predict import load_saved_model
 
         if self.model.is_file():
             from emotion.serving.litert import LiteRT
 
-            return LiteRT(self.model)
+            model: Any = LiteRT(self.model)
+        else:
+            self.check()
+            model = load_saved_model(self.model)
+        try:
+            shape = np.shape(model.serve(np.zeros((1, SIZE, SIZE, 1), np.float32)))
+        except Exception as error:
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise UserError(f"{self.title} does not take faces of {SIZE}x{SIZE} gray pixels: {reason}") from error
+        if shape != (1, len(EMOTIONS)):
+            raise UserError(f"{self.title} answers in the shape {shape}, not with {len(EMOTIONS)} probabilities.")
+        return model
+
+    def check(self) -> None:
+        """Look into a SavedModel without running it.
+
+        Raises:
+            UserError: where it is none, or does more than compute.
+        """
+        if not (self.model / "saved_model.pb").exists():
+            raise UserError(f"no SavedModel in {self.model}. `dvc repro train` makes one in models/saved_model.")
         if forbidden := forbidden_operations(self.model):
             named = ", ".join(sorted(forbidden))
             raise UserError(f"{self.title} is refused: its graph holds {named}, which may do more than compute.")
-        return load_saved_model(self.model)
 
     def write(self, folder: Path) -> None:
-        """Copy all of it to a folder, from which `brought` brings it."""
+        """Copy all of it but who made it to a folder, from which `brought` brings it."""
+        self.check()
         folder.mkdir(parents=True)
         shutil.copytree(self.model, folder / MODEL)
         if self.classifier:
             shutil.copy(self.classifier, folder / CLASSIFIER)
-        (folder / CARD).write_text(self.card)
-        about = {"title": self.title, "unsure_below": self.unsure_below, "facts": dict(self.facts)}
+        card = [line for line in self.card.splitlines() if not line.startswith("| registered by |")]
+        (folder / CARD).write_text("\n".join([*card, ""]))
+        shown = {key: value for key, value in self.facts.items() if key == "data" or key.startswith("test.")}
+        about = {"title": self.title, "unsure_below": self.unsure_below, "facts": shown}
         write_json(folder / ABOUT, {**about, "sha256": digests(folder)})
 
 
@@ -80,7 +105,11 @@ def brought(address: str | None) -> Iterator[Served]:
 def _of_path(path: Path) -> Served:
     if not (path / ABOUT).exists():
         return Served(str(path), path)
-    about = json.loads((path / ABOUT).read_text())
+    try:
+        about = json.loads((path / ABOUT).read_text())
+        about["title"], about["unsure_below"], about["facts"], about["sha256"]
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path / ABOUT} is damaged ({error}). `emotion space` writes another.") from error
     found = {name: content for name, content in digests(path).items() if name != ABOUT}
     if changed := sorted(name for name in {*found, *about["sha256"]} if found.get(name) != about["sha256"].get(name)):
         raise UserError(f"{path / changed[0]} is not as it was when {about['title']} was written to {path}.")

@@ -16,7 +16,7 @@ from emotion.serving.served import CARD, Served
 # What the demo imports; what these need in turn is pinned as well.
 PACKAGES = ("gradio", "keras", "matplotlib", "mtcnn", "numpy", "pillow", "pydantic", "pyyaml", "scipy", "tensorflow")
 
-APP = '''"""The demo of {title}: `python app.py`."""
+APP = '''"""The demo of the model beside this file: `python app.py`."""
 
 import os
 import threading
@@ -31,7 +31,7 @@ if __name__ == "__main__":
     models = Fixed(load(str(HERE / "model")))
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("GRADIO_SERVER_PORT", 7860))
     with launched(models, host, port, drawn=HERE / "samples") as address:
-        print(f"Open {{address}}", flush=True)
+        print(f"Open {address}", flush=True)
         threading.Event().wait()
 '''
 
@@ -56,7 +56,7 @@ def write(served: Served, folder: Path) -> None:
         shutil.copytree(package, part / "emotion", ignore=shutil.ignore_patterns("__pycache__"))
         served.write(part / "model")
         samples(part / "samples")
-        (part / "app.py").write_text(APP.format(title=served.title))
+        (part / "app.py").write_text(APP)
         (part / "requirements.txt").write_text("".join(f"{pin}\n" for pin in pins(PACKAGES)))
         (part / "README.md").write_text(f"---\n{_front_matter(served)}---\n\n{(part / 'model' / CARD).read_text()}")
 

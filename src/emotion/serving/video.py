@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion.pictures import Picture, UnreadableImageError
+from emotion.pictures import MAX_PIXELS, Picture, UnreadableImageError
 
-SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
+SUFFIXES = {
+    ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv",
+}  # fmt: skip
 
 
 def frames(path: Path, every: float) -> Iterator[tuple[float, Picture]]:
@@ -22,15 +24,22 @@ def frames(path: Path, every: float) -> Iterator[tuple[float, Picture]]:
     import av
 
     try:
-        with av.open(str(path)) as video:
+        with av.open(str(path), metadata_errors="replace") as video:
             if not video.streams.video:
                 raise UnreadableImageError("no pictures in it")
-            following = 0.0
+            following, count = 0.0, 0
             for frame in video.decode(video=0):
+                count += 1
+                if frame.width * frame.height > MAX_PIXELS:
+                    raise UnreadableImageError(f"{frame.width}x{frame.height}, more than {MAX_PIXELS:,} pixels")
                 seconds = float(frame.time or 0.0)
                 if seconds >= following:
                     following = seconds + every
                     upright = np.rot90(np.asarray(frame.to_image()), round(frame.rotation / 90))
                     yield seconds, np.ascontiguousarray(upright)
-    except (av.FFmpegError, OSError) as error:
-        raise UnreadableImageError(f"{type(error).__name__}: {error.strerror or error}") from None
+            if not count:
+                raise UnreadableImageError("no frame of it can be decoded")
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # noqa: BLE001  FFmpeg's wrapper raises many kinds for broken input
+        raise UnreadableImageError(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}") from None
