@@ -135,7 +135,7 @@ def test_a_broken_image_is_quarantined_with_its_reason(run: Run, tmp_path: Path)
     faces = run(files)
     quarantine = pd.read_csv(tmp_path / "report" / "quarantine.csv")
     assert quarantine["name"].tolist() == ["train/train/sad/Training_77.png"]
-    assert "UnidentifiedImageError" in quarantine["reason"][0]
+    assert "no image of a known format" in quarantine["reason"][0]
     assert len(faces.index) == len(files) - 1
 
 

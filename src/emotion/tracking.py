@@ -158,6 +158,7 @@ def child(name: str, tags: Mapping[str, str], params: Mapping[str, object], pare
         run_id = str(known[0].info.run_id) if known else None
     run_id = run_id or _begin(name, tags, parent, local)
     write(run_id, "params", params={key: str(value) for key, value in params.items()})
+    _open.pop(run_id, None)  # from here on it is the caller's: another process may end it
     return run_id
 
 
