@@ -114,7 +114,7 @@ def test_a_photo_with_a_face_shows_its_box_and_the_version_its_figures(page: Pag
     upload(page, "astronaut.jpg", image_bytes(Image.fromarray(astronaut), "JPEG"))
     expect(page.get_by_role("heading", name="Face 1:")).to_be_visible()
     assert len(faces(page)) == 1
-    expect(page.get_by_alt_text(re.compile("Your picture with 1 faces?. face 1: "))).to_be_visible()
+    expect(page.get_by_alt_text(re.compile(r"Your picture with 1 face\. face 1: "))).to_be_visible()
     expect(page.get_by_text(re.compile(r"On its test images: accuracy \d+\.\d%, macro F1"))).to_be_visible()
     page.get_by_role("button", name="Model card").click()
     expect(page.get_by_text("Not intended")).to_be_visible()

@@ -23,7 +23,7 @@ from conftest import Project, free_port, imported, serving
 from mlflow.entities import Run
 
 import emotion.networks.layers  # noqa: F401  registers what saved networks hold
-from emotion import delivery, registry, saved_model, tracking
+from emotion import delivery, registration, saved_model, tracking
 from emotion.errors import INTERRUPTED, exit_cleanly
 
 STAGES = ["fetch", "preprocess", "tune", "train", "evaluate", "register"]
@@ -188,7 +188,7 @@ def test_the_registered_version_is_the_evaluated_saved_model(finished_project: P
 def answer_of_mlflow(project: Project, folder: Path) -> list[float]:
     """What `mlflow models predict` says of a drawn face."""
     request = folder / "request.json"
-    request.write_text(json.dumps({"inputs": registry.input_example().tolist()}))
+    request.write_text(json.dumps({"inputs": registration.input_example().tolist()}))
     done = project.run(
         "mlflow", "models", "predict", "-m", f"models:/{MODEL}/1", "--env-manager", "local",
         "-i", str(request), "-t", "json", MLFLOW_TRACKING_URI=project.store,

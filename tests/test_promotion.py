@@ -20,7 +20,7 @@ import tensorflow as tf
 import yaml
 from conftest import ROOT
 
-from emotion import promotion, registry, saved_model, store, tracking
+from emotion import promotion, registration, registry, saved_model, store, tracking
 from emotion.errors import UserError
 from emotion.faces import Split
 from emotion.history import Entry
@@ -81,7 +81,7 @@ def an_mlflow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.save(folder / "classifier.keras")
         export(serving_network(network, "plain"), folder / "saved_model")
         with tracking.run("train", {}, {}) as run_id:
-            version = registry.register(NAME, run_id, folder / "classifier.keras", folder / "saved_model", {}, "")
+            version = registration.register(NAME, run_id, folder / "classifier.keras", folder / "saved_model", {}, "")
         registered = registry.version(NAME, str(version.version))
         downloaded = registry.download(NAME, "1", folder / "downloaded")
         assert registered.files == registry.file_digests(downloaded)

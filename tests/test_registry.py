@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_training import TRAIN, VALIDATION
 
-from emotion import registry, saved_model, tracking
+from emotion import registration, registry, saved_model, tracking
 from emotion.networks import NETWORKS
 from emotion.networks.serving import export, serving_network
 from emotion.params import Params
@@ -24,7 +24,7 @@ def test_a_network_trains_exports_registers_and_predicts(network: str, mlflow_st
         fitted = fit(settings.train.override({**changes, **short, "transfer": transfer}), TRAIN, VALIDATION)
         fitted.network.save(mlflow_store / "classifier.keras")
         export(serving_network(fitted.network, "flip"), mlflow_store / "saved_model")
-        version = registry.register(
+        version = registration.register(
             "faces", run_id, mlflow_store / "classifier.keras", mlflow_store / "saved_model", {}, ""
         )
     images = VALIDATION.images[:3, ..., None].astype(np.float32)

@@ -221,7 +221,7 @@ def restore() -> None:
     After `dvc pull`, or with a new tracking store: the runs of fetch, preprocess, tune, train
     and evaluate are logged again, marked as restored, and the model is registered again.
     """
-    from emotion import params, records, registry, restoring, store
+    from emotion import params, records, registration, restoring, store
 
     settings = params.load()
     store.without_journal()
@@ -229,7 +229,7 @@ def restore() -> None:
         for stage in records.RUN_FILES:
             print(f"{stage}: run {restoring.restore(stage)}")
     with tempfile.TemporaryDirectory() as folder:  # the pipeline's own card is an output of DVC, and stays
-        registered = registry.register_trained(settings, Path(folder) / "model_card")
+        registered = registration.register_trained(settings, Path(folder) / "model_card")
     print(f"register: {registered['name']} version {registered['version']}")
 
 
@@ -280,13 +280,18 @@ def predict(
 
     Exit codes: 0 all were read, 1 something could not be; the rest is answered all the same.
     """
+    from rich import progress
+    from rich.console import Console
+
     from emotion import tables
     from emotion.serving import answers, inputs
     from emotion.serving.predictor import Predictor
 
     names = inputs.files(paths)
     predictor = Predictor.from_address(model, unsure_below)
-    found = list(answers.of(predictor, inputs.read(names, every), crop, annotate))
+    gc.enable()  # there may be many pictures
+    shown = progress.track(names, "Reading", console=Console(stderr=True), disable=not sys.stderr.isatty())
+    found = list(answers.of(predictor, inputs.read(shown, every), crop, annotate))
     if as_json:
         print(json.dumps([answer.as_json() for answer in found], indent=2))
     elif as_csv:
@@ -349,6 +354,7 @@ def demo(
     )
     from emotion.serving.demo import launched
 
+    gc.enable()  # this may last for months
     with launched(models, host, port, share) as address:
         print(f"Open {address}; Ctrl-C ends it.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
@@ -395,7 +401,7 @@ def main() -> None:
     """The entry point.
 
     Loading MLflow makes many objects that all stay. To look for garbage among them meanwhile takes
-    half a second, to take them apart at the end another half: a command does neither.
+    half a second, to take them apart at the end another half: a command does neither, unless it lasts.
     """
     gc.disable()
     code: object = 0

@@ -14,6 +14,7 @@ from emotion.faces import Split
 from emotion.gate import Answers, Rule, Verdict
 from emotion.labels import EMOTIONS, SIZE
 from emotion.params import Params
+from emotion.registration import input_example
 from emotion.registry import Version
 from emotion.saved_model import forbidden_operations, size
 
@@ -122,7 +123,7 @@ def _flavor_rule(version: Version, folder: Path) -> Rule:
 def _answer_rule(version: Version, folder: Path) -> Rule:
     from emotion.serving.predict import load_saved_model, predict
 
-    face = registry.input_example()[..., 0].astype(np.uint8)
+    face = input_example()[..., 0].astype(np.uint8)
     model = load_saved_model(registry.saved_model_of(folder))
     once, again = predict(model, face, 1), predict(model, face, 1)
     well = once.shape == (1, len(EMOTIONS)) and _are_distributions(once)

@@ -22,6 +22,10 @@ class UnreadableImageError(Exception):
     """Why an image was put aside."""
 
 
+class TooLargeImageError(UnreadableImageError):
+    """It has more pixels than are decoded."""
+
+
 @contextmanager
 def opened(content: bytes, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
     """A file's image, whose size is known and whose pixels are not decoded yet.
@@ -35,7 +39,7 @@ def opened(content: bytes, formats: tuple[str, ...] | None = None) -> Iterator[I
     except UnreadableImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
+        raise TooLargeImageError(f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise UnreadableImageError("no image of a known format") from None
     except Exception as error:  # noqa: BLE001  pillow's decoders raise many kinds for broken input
@@ -57,7 +61,7 @@ def decode_face(content: bytes) -> NDArray[np.uint8]:
     """
     with opened(content) as image:
         if max(image.size) > MAX_SIDE:
-            raise UnreadableImageError(f"{image.width}x{image.height} pixels, more than {MAX_SIDE} a side")
+            raise TooLargeImageError(f"{image.width}x{image.height} pixels, more than {MAX_SIDE} a side")
         rotated = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         if image.size != (SIZE, SIZE) or image.mode != "L" or rotated:
             return np.asarray(face(_upright(image)))
@@ -72,7 +76,7 @@ def decode_picture(content: bytes) -> Picture:
     """
     with opened(content, FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise UnreadableImageError(f"{image.width}x{image.height}, more than {MAX_PIXELS:,} pixels")
+            raise TooLargeImageError(f"{image.width}x{image.height}, more than {MAX_PIXELS:,} pixels")
         return np.asarray(_upright(image).convert("RGB"))
 
 

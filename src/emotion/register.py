@@ -14,7 +14,7 @@ from emotion.paths import MODEL_CARD, REGISTERED, write_json
 def main() -> None:
     """The stage."""
     settings = params.load()
-    from emotion.registry import register_trained  # MLflow, after the parameters are checked
+    from emotion.registration import register_trained  # MLflow, after the parameters are checked
 
     registered = register_trained(settings, MODEL_CARD)
     write_json(REGISTERED, registered)

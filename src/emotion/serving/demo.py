@@ -22,7 +22,7 @@ from PIL import Image
 
 from emotion.errors import UserError
 from emotion.labels import EMOTIONS
-from emotion.pictures import Picture, UnreadableImageError, decode_picture
+from emotion.pictures import Picture, TooLargeImageError, UnreadableImageError, decode_picture
 from emotion.serving import page
 from emotion.serving.answers import facts
 from emotion.serving.champion import CHAMPION, Fixed, Followed, Loaded
@@ -50,9 +50,11 @@ def decoded(upload: ImageData | None) -> Picture | None:
         return decode_picture(Path(upload.path or "").read_bytes())
     except (FileNotFoundError, IsADirectoryError):
         raise gr.Error("The picture is not kept that long: choose it again.", print_exception=False) from None
-    except UnreadableImageError as reason:
-        told = "it is too large" if "more than" in str(reason) else "it is no image that can be read"
-        raise gr.Error(f"This picture cannot be used: {told}.", print_exception=False) from None
+    except TooLargeImageError:
+        raise gr.Error("This picture cannot be used: it is too large.", print_exception=False) from None
+    except UnreadableImageError:
+        refused = "This picture cannot be used: it is no image that can be read."
+        raise gr.Error(refused, print_exception=False) from None
 
 
 def only_uploads(photo: gr.Image) -> None:

@@ -1,6 +1,5 @@
 """Where the faces are in a picture, cut out as the training images are."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from emotion.runtime import load_tensorflow
 LONGEST = 960  # pixels a side in which faces are looked for; larger pictures are reduced
 SHORTEST = 64  # pixels a side to which smaller pictures are enlarged
 LEAST = 12  # pixels a side that the detector needs
-SUREST = 0.8  # the detector's own score, from which on a face is one
+SURE = 0.8  # the detector's own score, from which on a face is one
 # FER-2013's images show more than the detector's box, `python benchmarks/detectors.py`: a square of
 # this side, in units of the box's (the root of its area).
 LOOSENESS = 1.1
@@ -75,17 +74,7 @@ class Detector:
             return []
         image = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
         # Its min_face_size stays at 20: with more it fails at some sizes of picture, and says "no face" (1.0).
-        found = self._mtcnn.detect_faces(np.asarray(image), threshold_onet=SUREST)
+        found = self._mtcnn.detect_faces(np.asarray(image), threshold_onet=SURE)
         boxes = [Box.around(*(length / scale for length in face["box"])) for face in found]
         faces = [Found(box, float(face["confidence"])) for box, face in zip(boxes, found, strict=True)]
         return sorted(faces, key=lambda face: (face.box.left, face.box.top))
-
-
-def whole(picture: Picture) -> list[Found]:
-    """A picture that is a face."""
-    return [Found(Box.of_all(picture), 1.0)]
-
-
-def find_all(detector: Detector | None, seen: Sequence[Picture]) -> list[list[Found]]:
-    """The faces of each picture; without a detector, every picture is one."""
-    return [detector.find(picture) if detector else whole(picture) for picture in seen]

@@ -119,8 +119,7 @@ class _Onnx:
 
 def _loaded(path: Path, kind: Kind) -> Any:
     load: Callable[[Path], Any] = _Onnx if kind == "onnx" else LiteRT
-    with silent_stderr():
-        return load(path)
+    return load(path)
 
 
 def _compare(before: Any, after: Any, sizes: tuple[float, float], images: Images, labels: NDArray[np.int64]) -> Parity:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion.errors import UserError
+from emotion.runtime import silent_stderr
 
 
 class LiteRT:
@@ -18,7 +19,9 @@ class LiteRT:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            self._interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+            with silent_stderr():
+                self._interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{path} is no LiteRT file: {error}".splitlines()[0]) from error
         self._input, self._output = (

@@ -67,7 +67,11 @@ def _picture(picture: Picture, faces: Sequence[Face]) -> str:
     image = annotated(picture, faces)
     image.thumbnail((LONGEST, LONGEST))
     told = "; ".join(f"face {number}: {caption(face)}" for number, face in enumerate(faces, start=1))
-    alternative = f"Your picture with {len(faces)} faces. {told}" if faces else "Your picture, without a face"
+    alternative = (
+        f"Your picture with {len(faces)} face{'s' if len(faces) > 1 else ''}. {told}"
+        if faces
+        else "Your picture, without a face"
+    )
     return f'<div class="picture">{_image(image, alternative, "JPEG")}</div>'
 
 

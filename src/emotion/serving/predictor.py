@@ -1,9 +1,4 @@
-"""Pictures in, faces with emotions out.
-
-predictor = Predictor.from_champion()
-for face in predictor.predict([picture])[0]:
-print(face.box, face.answer, face.scores)
-"""
+"""Pictures in, faces with emotions out: the Python API behind `emotion predict` and the demo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +10,7 @@ import numpy as np
 from emotion.labels import EMOTIONS, SIZE
 from emotion.pictures import Picture
 from emotion.serving import served
-from emotion.serving.detection import Box, Detector, find_all
+from emotion.serving.detection import Box, Detector, Found
 from emotion.serving.predict import predict
 
 if TYPE_CHECKING:
@@ -113,7 +108,7 @@ class Predictor:
         for picture in pictures:
             if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
                 raise ValueError(f"pictures should be (height, width, 3) uint8, got {picture.shape} {picture.dtype}")
-        found = find_all(None if crop else self.detector, pictures)
+        found = [[Found(Box.of_all(it), 1.0)] if crop else self.detector.find(it) for it in pictures]
         cut = [it.box.cut(picture) for picture, faces in zip(pictures, found, strict=True) for it in faces]
         answers = iter(self.classify(np.array(cut, np.uint8).reshape(-1, SIZE, SIZE)))
         return [
