@@ -268,7 +268,7 @@ def test_fifty_at_once_are_answered_or_told_that_it_is_busy(demo: str) -> None:
     for thread in threads:
         thread.join()
     assert set(said) <= {"answered", "busy"}
-    assert said["answered"] > 50
+    assert said["answered"] > 0
     assert memory(pid) < before + 150
 
 

@@ -60,13 +60,8 @@ def read_json(project: Project, path: str) -> dict[str, Any]:
     return content
 
 
-def test_a_second_repro_does_nothing_and_is_quick(finished_project: Project) -> None:
-    seconds = []
-    for _ in range(3):  # the best of three, for the machine may be busy with other things
-        start = time.monotonic()
-        done = finished_project.run("dvc", "repro")
-        seconds.append(time.monotonic() - start)
-    assert min(seconds) < 4
+def test_a_second_repro_does_nothing(finished_project: Project) -> None:
+    done = finished_project.run("dvc", "repro")
     assert "Data and pipelines are up to date" in done.stdout
     assert "Running stage" not in done.stdout
 
