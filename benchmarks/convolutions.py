@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion import params
-from emotion.runtime import load_tensorflow
+from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,9 +47,9 @@ def main(network: str = "residual", width: int = 64, batch: int = 128, size: int
     import pandas as pd
     import tensorflow as tf
 
-    from emotion.faces import Split
+    from emotion.data.dataset import Split
     from emotion.networks.layers import Convolution
-    from emotion.training.recipe import Trainer
+    from emotion.training.trainer import Trainer
 
     changes = {"network": network, "width": width, "batch_size": batch, "precision": precision}
     settings = params.load(ROOT / "params.yaml").train.override(changes)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-Classify = Callable[[Any], Any]  # from (n, 48, 48) uint8 to (n, 7), in the order of `emotion.labels`
+Classify = Callable[[Any], Any]  # from (n, 48, 48) uint8 to (n, 7), in the order of `emotion.data.labels`
 
 
 def report(start: float, load: Callable[[], Classify], path: str) -> None:

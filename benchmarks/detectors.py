@@ -23,8 +23,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from emotion.faces import open_faces, subset
-from emotion.pictures import Picture
+from emotion.data.dataset import open_faces, subset
+from emotion.data.preparation.images import Picture
 from emotion.serving import detection
 from emotion.serving.detection import Box
 from emotion.serving.predictor import Predictor

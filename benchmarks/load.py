@@ -19,7 +19,7 @@ import skimage.data
 import typer
 from PIL import Image
 
-from emotion.serving.demo import CUT, PHOTO
+from emotion.serving.demo.app import CUT, PHOTO
 
 
 def memory_of(port: int) -> float:

@@ -19,8 +19,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from emotion.paths import write_json
-from emotion.sources.archive import parse
+from emotion.data.sources.archive import parse
+from emotion.runtime.paths import write_json
 
 ROOT = Path(__file__).parents[1]
 

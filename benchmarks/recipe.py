@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion import params
-from emotion.faces import Split, open_faces
-from emotion.labels import EMOTIONS
-from emotion.runtime import load_tensorflow
+from emotion.data.dataset import Split, open_faces
+from emotion.data.labels import EMOTIONS
+from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
 VIEWS = get_args(params.Train.model_fields["views"].annotation)
@@ -45,9 +45,9 @@ def train_once(settings: params.Train, train: Split, validation: Split) -> dict[
     import keras
     import numpy as np
 
-    from emotion.networks.serving import serving_network
-    from emotion.scoring import score
-    from emotion.training.recipe import fit
+    from emotion.evaluation.metrics import score
+    from emotion.networks.inference import serving_network
+    from emotion.training.trainer import fit
 
     keras.backend.clear_session()
     fitted = fit(settings, train, validation)

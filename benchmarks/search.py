@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion import params
-from emotion.faces import open_faces
-from emotion.runtime import load_tensorflow
+from emotion.data.dataset import open_faces
+from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
 ROWS = 10  # of the table
@@ -46,7 +46,7 @@ def train_directly(folder: Path, trials: pd.DataFrame) -> float:
     load_tensorflow()
     import keras
 
-    from emotion.training.recipe import fit
+    from emotion.training.trainer import fit
 
     settings, faces = params.load(folder / "params.yaml"), open_faces(folder / "data/faces")
     train, validation = faces.split("train"), faces.split("validation")
@@ -76,7 +76,7 @@ def children(process: int) -> list[int]:
     """The processes that a process has started and that belong to trials."""
     tasks = Path(f"/proc/{process}/task").iterdir()
     found = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    return [child for child in found if "emotion.trial" in Path(f"/proc/{child}/cmdline").read_text()]
+    return [child for child in found if "emotion.tuning.trial" in Path(f"/proc/{child}/cmdline").read_text()]
 
 
 def watch(search: "subprocess.Popen[str]", seen: dict[int, dict[str, float]]) -> None:

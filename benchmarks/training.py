@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion import params
-from emotion.runtime import load_tensorflow
+from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
 FER_2013 = 28_709  # training images
@@ -45,7 +45,7 @@ def random_faces(count: int) -> Any:
     import numpy as np
     import pandas as pd
 
-    from emotion.faces import Split
+    from emotion.data.dataset import Split
 
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (count, 48, 48), dtype=np.uint8)
@@ -55,7 +55,7 @@ def random_faces(count: int) -> Any:
 def measure_ours(network: str, batch: int, images: int, seconds: float) -> float:
     """Images per second of the product's own steps."""
     load_tensorflow()
-    from emotion.training.recipe import Trainer
+    from emotion.training.trainer import Trainer
 
     trainer = Trainer(settings(network, batch), random_faces(images), random_faces(10))
     trainer.steps_per_epoch = sys.maxsize
@@ -74,7 +74,7 @@ def measure_stock(network: str, batch: int, images: int, seconds: float) -> floa
     import keras
     import numpy as np
 
-    from emotion.networks import build
+    from emotion.networks.build import build
     from emotion.networks.layers import Convolution, FusedBatchNormalization
 
     keras_own = {FusedBatchNormalization: keras.layers.BatchNormalization, Convolution: keras.layers.Conv2D}

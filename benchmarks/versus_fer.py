@@ -22,8 +22,9 @@ from crops import Classify, report
 from rich.console import Console
 from rich.table import Table
 
-from emotion.faces import open_faces
-from emotion.serving import exporting, served
+from emotion.data.dataset import open_faces
+from emotion.inference import convert as exporting
+from emotion.serving import model_source as served
 from emotion.serving.predictor import Predictor
 
 HERE = Path(__file__).parent

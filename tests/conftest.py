@@ -24,8 +24,8 @@ import yaml
 from PIL import Image
 
 from emotion import params
-from emotion.labels import EMOTIONS
-from emotion.pictures import Picture
+from emotion.data.labels import EMOTIONS
+from emotion.data.preparation.images import Picture
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +45,7 @@ def seeds() -> None:
 @pytest.fixture
 def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty MLflow store for this process, in a folder of its own."""
-    from emotion import store
+    from emotion.tracking import client as store
 
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -278,7 +278,7 @@ def champion_project(finished_project: Project, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def in_champion_project(champion_project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """This process works in the champion's project."""
-    from emotion import store
+    from emotion.tracking import client as store
 
     monkeypatch.chdir(champion_project.folder)
     monkeypatch.setenv("DVC_ROOT", str(champion_project.folder))

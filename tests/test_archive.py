@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import layout, noise, write_zip
 
-from emotion.errors import UserError
-from emotion.sources import archive
-from emotion.sources.archive import check, fetch_archive, parse
+from emotion.data.sources import archive
+from emotion.data.sources.archive import check, fetch_archive, parse
+from emotion.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from test_training import VALIDATION
 
-from emotion import calibration, robustness
+from emotion.evaluation import robustness
+from emotion.networks import calibration
+from emotion.networks.inference import at_temperature
 from emotion.networks.layers import Temperature
-from emotion.networks.serving import at_temperature
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 7, 4000)

@@ -17,7 +17,7 @@ from conftest import ROOT, imported
 from packaging.requirements import Requirement
 
 from emotion.params import Params, Train
-from emotion.records import UNUSED
+from emotion.tracking.stage_runs import UNUSED
 
 SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "emotion"
@@ -119,10 +119,13 @@ def test_a_stages_docstring_gives_its_command() -> None:
 
 def test_help_answers_without_the_heavy_packages() -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "emotion.cli", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-X", "importtime", "-m", "emotion.cli.main", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "promote" in done.stdout
-    assert "emotion.errors" in imported(done.stderr)
+    assert "emotion.runtime.errors" in imported(done.stderr)
     assert not imported(done.stderr) & {"tensorflow", "mlflow", "pandas", "numpy"}
 
 
@@ -197,7 +200,7 @@ def test_the_readmes_emotion_commands_exist() -> None:
     commands = {command.split()[1] for command in readme_commands() if command.startswith("emotion ")}
     assert commands
     for command in commands:
-        subprocess.run([sys.executable, "-m", "emotion.cli", command, "--help"], capture_output=True, check=True)
+        subprocess.run([sys.executable, "-m", "emotion.cli.main", command, "--help"], capture_output=True, check=True)
 
 
 def test_the_readmes_tree_names_what_is_there() -> None:

@@ -20,16 +20,16 @@ from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from emotion import store
-from emotion.errors import UserError
-from emotion.labels import EMOTIONS
-from emotion.pictures import Picture
-from emotion.serving import champion
-from emotion.serving.champion import Followed, Loaded
-from emotion.serving.demo import CUT, PHOTO
-from emotion.serving.heatmap import HeatMap
+from emotion.data.labels import EMOTIONS
+from emotion.data.preparation.images import Picture
+from emotion.runtime.errors import UserError
+from emotion.serving import hot_reload as champion
+from emotion.serving.demo.app import CUT, PHOTO
+from emotion.serving.gradcam import HeatMap
+from emotion.serving.hot_reload import Followed, Loaded
+from emotion.serving.model_source import Served
 from emotion.serving.predictor import Predictor
-from emotion.serving.served import Served
+from emotion.tracking import client as store
 
 SECONDS = 20_000  # playwright counts milliseconds
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emotion.errors import UserError, exit_cleanly
+from emotion.runtime.errors import UserError, exit_cleanly
 
 
 def fail(error: BaseException) -> None:

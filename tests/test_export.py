@@ -11,17 +11,17 @@ from conftest import Project
 from PIL import Image
 from typer.testing import CliRunner
 
-from emotion import cli
-from emotion.errors import UserError
-from emotion.faces import open_faces
-from emotion.networks import build
-from emotion.networks.serving import export as saved_model_export
-from emotion.networks.serving import serving_network
+from emotion.cli import main as cli
+from emotion.data.dataset import open_faces
+from emotion.inference import convert as exporting
+from emotion.inference.convert import Kind, Parity, export
+from emotion.inference.litert import LiteRT
+from emotion.inference.load import load_saved_model, predict
+from emotion.networks.build import build
+from emotion.networks.inference import export as saved_model_export
+from emotion.networks.inference import serving_network
 from emotion.params import Transfer
-from emotion.serving import exporting
-from emotion.serving.exporting import Kind, Parity, export
-from emotion.serving.litert import LiteRT
-from emotion.serving.predict import load_saved_model, predict
+from emotion.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from emotion import gate
-from emotion.gate import Answers, Rule, Verdict
-from emotion.labels import EMOTIONS
+from emotion.data.labels import EMOTIONS
+from emotion.evaluation.significance import binomial_p_value, difference_interval, paired, share_interval
 from emotion.params import Gate, Params
-from emotion.significance import binomial_p_value, difference_interval, paired, share_interval
+from emotion.registry.promotion import rules as gate
+from emotion.registry.promotion.rules import Answers, Rule, Verdict
 
 LABELS = np.repeat(np.arange(7), [100, 10, 100, 200, 100, 100, 100])
 DISGUST = EMOTIONS.index("disgust")

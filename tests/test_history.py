@@ -1,6 +1,6 @@
 """What follows from a history of champions."""
 
-from emotion.history import Entry, Standing, standing
+from emotion.registry.promotion.history import Entry, Standing, standing
 
 ALL = ("1", "2", "3")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from emotion.journal import Journal, Operation
+from emotion.tracking.outbox import Journal, Operation
 
 
 @pytest.fixture

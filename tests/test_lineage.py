@@ -14,8 +14,9 @@ import pytest
 import yaml
 from conftest import Project, imported
 
-from emotion import processes, reproduction
-from emotion.errors import UserError
+from emotion.registry import reproduce as reproduction
+from emotion.runtime.errors import UserError
+from emotion.runtime import processes
 
 MODEL = "facial-emotion"
 LENIENT = {"min_accuracy": 0.0, "max_calibration_error": 1.0, "max_latency_ratio": 1e6}
@@ -89,14 +90,16 @@ def test_a_trace_leads_from_a_version_to_all_that_made_it(finished_project: Proj
 
 @pytest.mark.parametrize("command", [["history"], ["trace", "1"], ["doctor"], ["reap"]])
 def test_looking_does_without_tensorflow(finished_project: Project, command: list[str]) -> None:
-    heavy = imported(finished_project.run(sys.executable, "-X", "importtime", "-m", "emotion.cli", *command).stderr)
-    assert "emotion.tables" in heavy or command == ["reap"]
+    heavy = imported(
+        finished_project.run(sys.executable, "-X", "importtime", "-m", "emotion.cli.main", *command).stderr
+    )
+    assert "emotion.cli.tables" in heavy or command == ["reap"]
     assert not heavy & {"tensorflow", "keras", "sklearn"}
 
 
 def test_a_version_is_reproduced_from_its_commit_its_patch_and_its_data(copied_project: Project) -> None:
     project = copied_project
-    source = project.folder / "src/emotion/training/recipe.py"
+    source = project.folder / "src/emotion/training/trainer.py"
     source.write_text(source.read_text() + "\n# not committed\n")
     project.set(train__epochs=1, train__seed=5)
     project.run("dvc", "repro")

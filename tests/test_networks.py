@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from emotion import params
-from emotion.errors import UserError
-from emotion.networks import NETWORKS, build, members
+from emotion.inference.load import load_saved_model, predict
+from emotion.networks.build import NETWORKS, build, members
+from emotion.networks.inference import export, fold_normalization, serving_network
 from emotion.networks.layers import Convolution, FusedBatchNormalization, Standardization, Views
-from emotion.networks.serving import export, fold_normalization, serving_network
 from emotion.networks.transfer import APPLICATIONS
-from emotion.serving.predict import load_saved_model, predict
+from emotion.runtime.errors import UserError
 from emotion.training import precision
 
 FACES = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)

@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, imported
 
 from emotion import params
-from emotion.errors import UserError
+from emotion.runtime.errors import UserError
 
 
 def changed(tmp_path: Path, section: str, **values: Any) -> Path:

@@ -8,8 +8,8 @@ import pytest
 from conftest import image_bytes, noise
 from PIL import Image
 
-from emotion import pictures
-from emotion.pictures import UnreadableImageError, decode_face, decode_picture
+from emotion.data.preparation import images as pictures
+from emotion.data.preparation.images import UnreadableImageError, decode_face, decode_picture
 
 RAMP = np.linspace(0, 255, 48 * 48).reshape(48, 48).astype(np.uint8)
 

@@ -23,8 +23,11 @@ from conftest import Project, free_port, imported, serving
 from mlflow.entities import Run
 
 import emotion.networks.layers  # noqa: F401  registers what saved networks hold
-from emotion import delivery, registration, saved_model, tracking
-from emotion.errors import INTERRUPTED, exit_cleanly
+from emotion.inference import op_allowlist as saved_model
+from emotion.registry import registration
+from emotion.runtime.errors import INTERRUPTED, exit_cleanly
+from emotion.tracking import operations as delivery
+from emotion.tracking import runs as tracking
 
 STAGES = ["fetch", "preprocess", "tune", "train", "evaluate", "register"]
 MODEL = "facial-emotion"
@@ -144,7 +147,7 @@ def test_the_metrics_are_those_of_the_saved_model_on_the_test_images(finished_pr
     """Recomputed here from the exported files alone."""
     import tensorflow as tf
 
-    from emotion.faces import open_faces
+    from emotion.data.dataset import open_faces
 
     metrics = read_json(finished_project, "reports/metrics.json")
     test = open_faces(finished_project.folder / "data/faces").split("test")
@@ -292,7 +295,7 @@ def test_an_experiment_in_a_temporary_folder_logs_to_the_projects_store(copied_p
 
 
 def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project: Project, tmp_path: Path) -> None:
-    source = copied_project.folder / "src/emotion/progress.py"
+    source = copied_project.folder / "src/emotion/runtime/progress.py"
     source.write_text(source.read_text() + "# changed\n")
     (copied_project.folder / "src/emotion/new.py").write_text("NEW = 1\n")
     (copied_project.folder / "my_token.txt").write_text("KGAT_secret")
@@ -302,7 +305,7 @@ def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project
     patch = client(copied_project).download_artifacts(fetch.info.run_id, "source/fetch.patch", str(tmp_path))
     copied_project.run("git", "worktree", "add", "--quiet", str(tmp_path / "tree"), "HEAD")
     subprocess.run(["git", "apply", patch], cwd=tmp_path / "tree", check=True)
-    assert (tmp_path / "tree/src/emotion/progress.py").read_text().endswith("# changed\n")
+    assert (tmp_path / "tree/src/emotion/runtime/progress.py").read_text().endswith("# changed\n")
     assert (tmp_path / "tree/src/emotion/new.py").read_text() == "NEW = 1\n"
     assert "dvc.lock" not in Path(patch).read_text()
     assert "KGAT_secret" not in Path(patch).read_text()
@@ -481,7 +484,7 @@ def wait_for(project: Project, pattern: str, process: "subprocess.Popen[str]") -
 
 def trial_processes(project: Project) -> list[int]:
     """Those of the project's trials, and of what is ready for the next."""
-    listed = subprocess.run(["pgrep", "-f", "emotion.trial$"], capture_output=True, text=True)
+    listed = subprocess.run(["pgrep", "-f", "emotion.tuning.trial$"], capture_output=True, text=True)
     mine = []
     for process in map(int, listed.stdout.split()):
         with contextlib.suppress(OSError):  # it has ended
@@ -569,7 +572,9 @@ def test_trials_are_listed_and_compared_at_once(finished_project: Project) -> No
     assert "McNemar" in compared
     missing = finished_project.run("emotion", "compare", "trial-000", "nothing", check=False)
     assert missing.stderr.startswith("emotion: no run begins with nothing.")
-    heavy = imported(finished_project.run(sys.executable, "-X", "importtime", "-m", "emotion.cli", "trials").stderr)
+    heavy = imported(
+        finished_project.run(sys.executable, "-X", "importtime", "-m", "emotion.cli.main", "trials").stderr
+    )
     assert "mlflow" in heavy
     assert not heavy & {"tensorflow", "keras"}
 

@@ -17,13 +17,14 @@ from conftest import Project, free_port, image_bytes, serving
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from emotion import cli, registry
-from emotion.errors import UserError
-from emotion.labels import EMOTIONS
-from emotion.pictures import Picture, decode_face, decode_picture
-from emotion.serving import served
+from emotion.cli import main as cli
+from emotion.data.labels import EMOTIONS
+from emotion.data.preparation.images import Picture, decode_face, decode_picture
+from emotion.inference.load import load_saved_model
+from emotion.registry import versions as registry
+from emotion.runtime.errors import UserError
+from emotion.serving import model_source as served
 from emotion.serving.detection import Box, Detector
-from emotion.serving.predict import load_saved_model
 from emotion.serving.predictor import Predictor
 
 

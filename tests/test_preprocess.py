@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from conftest import layout, noise, write_zip
 
-from emotion.errors import UserError
-from emotion.faces import Faces, open_faces
+from emotion.data.dataset import Faces, open_faces
 from emotion.params import Params
 from emotion.preprocess import preprocess
+from emotion.runtime.errors import UserError
 
 SOURCE = {"source": "archive", "origin": "test.zip"}
 Run = Callable[..., Faces]

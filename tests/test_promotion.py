@@ -20,14 +20,19 @@ import tensorflow as tf
 import yaml
 from conftest import ROOT
 
-from emotion import promotion, registration, registry, saved_model, store, tracking
-from emotion.errors import UserError
-from emotion.faces import Split
-from emotion.history import Entry
-from emotion.labels import EMOTIONS
-from emotion.networks import build
-from emotion.networks.serving import export, serving_network
+from emotion.data.dataset import Split
+from emotion.data.labels import EMOTIONS
+from emotion.inference import op_allowlist as saved_model
+from emotion.networks.build import build
+from emotion.networks.inference import export, serving_network
 from emotion.params import Params, Transfer
+from emotion.registry import registration
+from emotion.registry import versions as registry
+from emotion.registry.promotion import promote as promotion
+from emotion.registry.promotion.history import Entry
+from emotion.runtime.errors import UserError
+from emotion.tracking import client as store
+from emotion.tracking import runs as tracking
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
 NAME = "facial-emotion"
@@ -380,7 +385,7 @@ def test_answers_are_looked_at_for_all_test_images(add: Any, bounds: Params) -> 
 
 
 def test_a_version_of_other_data_is_held(add: Any, bounds: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion.provenance.data_hash", lambda: "aaaaaaaa.dir")
+    monkeypatch.setattr("emotion.tracking.provenance.data_hash", lambda: "aaaaaaaa.dir")
     number = add(wrong_in(0.1), **{"data.dvc_hash": "bbbbbbbb.dir"})
     decision = promotion.promote(bounds, number)
     assert decision.outcome == "HELD"
@@ -505,8 +510,8 @@ CHANGE = """
 import os, signal, sys, time
 from pathlib import Path
 from mlflow import MlflowClient
-from emotion import promotion
-from emotion.history import Entry
+from emotion.registry.promotion import promote as promotion
+from emotion.registry.promotion.history import Entry
 
 name, version, kill_at, start = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
 done = 0

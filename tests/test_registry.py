@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from test_training import TRAIN, VALIDATION
 
-from emotion import registration, registry, saved_model, tracking
-from emotion.networks import NETWORKS
-from emotion.networks.serving import export, serving_network
+from emotion.inference import op_allowlist as saved_model
+from emotion.networks.build import NETWORKS
+from emotion.networks.inference import export, serving_network
 from emotion.params import Params
-from emotion.training.recipe import fit
+from emotion.registry import registration
+from emotion.registry import versions as registry
+from emotion.tracking import runs as tracking
+from emotion.training.trainer import fit
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emotion import scoring
+from emotion.evaluation import metrics as scoring
 
 
 def certain(*predicted: int, confidence: float = 1.0) -> scoring.Probabilities:

@@ -14,13 +14,18 @@ import pytest
 from conftest import ROOT
 from test_training import TRAIN, VALIDATION
 
-from emotion import params, predictions, records, store, tracking, trial_figures, tune
-from emotion.errors import UserError
+from emotion import params, tune
+from emotion.evaluation import predictions
+from emotion.evaluation.figures import search as trial_figures
 from emotion.params import Tune
-from emotion.search import Search, Trial
+from emotion.runtime.errors import UserError
+from emotion.tracking import client as store
+from emotion.tracking import runs as tracking
+from emotion.tracking import stage_runs as records
 from emotion.training.checkpoints import Checkpoints
-from emotion.trial import Request, Result, attempt, is_hopeless
 from emotion.tune import table
+from emotion.tuning.search import Search, Trial
+from emotion.tuning.trial import Request, Result, attempt, is_hopeless
 
 ORACLES = ["random", "bayesian", "hyperband", "grid"]
 SPACE = {
@@ -253,7 +258,7 @@ def test_a_search_that_loses_its_server_keeps_what_it_has_reached(
                 raise UserError("the tracking server is gone")
             return super().wait()
 
-    monkeypatch.setattr("emotion.records.dataset_facts", dict)
+    monkeypatch.setattr("emotion.tracking.stage_runs.dataset_facts", dict)
     settings, checkpoints = settings_of(max_trials=4), Checkpoints(tmp_path / "search")
     with pytest.raises(UserError, match="is gone"):
         tune.search(settings, parent, checkpoints, Unlucky())
@@ -333,7 +338,7 @@ def test_an_interruption_waits_until_something_is_written(mlflow_store: Path) ->
 
 @pytest.fixture
 def no_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion.records.log_dataset", lambda facts: None)
+    monkeypatch.setattr("emotion.tracking.stage_runs.log_dataset", lambda facts: None)
 
 
 @pytest.mark.usefixtures("no_dataset")

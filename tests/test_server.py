@@ -88,7 +88,7 @@ def test_a_server_killed_in_mid_training_costs_nothing_but_a_sync(online: Projec
 DIE = """
 import os, signal, sys
 from mlflow import MlflowClient
-from emotion import delivery
+from emotion.tracking import operations as delivery
 left = int(sys.argv[1])
 def dying(write):
     def call(*arguments, **options):

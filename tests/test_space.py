@@ -11,11 +11,11 @@ from conftest import Project, free_port, serving
 from gradio_client import Client, handle_file
 from typer.testing import CliRunner
 
-from emotion import cli
-from emotion.errors import UserError
-from emotion.serving import served
-from emotion.serving.demo import CUT
-from emotion.serving.space import pins
+from emotion.cli import main as cli
+from emotion.runtime.errors import UserError
+from emotion.serving import model_source as served
+from emotion.serving.demo.app import CUT
+from emotion.serving.demo.space import pins
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emotion.labels import EMOTIONS, USAGES
-from emotion.sources.archive import check, parse
-from emotion.sources.drawing import ACTION_UNITS, action_units, draw_face
-from emotion.sources.synthetic import fetch_synthetic
+from emotion.data.labels import EMOTIONS, USAGES
+from emotion.data.sources.archive import check, parse
+from emotion.data.sources.drawing import ACTION_UNITS, action_units, draw_face
+from emotion.data.sources.synthetic import fetch_synthetic
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,18 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from emotion.errors import UserError
-from emotion.faces import Split, subset
-from emotion.labels import EMOTIONS
+from emotion.data.dataset import Split, subset
+from emotion.data.labels import EMOTIONS
+from emotion.data.sources.drawing import draw_face
 from emotion.params import Augmentation, Params, Train
-from emotion.sources.drawing import draw_face
+from emotion.runtime.errors import UserError
 from emotion.training import precision
 from emotion.training.augmentation import augment, mix
-from emotion.training.batches import class_weights, plain_batches, training_batches
 from emotion.training.checkpoints import Checkpoints
+from emotion.training.input_pipeline import class_weights, plain_batches, training_batches
 from emotion.training.optimizers import ITERATIONS, NEWTON_SCHULZ, Muon, is_filter_bank, orthogonalized
-from emotion.training.recipe import Row, Trainer, fit, tensorboard_writer
 from emotion.training.schedule import Schedule
+from emotion.training.trainer import Row, Trainer, fit, tensorboard_writer
 
 OFF = Augmentation(flip="none", rotation=0, zoom=0, translation=0, contrast=0, erasing=0, mixup=0)
 

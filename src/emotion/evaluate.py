@@ -12,14 +12,17 @@ from typing import Any
 
 import pandas as pd
 
-from emotion import figures, params, predictions, robustness, scoring
-from emotion.errors import exit_cleanly
-from emotion.faces import Faces, Labels, Split, open_faces, subset
-from emotion.labels import EMOTIONS
-from emotion.paths import EVALUATION, METRICS, SAVED_MODEL, SPEED, whole, write_json
-from emotion.saved_model import size
-from emotion.scoring import Probabilities
-from emotion.serving.predict import load_saved_model, measure_speed, predict
+from emotion import params
+from emotion.data.dataset import Faces, Labels, Split, open_faces, subset
+from emotion.data.labels import EMOTIONS
+from emotion.evaluation import metrics as scoring
+from emotion.evaluation import predictions, robustness
+from emotion.evaluation.figures import base as figures
+from emotion.evaluation.metrics import Probabilities
+from emotion.inference.load import load_saved_model, measure_speed, predict
+from emotion.inference.op_allowlist import size
+from emotion.runtime.errors import exit_cleanly
+from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SPEED, whole, write_json
 from emotion.training.checkpoints import clear_finished
 
 
@@ -88,7 +91,7 @@ def _draw(
 def main() -> None:
     """The stage."""
     settings = params.load()
-    from emotion import restoring
+    from emotion.tracking import restore as restoring
 
     clear_finished()
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from emotion import params
-from emotion.errors import UserError, exit_cleanly
-from emotion.paths import ARCHIVE, DOWNLOADS, SOURCE, project_root, whole, write_json
-from emotion.sources.archive import check, fetch_archive
-from emotion.sources.kaggle import fetch_kaggle
-from emotion.sources.synthetic import fetch_synthetic
+from emotion.data.sources.archive import check, fetch_archive
+from emotion.data.sources.kaggle import fetch_kaggle
+from emotion.data.sources.synthetic import fetch_synthetic
+from emotion.runtime.errors import UserError, exit_cleanly
+from emotion.runtime.paths import ARCHIVE, DOWNLOADS, SOURCE, project_root, whole, write_json
 
 
 def fetch(settings: params.Fetch, archive: Path) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _sha256(path: Path) -> str:
 def main() -> None:
     """The stage."""
     settings = params.load()
-    from emotion import records
+    from emotion.tracking import stage_runs as records
 
     with records.stage_run("fetch", settings):
         source = fetch(settings.fetch, ARCHIVE)

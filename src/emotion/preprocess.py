@@ -3,7 +3,7 @@
     python -m emotion.preprocess
 
 Reads data/raw/ and `params: preprocess` (and `train.augmentation`, which one figure shows);
-writes data/faces/ (see `emotion.faces`) and reports/data/: counts.json, quarantine.csv,
+writes data/faces/ (see `emotion.data.dataset`) and reports/data/: counts.json, quarantine.csv,
 figures, run.json (the MLflow run).
 """
 
@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 
 from emotion import params
-from emotion.decoding import decode_archive
-from emotion.errors import UserError, exit_cleanly
-from emotion.faces import open_faces
-from emotion.paths import ARCHIVE, DATA_REPORT, FACES, SOURCE, whole, write_json
-from emotion.sources.archive import open_archive
-from emotion.splits import assign_splits, summarize
+from emotion.data.dataset import open_faces
+from emotion.data.preparation.decode import decode_archive
+from emotion.data.preparation.splits import assign_splits, summarize
+from emotion.data.sources.archive import open_archive
+from emotion.runtime.errors import UserError, exit_cleanly
+from emotion.runtime.paths import ARCHIVE, DATA_REPORT, FACES, SOURCE, whole, write_json
 
 COLUMNS = ["name", "emotion", "usage", "split", "pixel_hash", "duplicate_group", "seen_in_training"]
 
@@ -61,12 +61,12 @@ def _refuse_too_many(bad: list[tuple[str, str]], total: int, allowed: float, lis
 def main() -> None:
     """The stage."""
     settings = params.load()
-    from emotion import records
+    from emotion.tracking import stage_runs as records
 
     with records.stage_run("preprocess", settings):
         source = json.loads(SOURCE.read_text())
         preprocess(settings.preprocess, ARCHIVE, source, FACES, DATA_REPORT)
-        from emotion import figures
+        from emotion.evaluation.figures import base as figures
 
         figures.data_figures(open_faces(), settings.train.augmentation, DATA_REPORT)
 

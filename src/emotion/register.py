@@ -7,14 +7,14 @@ and models/model_card/.
 """
 
 from emotion import params
-from emotion.errors import exit_cleanly
-from emotion.paths import MODEL_CARD, REGISTERED, write_json
+from emotion.runtime.errors import exit_cleanly
+from emotion.runtime.paths import MODEL_CARD, REGISTERED, write_json
 
 
 def main() -> None:
     """The stage."""
     settings = params.load()
-    from emotion.registration import register_trained  # MLflow, after the parameters are checked
+    from emotion.registry.registration import register_trained  # MLflow, after the parameters are checked
 
     registered = register_trained(settings, MODEL_CARD)
     write_json(REGISTERED, registered)

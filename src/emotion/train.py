@@ -15,18 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion import params
-from emotion.calibration import choose_temperature
-from emotion.errors import exit_cleanly
-from emotion.faces import Faces, Split, open_faces
-from emotion.paths import CLASSIFIER, CURVES, HISTORY, HYPERPARAMETERS, SAVED_MODEL, TENSORBOARD, project_root, whole
-from emotion.runtime import load_tensorflow
+from emotion.data.dataset import Faces, Split, open_faces
+from emotion.networks.calibration import choose_temperature
+from emotion.runtime.errors import exit_cleanly
+from emotion.runtime.paths import (
+    CLASSIFIER,
+    CURVES,
+    HISTORY,
+    HYPERPARAMETERS,
+    SAVED_MODEL,
+    TENSORBOARD,
+    project_root,
+    whole,
+)
+from emotion.runtime.tensorflow import load_tensorflow
 
 
 def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoints: Any) -> None:
     """Train, and save both forms of the model and the history."""
-    from emotion import figures, records, tracking
-    from emotion.networks.serving import at_temperature, export, serving_network
-    from emotion.training.recipe import fit, tensorboard_writer
+    from emotion.evaluation.figures import base as figures
+    from emotion.networks.inference import at_temperature, export, serving_network
+    from emotion.tracking import runs as tracking
+    from emotion.tracking import stage_runs as records
+    from emotion.training.trainer import fit, tensorboard_writer
 
     listeners: list[Callable[[dict[str, float]], None]] = [records.epoch_logger()]
     if settings.tensorboard:
@@ -52,7 +63,7 @@ def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoi
 
 def answers(network: Any, split: Split) -> NDArray[np.float32]:
     """Of the network as it ships, (n, 7)."""
-    from emotion.training.batches import plain_batches
+    from emotion.training.input_pipeline import plain_batches
 
     return np.concatenate([network(images, training=False).numpy() for images, _ in plain_batches(split)])
 
@@ -60,7 +71,8 @@ def answers(network: Any, split: Split) -> NDArray[np.float32]:
 def main() -> None:
     """The stage."""
     settings = params.load()
-    from emotion import records, restoring
+    from emotion.tracking import restore as restoring
+    from emotion.tracking import stage_runs as records
 
     tuned = restoring.tuned()
     for name, value in tuned["values"].items():

@@ -15,18 +15,18 @@ from typing import Any
 import pandas as pd
 
 from emotion import params
-from emotion.errors import exit_cleanly
-from emotion.faces import open_faces
-from emotion.paths import TRIALS, TUNING, whole
-from emotion.runtime import load_tensorflow
+from emotion.data.dataset import open_faces
+from emotion.runtime.errors import exit_cleanly
+from emotion.runtime.paths import TRIALS, TUNING, whole
+from emotion.runtime.tensorflow import load_tensorflow
 
 RUNNERS_UP = 3  # named beside the best
 
 
 def search(settings: params.Params, record: dict[str, Any], checkpoints: Any, executor: Any) -> list[Any]:
     """The trials, best first."""
-    from emotion.records import dataset_facts
-    from emotion.search import NoTrialEndedWellError, Search
+    from emotion.tracking.stage_runs import dataset_facts
+    from emotion.tuning.search import NoTrialEndedWellError, Search
 
     try:
         return Search(settings.tune, settings.train, record, checkpoints.folder, executor, dataset_facts()).run()
@@ -37,7 +37,7 @@ def search(settings: params.Params, record: dict[str, Any], checkpoints: Any, ex
 
 def leave_others(checkpoints: Any, parameters: dict[str, Any]) -> None:
     """Say what is new in a new search; the runs of unfinished others that no process is at are ended."""
-    from emotion import tracking
+    from emotion.tracking import runs as tracking
 
     now = json.loads(json.dumps(parameters))
     for other in checkpoints.others():
@@ -71,16 +71,17 @@ def table(trials: list[Any], space: Iterable[str]) -> pd.DataFrame:
 def main() -> None:
     """The stage."""
     settings = params.load()
-    from emotion import records, trial_figures
-    from emotion.executors import make_executor
+    from emotion.evaluation.figures import search as trial_figures
+    from emotion.tracking import stage_runs as records
     from emotion.training.checkpoints import of_search
+    from emotion.tuning.executors import make_executor
 
     faces, objective, trials = open_faces(), settings.tune.objective, []
     checkpoints = of_search(records.parameters("tune", settings))
     if settings.tune.max_trials:
         executor = make_executor(settings.tune, checkpoints.folder)  # its process loads TensorFlow while this one does
         load_tensorflow()
-        import emotion.search  # noqa: F401  before there is a run, which a kill would leave open
+        import emotion.tuning.search  # noqa: F401  before there is a run, which a kill would leave open
     with checkpoints.held():
         begun = checkpoints.run_id
         with records.stage_run("tune", settings, unfinished=begun) as record:

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from emotion.labels import EMOTIONS, SIZE
+from emotion.data.labels import EMOTIONS, SIZE
 
 
 def basic_cnn(width: int, dropout: float) -> keras.Model:

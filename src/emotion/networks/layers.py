@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from emotion.calibration import LOWEST
-from emotion.labels import EMOTIONS, SIZE
+from emotion.data.labels import EMOTIONS, SIZE
+from emotion.networks.calibration import LOWEST
 
 
 @keras.saving.register_keras_serializable(package="emotion")
@@ -192,7 +192,7 @@ class MeanOverViews(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="emotion")
 class Temperature(keras.layers.Layer):
-    """Probabilities, (batch, n), as confident as they are right: `emotion.calibration.scaled`."""
+    """Probabilities, (batch, n), as confident as they are right: `emotion.networks.calibration.scaled`."""
 
     def __init__(self, temperature: float, **options: Any) -> None:
         super().__init__(**options)

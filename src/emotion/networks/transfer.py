@@ -9,9 +9,9 @@ from pathlib import Path
 import keras
 from keras import applications, layers
 
-from emotion.errors import UserError
-from emotion.labels import EMOTIONS, SIZE
+from emotion.data.labels import EMOTIONS, SIZE
 from emotion.networks.layers import Resize
+from emotion.runtime.errors import UserError
 
 MOMENTUM = 0.9  # of moving moments; the networks' own (up to 0.999) take longer than a training on faces
 IMAGENET_MEAN = (103.939, 116.779, 123.68)  # of the channels blue, green, red

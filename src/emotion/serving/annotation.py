@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from emotion.pictures import Picture
+from emotion.data.preparation.images import Picture
 from emotion.serving.predictor import UNSURE, Face
 
 COLOURS = {

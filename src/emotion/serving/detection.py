@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion import pictures
-from emotion.pictures import Picture
-from emotion.runtime import load_tensorflow
+from emotion.data.preparation import images as pictures
+from emotion.data.preparation.images import Picture
+from emotion.runtime.tensorflow import load_tensorflow
 
 LONGEST = 960  # pixels a side in which faces are looked for; larger pictures are reduced
 SHORTEST = 64  # pixels a side to which smaller pictures are enlarged

@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion.errors import UserError
-from emotion.pictures import Picture, UnreadableImageError, decode_picture
+from emotion.data.preparation.images import Picture, UnreadableImageError, decode_picture
+from emotion.runtime.errors import UserError
 from emotion.serving import video
 
 STANDARD_INPUT = "-"

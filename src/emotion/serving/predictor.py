@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emotion.labels import EMOTIONS, SIZE
-from emotion.pictures import Picture
-from emotion.serving import served
+from emotion.data.labels import EMOTIONS, SIZE
+from emotion.data.preparation.images import Picture
+from emotion.inference.load import predict
+from emotion.serving import model_source as served
 from emotion.serving.detection import Box, Detector, Found
-from emotion.serving.predict import predict
 
 if TYPE_CHECKING:
-    from emotion.faces import Images
-    from emotion.scoring import Probabilities
+    from emotion.data.dataset import Images
+    from emotion.evaluation.metrics import Probabilities
 
 BATCH = 256  # faces asked about at once
 UNSURE = "unsure"
@@ -89,7 +89,7 @@ class Predictor:
             faces: (n, 48, 48) uint8, 0 black to 255 white, cut out as FER-2013's are.
 
         Returns:
-            (n, 7) float32 in the order of `emotion.labels.EMOTIONS`; rows sum to 1.
+            (n, 7) float32 in the order of `emotion.data.labels.EMOTIONS`; rows sum to 1.
         """
         if faces.shape[1:] != (SIZE, SIZE) or faces.dtype != np.uint8:
             raise ValueError(f"faces should be (n, {SIZE}, {SIZE}) uint8, got {faces.shape} {faces.dtype}")

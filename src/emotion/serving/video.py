@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion.pictures import MAX_PIXELS, Picture, UnreadableImageError
+from emotion.data.preparation.images import MAX_PIXELS, Picture, UnreadableImageError
 
 SUFFIXES = {
     ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv",

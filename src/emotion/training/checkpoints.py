@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.errors import UserError
-from emotion.paths import CHECKPOINTS, FACES, project_root, whole, write_json
+from emotion.runtime.errors import UserError
+from emotion.runtime.paths import CHECKPOINTS, FACES, project_root, whole, write_json
 
 KEPT = 2  # the newest, and one to fall back to
 # The code that decides a training's result.

@@ -3,7 +3,7 @@
 import math
 import time
 
-from emotion.labels import SIZE
+from emotion.data.labels import SIZE
 from emotion.params import Train
 
 GROWTH_ENDS = 0.6  # of the training: from there on images have their full size

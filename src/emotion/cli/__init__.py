@@ -1,0 +1,1 @@
+"""The `emotion` command: a file for each group of commands."""

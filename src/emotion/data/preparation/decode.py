@@ -1,0 +1,77 @@
+"""A whole archive of images to 48x48 gray faces."""
+
+import hashlib
+import warnings
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from emotion.data.labels import SIZE
+from emotion.data.preparation.images import UnreadableImageError, decode_face
+from emotion.data.sources.archive import parse
+from emotion.runtime.progress import track
+
+
+@dataclass
+class Decoded:
+    """What is kept of every image while its pixels go to the disk."""
+
+    rows: list[tuple[str, str, str, str]] = field(default_factory=list)  # name, folder, emotion, usage
+    pixel_hashes: list[str] = field(default_factory=list)
+    blank: list[bool] = field(default_factory=list)
+    quarantine: list[tuple[str, str]] = field(default_factory=list)  # name, reason
+
+    def table(self) -> pd.DataFrame:
+        """A row per image, in the order of the array."""
+        table = pd.DataFrame(self.rows, columns=["name", "folder", "emotion", "usage"])
+        return table.assign(pixel_hash=self.pixel_hashes, blank=self.blank)
+
+
+def _decode_all(archive: zipfile.ZipFile, output: BinaryIO) -> Decoded:
+    decoded = Decoded()
+    names = sorted(name for name in archive.namelist() if parse(name))
+    for name in track(names, "Decoding", len(names)):
+        entry = parse(name)
+        assert entry is not None
+        try:
+            pixels = decode_face(archive.read(name))
+        except UnreadableImageError as reason:
+            decoded.quarantine.append((name, str(reason)))
+            continue
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as reason:
+            decoded.quarantine.append((name, f"damaged in the archive: {reason}"))
+            continue
+        content = pixels.tobytes()
+        output.write(content)
+        decoded.rows.append((name, entry.folder, entry.emotion, entry.usage))
+        decoded.pixel_hashes.append(hashlib.blake2b(content, digest_size=16).hexdigest())
+        decoded.blank.append(content.count(content[:1]) == len(content))
+    return decoded
+
+
+def decode_archive(archive: zipfile.ZipFile, path: Path) -> Decoded:
+    """Write every labelled image, in the order of their names, into one array on disk.
+
+    One image at a time, so that memory does not grow with their number. `path` becomes
+    (n, 48, 48) uint8 in numpy's format.
+    """
+    with path.open("wb") as output:
+        _write_header(output, len(archive.namelist()))
+        start = output.tell()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pillow warns of odd metadata that we do not use
+            decoded = _decode_all(archive, output)
+        output.seek(0)
+        _write_header(output, len(decoded.rows))
+        assert output.tell() == start, "numpy pads headers so that a shorter count fits"
+    return decoded
+
+
+def _write_header(output: BinaryIO, count: int) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, SIZE, SIZE)}
+    np.lib.format.write_array_header_1_0(output, header)

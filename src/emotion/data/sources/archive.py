@@ -1,0 +1,153 @@
+"""A zip of labelled faces: what is accepted, and the local file as a source.
+
+The layout is that of Kaggle's `facial-expression-dataset` (FER-2013):
+
+    train/train/<emotion>/Training_<number>.jpg
+    test/test/<emotion>/PublicTest_<number>.jpg, PrivateTest_<number>.jpg
+
+One of the doubled folders may be missing, and a single folder may stand around it all.
+"""
+
+import re
+import shutil
+import stat
+import sys
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from emotion.data.labels import EMOTIONS, USAGES
+from emotion.runtime.errors import UserError
+
+MAX_ENTRIES = 2_000_000
+MAX_ENTRY_BYTES = 32 * 2**20
+MAX_BYTES = 64 * 2**30
+MAX_RATIO = 100  # unpacked size over packed size, of the whole archive
+
+_FACE = re.compile(
+    r"(?:(?!__MACOSX/|train/|test/)[^/]+/)?(?P<folder>train|test)/(?:(?P=folder)/)?"
+    rf"(?P<emotion>{'|'.join(EMOTIONS)})/(?P<file>[^/.][^/]*\.(?:jpe?g|png|bmp|gif|tiff?|webp))",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One labelled image in an archive."""
+
+    name: str  # in the archive
+    folder: str  # train | test
+    emotion: str
+    usage: str  # Training | PublicTest | PrivateTest, or empty where the name does not tell
+
+
+def parse(name: str) -> Entry | None:
+    """Read an entry's label from its path; None where it is no labelled image."""
+    match = _FACE.fullmatch(name)
+    if match is None:
+        return None
+    prefix = match["file"].split("_")[0]
+    usage = prefix if prefix in USAGES else ""
+    # Interned, because an archive may hold hundreds of thousands.
+    return Entry(name, sys.intern(match["folder"].lower()), sys.intern(match["emotion"].lower()), sys.intern(usage))
+
+
+def open_archive(path: Path, shown: str) -> zipfile.ZipFile:
+    """Open a zip file, which messages call `shown`.
+
+    Raises:
+        UserError: where it is missing, truncated, or not a zip.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise UserError(f"{shown} is missing. `dvc repro fetch` brings it.") from None
+    except zipfile.BadZipFile as error:
+        with path.open("rb") as file:
+            start = file.read(512)
+        if start.startswith(b"PK"):
+            raise UserError(f"{shown} is a truncated or damaged zip ({error}). Download it again.") from None
+        kind = "a web page, perhaps a sign-in form" if b"<" in start[:64] else "not a zip"
+        raise UserError(f"{shown} is {kind}. Expected a zip of faces; download it again.") from None
+
+
+def check(path: Path, shown: str) -> dict[str, int]:
+    """Refuse an archive that is unsafe or has not the expected layout.
+
+    Nothing is unpacked; only the table of contents is read.
+
+    Args:
+        path: of the zip.
+        shown: what messages call it, where a person knows it by another name.
+
+    Returns:
+        How many `images` it holds and how many other files are `ignored`.
+
+    Raises:
+        UserError: for absolute or `..` names, links, encrypted or repeated entries, too many
+            or too large ones, a compression ratio above MAX_RATIO, or a missing emotion.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    ignored = unpacked = packed = 0
+    names = set()
+    with open_archive(path, shown) as archive:
+        entries = archive.infolist()
+        if len(entries) > MAX_ENTRIES:
+            raise _refusal(shown, f"has {len(entries)} entries, more than {MAX_ENTRIES}")
+        for entry in entries:
+            _check_entry(shown, entry)
+            if entry.filename in names:
+                raise _refusal(shown, f"holds {entry.filename!r} twice")
+            names.add(entry.filename)
+            unpacked, packed = unpacked + entry.file_size, packed + entry.compress_size
+            face = parse(entry.filename)
+            if face:
+                found[face.folder, face.emotion] += 1
+            elif not entry.is_dir():
+                ignored += 1
+    if packed > path.stat().st_size:
+        raise _refusal(shown, "has overlapping entries")
+    if unpacked > MAX_BYTES or unpacked > MAX_RATIO * max(packed, 1):
+        raise _refusal(shown, f"would unpack from {packed} to {unpacked} bytes")
+    _check_layout(shown, found)
+    return {"images": found.total(), "ignored": ignored}
+
+
+def _refusal(shown: str, reason: str) -> UserError:
+    return UserError(f"{shown} is refused: it {reason}. Expected a plain zip of face images.")
+
+
+def _check_entry(shown: str, entry: zipfile.ZipInfo) -> None:
+    name = entry.filename
+    if name.startswith(("/", "\\")) or ":" in name.split("/")[0] or ".." in re.split(r"[/\\]", name):
+        raise _refusal(shown, f"holds {name!r}, which points outside the archive")
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise _refusal(shown, f"holds the link {name!r}")
+    if entry.flag_bits & 0x1:
+        raise _refusal(shown, f"is encrypted ({name!r})")
+    if entry.file_size > MAX_ENTRY_BYTES:
+        raise _refusal(shown, f"holds {name!r} of {entry.file_size} bytes, more than {MAX_ENTRY_BYTES}")
+
+
+def _check_layout(shown: str, found: Counter[tuple[str, str]]) -> None:
+    folders = ("train", "test")
+    missing = [f"{f}/{e}" for f in folders for e in EMOTIONS if not found[f, e]]
+    if len(missing) == len(folders) * len(EMOTIONS):
+        raise _refusal(shown, "has no train/<emotion>/ and test/<emotion>/ folders")
+    if missing:
+        raise _refusal(shown, f"has no images in {', '.join(missing)}")
+
+
+def fetch_archive(source: Path, destination: Path) -> None:
+    """Copy a local zip to `destination`.
+
+    Raises:
+        UserError: where there is no such file.
+    """
+    if not source.is_file():
+        raise UserError(
+            f"no archive at {source.resolve()}. Put the zip there, or name another with"
+            " `dvc exp run -S fetch.archive=PATH`."
+        )
+    shutil.copyfile(source, destination)

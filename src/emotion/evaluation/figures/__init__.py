@@ -1,0 +1,1 @@
+"""Figures as PNG and HTML files: of the data, the training, the search and the metrics."""

@@ -1,0 +1,155 @@
+"""How good probabilities are: metrics and tables, from arrays alone."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from emotion.data.labels import EMOTIONS
+
+Probabilities = NDArray[np.float32]  # (n, 7), rows sum to 1
+LABELS = list(range(len(EMOTIONS)))
+
+
+def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) -> dict[str, float]:
+    """Summary metrics of at least one image, all in 0..1 but the loss and the count.
+
+    Args:
+        labels: (n,) the actual emotions.
+        probabilities: (n, 7).
+        bins: of the calibration error.
+
+    Returns:
+        images, loss (cross-entropy in nats), accuracy, balanced_accuracy (mean recall of the
+        emotions that occur), macro_f1 (over all seven), expected_calibration_error,
+        coverage_at_90 (share that can be answered with an accuracy of 0.9, by confidence),
+        confident_mistakes (share of wrong answers with a confidence of 0.9 or more).
+    """
+    predicted = probabilities.argmax(axis=1)
+    recalls = metrics.recall_score(labels, predicted, labels=np.unique(labels), average=None, zero_division=0)
+    return {
+        "images": len(labels),
+        "loss": float(metrics.log_loss(labels, _proper(probabilities), labels=LABELS)),
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "balanced_accuracy": float(recalls.mean()),
+        "macro_f1": float(metrics.f1_score(labels, predicted, labels=LABELS, average="macro", zero_division=0)),
+        "expected_calibration_error": calibration_error(reliability_table(labels, probabilities, bins)),
+        "coverage_at_90": coverage_at(coverage_table(labels, probabilities), 0.9),
+        "confident_mistakes": float(((predicted != labels) & (probabilities.max(axis=1) >= 0.9)).mean()),
+    }
+
+
+def _proper(probabilities: Probabilities) -> NDArray[np.float64]:
+    """In double precision, where rows sum to 1 as closely as scikit-learn expects."""
+    wide = probabilities.astype(np.float64)
+    wide /= wide.sum(axis=1, keepdims=True)
+    return wide
+
+
+def per_class_table(labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
+    """A row per emotion: emotion, precision, recall, f1, support."""
+    columns = metrics.precision_recall_fscore_support(
+        labels, probabilities.argmax(axis=1), labels=LABELS, zero_division=0
+    )
+    return pd.DataFrame(
+        {"emotion": EMOTIONS, **dict(zip(["precision", "recall", "f1", "support"], columns, strict=True))}
+    )
+
+
+def confusion_matrix(labels: NDArray[np.int64], probabilities: Probabilities) -> NDArray[np.int64]:
+    """(7, 7) counts; rows are actual, columns predicted."""
+    matrix: NDArray[np.int64] = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), labels=LABELS)
+    return matrix
+
+
+def reliability_table(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) -> pd.DataFrame:
+    """A row per bin of confidence that holds images: confidence, accuracy, share.
+
+    The bins are of equal width over 0..1 (Guo et al., 2017).
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    frame = pd.DataFrame(
+        {"bin": np.minimum((confidence * bins).astype(int), bins - 1), "confidence": confidence, "accuracy": correct}
+    )
+    table = frame.groupby("bin").agg(
+        confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), share=("accuracy", "size")
+    )
+    return table.assign(share=table["share"] / len(labels)).reset_index(drop=True)
+
+
+def calibration_error(table: pd.DataFrame) -> float:
+    """The mean distance of confidence and accuracy, weighted by share (Naeini et al., 2015)."""
+    return float(((table["confidence"] - table["accuracy"]).abs() * table["share"]).sum())
+
+
+def coverage_table(labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
+    """What is answered where answers below a confidence are withheld (El-Yaniv and Wiener, 2010).
+
+    Returns:
+        A row per threshold from 0 to 0.99: threshold, coverage (share answered), accuracy (of
+        those); thresholds above which nothing is answered are left out.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    rows = [(t, confidence >= t) for t in np.arange(100) / 100]
+    return pd.DataFrame(
+        [(t, float(kept.mean()), float(right[kept].mean())) for t, kept in rows if kept.any()],
+        columns=["threshold", "coverage", "accuracy"],
+    )
+
+
+def coverage_at(table: pd.DataFrame, accuracy: float) -> float:
+    """The largest share that can be answered with at least such an accuracy; 0 where none can."""
+    enough = table[table["accuracy"] >= accuracy]
+    return float(enough["coverage"].max()) if len(enough) else 0.0
+
+
+def sure_from(labels: NDArray[np.int64], probabilities: Probabilities, accuracy: float) -> float:
+    """The least confidence from which on at least such a share is right, 0..1; 1 where there is none."""
+    table = coverage_table(labels, probabilities)
+    enough = table[table["accuracy"] >= accuracy]
+    return float(enough["threshold"].min()) if len(enough) else 1.0
+
+
+def answered(labels: NDArray[np.int64], probabilities: Probabilities, unsure_below: float) -> dict[str, float]:
+    """What comes of "unsure" below a confidence: unsure_below, coverage and accuracy (of the answers), 0..1."""
+    sure = probabilities.max(axis=1) >= unsure_below
+    right = probabilities.argmax(axis=1)[sure] == labels[sure]
+    return {
+        "unsure_below": unsure_below,
+        "coverage": float(sure.mean()),
+        "accuracy": float(right.mean()) if len(right) else 0.0,
+    }
+
+
+def mistakes_table(index: pd.DataFrame, labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
+    """All wrong answers, the most confident first: name, actual, predicted, confidence."""
+    wrong = worst_mistakes(labels, probabilities, len(labels))
+    return pd.DataFrame(
+        {
+            "name": index["name"].to_numpy()[wrong],
+            "actual": [EMOTIONS[label] for label in labels[wrong]],
+            "predicted": [EMOTIONS[label] for label in probabilities[wrong].argmax(axis=1)],
+            "confidence": probabilities[wrong].max(axis=1),
+        }
+    )
+
+
+def worst_mistakes(labels: NDArray[np.int64], probabilities: Probabilities, count: int) -> NDArray[np.intp]:
+    """The rows that are wrong with the highest confidence, the worst first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:count]
+
+
+def parts(split: str, index: pd.DataFrame) -> dict[str, NDArray[np.intp]]:
+    """The rows of a split, and for test of what is reported apart.
+
+    That is what was never seen in training and, where names tell it, each usage.
+    """
+    masks = {split: np.ones(len(index), bool)}
+    if split == "test":
+        masks["test_unseen"] = ~index["seen_in_training"].to_numpy(bool)
+        for usage in sorted(set(index["usage"]) - {""}):
+            masks[f"test_{usage}"] = (index["usage"] == usage).to_numpy()
+    return {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.any()}

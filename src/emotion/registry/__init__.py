@@ -1,0 +1,1 @@
+"""Versions in MLflow's model registry, and where each comes from."""

@@ -1,0 +1,1 @@
+"""Who is champion: the gate, its record, and the way back."""

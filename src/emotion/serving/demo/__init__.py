@@ -1,0 +1,1 @@
+"""The web demo, and the Hugging Face Space that runs it."""

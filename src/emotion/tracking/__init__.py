@@ -1,0 +1,1 @@
+"""Runs in MLflow: written at once, or queued while the server is unavailable."""

@@ -1,0 +1,84 @@
+"""Images and labels in batches, as tf.data."""
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from emotion.data.dataset import Split
+from emotion.data.labels import EMOTIONS, SIZE
+from emotion.params import Train
+from emotion.training.augmentation import augment, mix
+
+
+def training_batches(split: Split, settings: Train, step: int = 0, size: int = SIZE) -> tf.data.Dataset:
+    """Augmented batches from a step on, without end.
+
+    What a step yields depends only on its number and the seed, so that a training can go on
+    anywhere. Every epoch shows each image at most once, in whole batches.
+
+    Args:
+        split: the training images.
+        settings: batch size, augmentation, label smoothing, seed.
+        step: of the whole training, from 0.
+        size: of the images, in pixels a side.
+
+    Yields:
+        images (batch, size, size, 1) float32 0..255, labels (batch, 7) float32, smoothed: only
+        training sees smoothed labels, so that validation losses can be compared.
+    """
+    smoothing, seed = settings.label_smoothing, settings.seed
+    images = tf.constant(split.images)
+    labels = tf.constant(_one_hot(split) * (1 - smoothing) + smoothing / len(EMOTIONS))
+    batch = min(settings.batch_size, len(split))
+    per_epoch = steps_per_epoch(split, settings)
+    turned = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
+
+    def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        epoch, within = number // per_epoch, number % per_epoch
+        # A permutation that is computed place by place (Black and Rogaway, 2002): no list to shuffle.
+        rows = tf.random.experimental.index_shuffle(
+            within * batch + tf.range(batch, dtype=tf.int64), tf.stack([seed, epoch]), len(split) - 1
+        )
+        pixels = tf.cast(tf.gather(images, rows), tf.float32)[..., None]
+        flips = tf.gather(turned, rows) ^ (epoch % 2 == 1)
+        drawn = tf.stack([tf.constant(seed, tf.int64), number])
+        pixels = augment(pixels, settings.augmentation, drawn, size, flips)
+        return mix(pixels, tf.gather(labels, rows), settings.augmentation.mixup, drawn)
+
+    numbers = tf.data.Dataset.range(step, 2**62)
+    return _untuned(numbers.map(load, num_parallel_calls=2, deterministic=True).prefetch(2))
+
+
+def steps_per_epoch(split: Split, settings: Train) -> int:
+    """Whole batches."""
+    return max(1, len(split) // settings.batch_size)
+
+
+def plain_batches(split: Split, batch_size: int = 256) -> tf.data.Dataset:
+    """The images as they are, in their order, once, with one-hot labels."""
+    dataset = tf.data.Dataset.from_tensor_slices((split.images[..., None], _one_hot(split)))
+    return _untuned(dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y)))
+
+
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Without tf.data's tuner, whose thread sleeps for as long as it ran, and so long holds up the end."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+def class_weights(split: Split, power: float) -> NDArray[np.float32]:
+    """(7,) weights of the emotions in the loss, with mean 1 over the images.
+
+    Args:
+        split: the training images.
+        power: of the inverse frequency: 0 weights all alike, 1 gives every emotion the same sum.
+    """
+    counts = np.bincount(split.labels, minlength=len(EMOTIONS))
+    weights = np.where(counts > 0, np.maximum(counts, 1) ** -float(power), 0)
+    scaled: NDArray[np.float32] = (weights * len(split) / (weights * counts).sum()).astype(np.float32)
+    return scaled
+
+
+def _one_hot(split: Split) -> NDArray[np.float32]:
+    return np.eye(len(EMOTIONS), dtype=np.float32)[split.labels]

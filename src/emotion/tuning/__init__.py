@@ -1,0 +1,1 @@
+"""The hyperparameter search, its trials, and where they run."""
