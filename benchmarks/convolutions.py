@@ -18,13 +18,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from emotion import params
+from emotion.params.load import load_params
 from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
 
 
-def seconds(work: Callable[[], Any]) -> float:
+def time_call(work: Callable[[], Any]) -> float:
     """Of one call: the best of five rounds of at least 0.2 s."""
     work()
     start = time.perf_counter()
@@ -52,7 +52,7 @@ def main(network: str = "residual", width: int = 64, batch: int = 128, size: int
     from emotion.training.trainer import Trainer
 
     changes = {"network": network, "width": width, "batch_size": batch, "precision": precision}
-    settings = params.load(ROOT / "params.yaml").train.override(changes)
+    settings = load_params(ROOT / "params.yaml").train.override(changes)
     images = np.random.default_rng(0).integers(0, 256, (4 * batch, 48, 48), dtype=np.uint8)
     faces = Split(images, np.arange(4 * batch) % 7, pd.DataFrame(index=range(4 * batch)))
     trainer = Trainer(settings, faces, faces)
@@ -62,7 +62,7 @@ def main(network: str = "residual", width: int = 64, batch: int = 128, size: int
         return tf.cast(tf.random.normal(shape), number)
 
     square = random((1536, 1536))
-    product = 2 * 1536**3 / seconds(lambda: tf.matmul(square, square)) / 1e9
+    product = 2 * 1536**3 / time_call(lambda: tf.matmul(square, square)) / 1e9
 
     seen: dict[str, tuple[Any, tuple[int, ...]]] = {}
     for layer in trainer.network.layers:
@@ -83,28 +83,28 @@ def main(network: str = "residual", width: int = 64, batch: int = 128, size: int
                 answer = layer(features, training=True)
             return tape.gradient(answer, layer.kernel.value, output_gradients=upstream)
 
-        forward = seconds(partial(tf.nn.conv2d, features, kernel, stride, "SAME"))
-        to_images = seconds(
+        forward = time_call(partial(tf.nn.conv2d, features, kernel, stride, "SAME"))
+        to_images = time_call(
             partial(
                 tf.raw_ops.Conv2DBackpropInput,
                 input_sizes=features.shape, filter=kernel, out_backprop=upstream, **common,
             )
         )  # fmt: skip
-        library = seconds(
+        library = time_call(
             partial(
                 tf.raw_ops.Conv2DBackpropFilter,
                 input=features, filter_sizes=kernel.shape, out_backprop=upstream, **common,
             )
         )  # fmt: skip
         small = isinstance(layer, Convolution) and layer.is_small(features)
-        quick = seconds(partial(tf.function(own), layer, features, upstream)) if small else library
+        quick = time_call(partial(tf.function(own), layer, features, upstream)) if small else library
         total += forward + min(quick, library) + (to_images if shape[-1] > 1 else 0)
         speeds = [f"{work / taken:.0f}" for taken in (forward, to_images, quick, library)]
         table.add_row(f"{shape[1]}x{shape[2]}", "x".join(map(str, kernel.shape)), *speeds)
     console = Console(width=100)
     console.print(table)
     ready = (tf.random.normal((batch, size, size, 1)), tf.one_hot(np.arange(batch) % 7, 7))
-    step = seconds(lambda: trainer.train_step(*ready))
+    step = time_call(lambda: trainer.train_step(*ready))
     console.print(f"A plain matrix product: {product:.0f} GFLOP/s")
     console.print(f"All convolutions alone: {total * 1e3:.0f} ms; a training step: {step * 1e3:.0f} ms")
 

@@ -23,14 +23,14 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from emotion.data.dataset import open_faces, subset
-from emotion.data.preparation.images import Picture
+from emotion.data.dataset import open_dataset, subset
+from emotion.data.preparation.images import RGBImage
 from emotion.serving import detection
 from emotion.serving.detection import Box
 from emotion.serving.predictor import Predictor
 
 Boxes = list[tuple[float, float, float, float]]  # left, top, width, height
-Find = Callable[[Picture], Boxes]
+Find = Callable[[RGBImage], Boxes]
 
 SIDE, MARGIN = 144, 72  # pixels of an enlarged face, and of the gray around it
 FACELESS = ("chelsea", "coffee", "rocket", "coins", "brick", "hubble_deep_field", "grass", "retina", "moon", "text")
@@ -40,7 +40,7 @@ def mtcnn() -> Find:
     """As `emotion predict` uses it, without the looseness."""
     detector = detection.Detector()
 
-    def find(picture: Picture) -> Boxes:
+    def find(picture: RGBImage) -> Boxes:
         return [(face.box.left, face.box.top, face.box.side, face.box.side) for face in detector.find(picture)]
 
     return find
@@ -53,7 +53,7 @@ def blazeface(model: str) -> Find:
 
     detector = FaceDetection(getattr(FaceDetectionModel, model))
 
-    def find(picture: Picture) -> Boxes:
+    def find(picture: RGBImage) -> Boxes:
         height, width = picture.shape[:2]
         found = [face.bbox for face in detector(Image.fromarray(picture))]
         return [(box.xmin * width, box.ymin * height, box.width * width, box.height * height) for box in found]
@@ -61,7 +61,7 @@ def blazeface(model: str) -> Find:
     return find
 
 
-def enlarged(face: NDArray[np.uint8]) -> Picture:
+def enlarged(face: NDArray[np.uint8]) -> RGBImage:
     """A face on a ground of its mean gray."""
     canvas = np.full((SIDE + 2 * MARGIN,) * 2, int(face.mean()), np.uint8)
     large = Image.fromarray(face).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -69,7 +69,7 @@ def enlarged(face: NDArray[np.uint8]) -> Picture:
     return np.stack([canvas] * 3, axis=-1)
 
 
-def portraits() -> list[Picture]:
+def portraits() -> list[RGBImage]:
     """The astronaut at several sizes, alone and within a picture of 1280 x 960."""
     astronaut = Image.fromarray(skimage.data.astronaut())
     ground = np.asarray(Image.fromarray(skimage.data.coffee()).resize((1280, 960)))
@@ -81,7 +81,7 @@ def portraits() -> list[Picture]:
     return pictures
 
 
-def milliseconds(find: Find, picture: Picture) -> float:
+def milliseconds(find: Find, picture: RGBImage) -> float:
     """Median of ten."""
     find(picture)
     times = []
@@ -92,21 +92,21 @@ def milliseconds(find: Find, picture: Picture) -> float:
     return float(np.median(times))
 
 
-def looseness(find: Find, pictures: list[Picture]) -> NDArray[np.float64]:
+def looseness(find: Find, pictures: list[RGBImage]) -> NDArray[np.float64]:
     """A face's side in units of the found box's (the root of its area), for every face that was found."""
     found = [boxes for picture in pictures if (boxes := find(picture))]
     return np.array([SIDE / math.sqrt(boxes[0][2] * boxes[0][3]) for boxes in found])
 
 
-def show_accuracy(predictor: Predictor, find: Find, pictures: list[Picture], some: Any) -> None:
+def show_accuracy(predictor: Predictor, find: Find, pictures: list[RGBImage], some: Any) -> None:
     """By how loosely faces are cut out again."""
     table = Table("side of the square, in units of the box's", "accuracy on faces found and cut out", "as they are")
     found = [(row, boxes[0]) for row, picture in enumerate(pictures) if (boxes := find(picture))]
     rows = np.array([row for row, _ in found])
     whole = (predictor.classify(some.images[rows]).argmax(axis=1) == some.labels[rows]).mean()
     for loose in (0.9, 1.0, 1.1, 1.2, 1.3):
-        detection.LOOSENESS = loose
-        cut = np.stack([Box.around(*box).cut(pictures[row]) for row, box in found])
+        detection.CROP_MARGIN = loose
+        cut = np.stack([Box.from_detection(*box).crop(pictures[row]) for row, box in found])
         right = (predictor.classify(cut).argmax(axis=1) == some.labels[rows]).mean()
         table.add_row(f"{loose:.2f}", f"{right:.3f} of {len(rows)}", f"{whole:.3f}")
     Console(width=120).print(table)
@@ -118,8 +118,8 @@ def main(
     model: Annotated[str | None, typer.Option(help="As `emotion predict --model`.")] = None,
 ) -> None:
     """Measure and show."""
-    detection.LOOSENESS = 1.0  # the detector's own boxes
-    validation = open_faces(faces).split("validation")
+    detection.CROP_MARGIN = 1.0  # the detector's own boxes
+    validation = open_dataset(faces).split("validation")
     some = subset(validation, min(1.0, count / len(validation)), seed=0)
     enlarged_faces = [enlarged(face) for face in some.images]
     faceless = [np.asarray(Image.fromarray(getattr(skimage.data, name)()).convert("RGB")) for name in FACELESS]
@@ -142,7 +142,7 @@ def main(
         )  # fmt: skip
     Console(width=160).print(table)
     if model:
-        show_accuracy(Predictor.from_address(model), detectors["MTCNN"], enlarged_faces, some)
+        show_accuracy(Predictor.from_source(model), detectors["MTCNN"], enlarged_faces, some)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import skimage.data
 import typer
 from PIL import Image
 
-from emotion.serving.demo.app import CUT, PHOTO
+from emotion.serving.demo.app import CROPPED, PHOTO
 
 
 def memory_of(port: int) -> float:
@@ -66,11 +66,11 @@ def main(
 
     def client() -> None:
         while time.monotonic() < ends:
-            outcome = ask(f"http://127.0.0.1:{port}", content, CUT if cut else PHOTO)
+            outcome = ask(f"http://127.0.0.1:{port}", content, CROPPED if cut else PHOTO)
             said.append(outcome)
             time.sleep(1 if outcome[0] == "busy" else 0)
 
-    ask(f"http://127.0.0.1:{port}", content, CUT if cut else PHOTO)
+    ask(f"http://127.0.0.1:{port}", content, CROPPED if cut else PHOTO)
     threads = [threading.Thread(target=client) for _ in range(clients)]
     memory = [memory_of(port)]
     for thread in threads:

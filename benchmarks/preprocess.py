@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion.data.sources.archive import parse
-from emotion.runtime.paths import write_json
+from emotion.runtime.files import write_json
 
 ROOT = Path(__file__).parents[1]
 

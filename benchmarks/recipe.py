@@ -19,16 +19,17 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from emotion import params
-from emotion.data.dataset import Split, open_faces
+from emotion.data.dataset import Split, open_dataset
 from emotion.data.labels import EMOTIONS
+from emotion.params.load import load_params, load_preset
+from emotion.params.sections import Train
 from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
-VIEWS = get_args(params.Train.model_fields["views"].annotation)
+VIEWS = get_args(Train.model_fields["tta"].annotation)
 
 
-def changed(base: params.Train, changes: dict[str, Any]) -> params.Train:
+def changed(base: Train, changes: dict[str, Any]) -> Train:
     """Override parameters, also those of subsections by dotted names."""
     content = base.model_dump()
     for key, value in changes.items():
@@ -37,30 +38,30 @@ def changed(base: params.Train, changes: dict[str, Any]) -> params.Train:
         for parent in parents:
             section = section[parent]
         section[last] = value
-    return params.Train.model_validate(content)
+    return Train.model_validate(content)
 
 
-def train_once(settings: params.Train, train: Split, validation: Split) -> dict[str, float]:
+def train_once(settings: Train, train: Split, validation: Split) -> dict[str, float]:
     """Validation scores of the shipped form of the best epoch, and what it cost."""
     import keras
     import numpy as np
 
     from emotion.evaluation.metrics import score
-    from emotion.networks.inference import serving_network
+    from emotion.networks.inference import inference_model
     from emotion.training.trainer import fit
 
     keras.backend.clear_session()
     fitted = fit(settings, train, validation)
     images = validation.images[..., None].astype(np.float32)
-    answers = {views: serving_network(fitted.network, views).predict(images, 256, verbose=0) for views in VIEWS}
-    scores = score(validation.labels, answers[settings.views], bins=15)
+    answers = {views: inference_model(fitted.network, views).predict(images, 256, verbose=0) for views in VIEWS}
+    scores = score(validation.labels, answers[settings.tta], bins=15)
     last = fitted.rows[-1]
     disgust = validation.labels == EMOTIONS.index("disgust")
     return {
         **{views: float((answers[views].argmax(axis=1) == validation.labels).mean()) for views in VIEWS},
         "macro_f1": scores["macro_f1"],
         "loss": scores["loss"],
-        "disgust_recall": float((answers[settings.views][disgust].argmax(axis=1) == EMOTIONS.index("disgust")).mean()),
+        "disgust_recall": float((answers[settings.tta][disgust].argmax(axis=1) == EMOTIONS.index("disgust")).mean()),
         "training_accuracy": last["accuracy"],
         "epochs": last["epoch"],
         "minutes": last["seconds"] / 60,
@@ -93,11 +94,11 @@ def main(
 ) -> None:
     """Train what is not there yet and show all."""
     content = yaml.safe_load(variations.read_text())
-    preset = params.preset(content["preset"]) if "preset" in content else {}
+    preset = load_preset(content["preset"]) if "preset" in content else {}
     of_train = {key.removeprefix("train."): value for key, value in preset.items() if key.startswith("train.")}
-    base = changed(params.load(ROOT / "params.yaml").train, {**of_train, **content["base"]})
+    base = changed(load_params(ROOT / "params.yaml").train, {**of_train, **content["base"]})
     load_tensorflow()
-    opened = open_faces(faces)
+    opened = open_dataset(faces)
     train, validation = opened.split("train"), opened.split("validation")
     done = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     for seed in range(seeds):

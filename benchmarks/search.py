@@ -1,16 +1,16 @@
-"""What a search costs beside its training: memory over many trials, and time per trial.
+"""The cost of a search beside its trainings: memory over many trials, and time per trial.
 
     python benchmarks/search.py [--trials 50]
     python benchmarks/search.py --trials 3 --images 20000 --epochs 5 --width 32 --directly
 
-Draws faces and searches as `dvc repro tune` does. A trial's memory is the most that its process
-had; that of the search is read when that process starts. Time is what a trial took from the end
-of the one before it, less its training. `--directly` trains the same again in one process, without
-a search, a log or a checkpoint, and says how much longer the search took.
+Draws faces and searches as `dvc repro tune` does. A trial's memory is the maximum of its process; that of
+the search is sampled when the trial starts. The time beside training is the time since the end of the
+previous trial, minus the training. `--directly` repeats the trainings in one process, without a search, logs
+or checkpoints, and prints how much longer the search took.
 """
 
 import os
-import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,13 +19,14 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
 
-from emotion import params
-from emotion.data.dataset import open_faces
+from emotion.data.dataset import open_dataset
+from emotion.params.load import load_params
 from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
@@ -48,46 +49,40 @@ def train_directly(folder: Path, trials: pd.DataFrame) -> float:
 
     from emotion.training.trainer import fit
 
-    settings, faces = params.load(folder / "params.yaml"), open_faces(folder / "data/faces")
-    train, validation = faces.split("train"), faces.split("validation")
+    params, dataset = load_params(folder / "params.yaml"), open_dataset(folder / "data/faces")
+    train, validation = dataset.split("train"), dataset.split("validation")
     start = time.monotonic()
     for trial in trials.to_dict("records"):
-        values = {name: trial[f"train.{name}"] for name in settings.tune.space}
+        values = {name: trial[f"train.{name}"] for name in params.tune.space}
         keras.backend.clear_session()
-        fit(settings.train.override({**values, "epochs": settings.tune.epochs}), train, validation)
+        fit(params.train.override({**values, "epochs": params.tune.epochs}), train, validation)
     return time.monotonic() - start
 
 
-def memory(process: int, key: str) -> float:
-    """MiB of a process: VmRSS (now) or VmHWM (at most so far); 0 where it has ended."""
+def memory(process: psutil.Process) -> float:
+    """The resident memory of a process in MiB; 0 if it has ended."""
     try:
-        found = re.search(rf"{key}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
-    except OSError:
-        found = None
-    return int(found[1]) / 1024 if found else 0.0
+        return float(process.memory_info().rss) / 2**20
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
-def trials_of(process: int) -> list[int]:
-    """The trials of a search: copies of the process that it has started."""
-    return [copy for child in children(process) for copy in children(child)]
-
-
-def children(process: int) -> list[int]:
-    """The processes that a process has started and that belong to trials."""
-    tasks = Path(f"/proc/{process}/task").iterdir()
-    found = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    return [child for child in found if "emotion.tuning.trial" in Path(f"/proc/{child}/cmdline").read_text()]
+def trials_of(search: psutil.Process) -> list[psutil.Process]:
+    """The trials of a search: children of the server process that they are forked from."""
+    try:
+        servers = [child for child in search.children() if "forkserver" in " ".join(child.cmdline())]
+        return [trial for server in servers for trial in server.children()]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def watch(search: "subprocess.Popen[str]", seen: dict[int, dict[str, float]]) -> None:
-    """Look at the search's processes, in the order of their start, until it ends."""
+    """Sample the memory of the search and its trials, in the order of their start, until the search ends."""
+    process = psutil.Process(search.pid)
     while search.poll() is None:
-        try:
-            for child in trials_of(search.pid):
-                memories = seen.setdefault(child, {"search": memory(search.pid, "VmRSS"), "trial": 0.0})
-                memories["trial"] = max(memories["trial"], memory(child, "VmHWM"))
-        except OSError:
-            pass  # it ended just now
+        for trial in trials_of(process):
+            memories = seen.setdefault(trial.pid, {"search": memory(process), "trial": 0.0})
+            memories["trial"] = max(memories["trial"], memory(trial))
         time.sleep(0.05)
 
 
@@ -95,6 +90,8 @@ def main(trials: int = 50, images: int = 1000, epochs: int = 1, width: int = 8, 
     """Search, and show some of the trials."""
     with tempfile.TemporaryDirectory() as folder:
         write_params(trials, images, epochs, width, Path(folder) / "params.yaml")
+        shutil.copy(ROOT / "dvc.yaml", folder)
+        (Path(folder) / "src").symlink_to(ROOT / "src")
         environment = os.environ | {"DVC_ROOT": folder, "MLFLOW_TRACKING_URI": "", "PYTHONPATH": str(ROOT / "src")}
         for stage in ("fetch", "preprocess"):
             subprocess.run([sys.executable, "-m", f"emotion.{stage}"], cwd=folder, env=environment, check=True)

@@ -22,7 +22,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from emotion import params
+from emotion.params.load import load_params
+from emotion.params.sections import Train
 from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
@@ -32,10 +33,10 @@ WIDTHS = {"residual": 64, "vgg": 32, "basic_cnn": 32}
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
-def settings(network: str, batch: int, precision: str = "auto") -> params.Train:
+def settings(network: str, batch: int, precision: str = "auto") -> Train:
     """The shipped parameters with plain SGD, for one endless epoch."""
     changes = {"network": network, "width": WIDTHS[network], "batch_size": batch, "precision": precision}
-    return params.load(ROOT / "params.yaml").train.override(
+    return load_params(ROOT / "params.yaml").train.override(
         {**changes, "optimizer": "sgd", "learning_rate": 0.01, "epochs": 100_000}
     )
 

@@ -22,7 +22,7 @@ from crops import Classify, report
 from rich.console import Console
 from rich.table import Table
 
-from emotion.data.dataset import open_faces
+from emotion.data.dataset import open_dataset
 from emotion.inference import convert as exporting
 from emotion.serving import model_source as served
 from emotion.serving.predictor import Predictor
@@ -46,19 +46,19 @@ def main(
     fer: Annotated[Path, typer.Option(help="A Python that has fer.")] = Path(".venv/fer/bin/python"),
 ) -> None:
     """Measure and show."""
-    opened = open_faces(faces)
+    opened = open_dataset(faces)
     test = opened.split("test")
     rows = {}
-    with tempfile.TemporaryDirectory() as scratch, served.brought(model) as it:
+    with tempfile.TemporaryDirectory() as scratch, served.open_model(model) as it:
         crops = str(Path(scratch) / "crops.npz")
         np.savez(crops, images=test.images, labels=test.labels)
         for name in ("litert", "int8"):
-            exporting.export(it.model, name, Path(scratch) / f"{name}.tflite", opened)
+            exporting.convert(it.model, name, Path(scratch) / f"{name}.tflite", opened)
         rows["fer, its default (LiteRT, 8 bits)"] = measured(str(fer), HERE / "fer_crops.py", crops, "litert")
         rows["fer, with Keras"] = measured(str(fer), HERE / "fer_crops.py", crops, "keras")
         litert, int8 = (str(Path(scratch) / f"{name}.tflite") for name in ("litert", "int8"))
         for name, path in {"SavedModel": str(it.model), "LiteRT": litert, "LiteRT, 8 bits": int8}.items():
-            rows[f"{it.title}, {name}"] = measured(sys.executable, Path(__file__), crops, path)
+            rows[f"{it.info.title}, {name}"] = measured(sys.executable, Path(__file__), crops, path)
     table = Table("on the same crops", *next(iter(rows.values())), title=f"{len(test)} test images, {opened.caption}")
     for name, row in rows.items():
         table.add_row(name, *(f"{v:.3f}" if k == "accuracy" or "once" in k else f"{v:,.1f}" for k, v in row.items()))
@@ -71,7 +71,7 @@ def ours() -> None:
     start, crops, path = sys.argv[1:]
 
     def load() -> Classify:
-        return Predictor.from_address(path).classify
+        return Predictor.from_source(path).classify
 
     report(float(start), load, crops)
 

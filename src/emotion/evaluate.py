@@ -1,115 +1,76 @@
-"""Score the exported SavedModel, the very files that ship.
+"""Score the exported SavedModel, the files that are shipped.
 
     python -m emotion.evaluate
 
-Reads data/faces/, models/saved_model/, models/run.json and `params: evaluate`; writes
-reports/metrics.json, reports/speed.json (latency and throughput here and now) and
-reports/evaluation/ (tables for DVC plots, figures), and logs all into the MLflow run of `train`.
+Reads data/faces/, models/saved_model/ and `params: evaluate`; writes reports/metrics.json, reports/speed.json
+(latency and throughput on this machine) and reports/evaluation/ (tables for DVC plots, figures), and logs
+all of them into the MLflow run of `train`.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from emotion import params
-from emotion.data.dataset import Faces, Labels, Split, open_faces, subset
-from emotion.data.labels import EMOTIONS
-from emotion.evaluation import metrics as scoring
-from emotion.evaluation import predictions, robustness
-from emotion.evaluation.figures import base as figures
-from emotion.evaluation.metrics import Probabilities
-from emotion.inference.load import load_saved_model, measure_speed, predict
-from emotion.inference.op_allowlist import size
-from emotion.runtime.errors import exit_cleanly
-from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SPEED, whole, write_json
-from emotion.training.checkpoints import clear_finished
+from emotion.data.dataset import Dataset, Images, open_dataset, subset
+from emotion.evaluation.metrics import Probabilities, confidence_threshold, selective_accuracy
+from emotion.evaluation.report import write_robustness, write_split, write_test_figures
+from emotion.inference.benchmark import measure_speed
+from emotion.inference.load import load_saved_model, predict
+from emotion.params.load import load_params
+from emotion.params.sections import Evaluate
+from emotion.runtime.errors import run_main
+from emotion.runtime.files import atomic_write, folder_size, write_json
+from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SPEED
 
 
-def evaluate(settings: params.Evaluate, faces: Faces, model: Any, report: Path) -> dict[str, Any]:
-    """Score validation, test and parts of test; write tables and figures; return the metrics."""
-    metrics: dict[str, Any] = {"data": faces.caption}
-    unsure_below = 0.0
-    with whole(report) as folder:
-        for name in ("validation", "test"):
-            split = faces.split(name)
-            probabilities = predict(model, split.images, settings.batch_size)
-            for part, rows in scoring.parts(name, split.index).items():
-                labels, answers = split.labels[rows], probabilities[rows]
-                metrics[part] = scoring.score(labels, answers, settings.calibration_bins)
-                _write_tables(labels, answers, folder / part)
-            predictions.write(predictions.table(split.index, probabilities), folder / name / predictions.FILE)
-            if name == "validation":  # never by a test score
-                unsure_below = scoring.sure_from(split.labels, probabilities, settings.sure_accuracy)
-        metrics["test_answered"] = scoring.answered(split.labels, probabilities, unsure_below)
-        table = scoring.per_class_table(split.labels, probabilities)
-        metrics["test_per_class"] = table.set_index("emotion").T.to_dict()
-        some = subset(split, min(1.0, settings.robustness_images / len(split)), seed=0)
-        corrupted = robustness.table(lambda images: predict(model, images, settings.batch_size), some)
-        corrupted.to_csv(folder / "robustness.csv", index=False)
-        metrics["test_robustness"] = robustness.summary(corrupted)
-        figures.robustness(corrupted, f"{len(some)} test images: {faces.caption}", folder / "robustness.png")
-        _draw(settings, split, probabilities, table, faces.caption, folder)
-    return metrics
+def evaluate(settings: Evaluate, dataset: Dataset, model: Any, report: Path) -> dict[str, Any]:
+    """Score validation, test and subsets of test; write tables and figures; return the metrics.
+
+    Args:
+        settings: of the stage.
+        dataset: that the model is scored on.
+        model: from `load_saved_model`.
+        report: the folder of the tables and figures.
+    """
+
+    def predict_split(images: Images) -> Probabilities:
+        return predict(model, images, settings.batch_size)
+
+    validation, test = dataset.split("validation"), dataset.split("test")
+    val_probabilities, probabilities = predict_split(validation.images), predict_split(test.images)
+    scores: dict[str, Any] = {"data": dataset.caption}
+    with atomic_write(report) as folder:
+        for name, split, predicted in (("validation", validation, val_probabilities), ("test", test, probabilities)):
+            scores |= write_split(name, split, predicted, settings.calibration_bins, folder)
+        # Chosen on validation, never by a test score.
+        unsure_below = confidence_threshold(validation.labels, val_probabilities, settings.target_accuracy)
+        scores["test_answered"] = selective_accuracy(test.labels, probabilities, unsure_below)
+        scores["test_per_class"] = write_test_figures(test, probabilities, settings, dataset.caption, folder)
+        some = subset(test, min(1.0, settings.robustness_images / len(test)), seed=0)
+        scores["test_robustness"] = write_robustness(predict_split, some, dataset.caption, folder)
+    return scores
 
 
-def _write_tables(labels: Labels, probabilities: Probabilities, folder: Path) -> None:
-    """Per emotion, and the confusion matrix with actual emotions in rows."""
-    folder.mkdir(parents=True)
-    scoring.per_class_table(labels, probabilities).to_csv(folder / "per_class.csv", index=False)
-    matrix = pd.DataFrame(scoring.confusion_matrix(labels, probabilities), index=EMOTIONS, columns=EMOTIONS)
-    matrix.to_csv(folder / "confusion.csv", index_label="actual")
+def main(exit_callbacks: ExitStack) -> None:
+    """Run the stage."""
+    params = load_params()
+    from emotion.tracking.restore import resume_train_run
+    from emotion.tracking.resume import delete_finished
 
-
-def _draw(
-    settings: params.Evaluate,
-    test: Split,
-    probabilities: Probabilities,
-    table: pd.DataFrame,
-    caption: str,
-    folder: Path,
-) -> None:
-    matrix = scoring.confusion_matrix(test.labels, probabilities)
-    figures.confusion(matrix, caption, folder / "confusion.png")
-    figures.per_class(table, caption, folder / "per_class.png")
-    calibration = scoring.reliability_table(test.labels, probabilities, settings.calibration_bins)
-    calibration.to_csv(folder / "reliability.csv", index=False)
-    figures.reliability(calibration, caption, folder / "reliability.png")
-    coverage = scoring.coverage_table(test.labels, probabilities)
-    coverage.to_csv(folder / "coverage.csv", index=False)
-    figures.coverage(coverage, caption, folder / "coverage.png")
-    mistakes = scoring.mistakes_table(test.index, test.labels, probabilities)
-    mistakes.to_csv(folder / "mistakes.csv", index=False, float_format="%.5f")
-    worst = scoring.worst_mistakes(test.labels, probabilities, settings.mistakes)
-    titles = [
-        f"{EMOTIONS[test.labels[row]]}, not\n{EMOTIONS[probabilities[row].argmax()]} ({probabilities[row].max():.0%})"
-        for row in worst
-    ]
-    figures.mistakes(test.images[worst], titles, caption, folder / "mistakes.png")
-
-
-def main() -> None:
-    """The stage."""
-    settings = params.load()
-    from emotion.tracking import restore as restoring
-
-    clear_finished()
-
-    with restoring.train_run("evaluate", settings):
-        faces, model = open_faces(), load_saved_model(SAVED_MODEL)
-        metrics = evaluate(settings.evaluate, faces, model, EVALUATION)
-        write_json(METRICS, metrics)
-        speed = measure_speed(model, faces.split("test").images, settings.evaluate.batch_size)
-        write_json(SPEED, {**speed, "saved_model_mib": size(SAVED_MODEL) / 2**20})
-        test, disgust = metrics["test"], metrics["test_per_class"]["disgust"]["recall"]
+    delete_finished()
+    with resume_train_run("evaluate", params, exit_callbacks):
+        dataset, model = open_dataset(), load_saved_model(SAVED_MODEL)
+        scores = evaluate(params.evaluate, dataset, model, EVALUATION)
+        write_json(METRICS, scores)
+        speed = measure_speed(model, dataset.split("test").images, params.evaluate.batch_size)
+        write_json(SPEED, {**speed, "saved_model_mib": folder_size(SAVED_MODEL) / 2**20})
+        test, disgust = scores["test"], scores["test_per_class"]["disgust"]["recall"]
         print(
             f"Test accuracy {test['accuracy']:.4f}, macro F1 {test['macro_f1']:.4f}, recall of disgust"
-            f" {disgust:.4f} on {metrics['data']}"
+            f" {disgust:.4f} on {scores['data']}"
         )
-        print(
-            f"{speed['latency_ms_median']:.1f} ms for one image, {speed['images_per_second']:.0f} images/s in batches"
-        )
+        print(f"{speed['latency_ms_median']:.1f} ms per image, {speed['images_per_second']:.0f} images/s in batches")
 
 
 if __name__ == "__main__":
-    exit_cleanly("evaluate", main)
+    run_main("evaluate", main)

@@ -1,70 +1,67 @@
-"""Fetch the faces as one checked zip, never unpacked.
+"""Fetch the faces as one checked zip, which is never unpacked.
 
     python -m emotion.fetch
 
-Reads `params: fetch`; writes data/raw/faces.zip, data/raw/source.json (what it is) and
-data/raw/run.json (the MLflow run).
+Reads `params: fetch`; writes data/raw/faces.zip, data/raw/source.json (a description of it) and
+reports/runs/fetch.json (the record of its MLflow run).
 """
 
-import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from emotion import params
 from emotion.data.sources.archive import check, fetch_archive
 from emotion.data.sources.kaggle import fetch_kaggle
 from emotion.data.sources.synthetic import fetch_synthetic
-from emotion.runtime.errors import UserError, exit_cleanly
-from emotion.runtime.paths import ARCHIVE, DOWNLOADS, SOURCE, project_root, whole, write_json
+from emotion.params.load import load_params
+from emotion.params.sections import Fetch
+from emotion.runtime.errors import UserError, run_main
+from emotion.runtime.files import atomic_write, file_digest, write_json
+from emotion.runtime.paths import ARCHIVE, DOWNLOADS, SOURCE, project_root
 
 
-def fetch(settings: params.Fetch, archive: Path) -> dict[str, Any]:
-    """Bring the archive and check it.
+def fetch(settings: Fetch, archive: Path) -> dict[str, Any]:
+    """Fetch the archive and check it.
 
     Returns:
-        What it is: source, origin, sha256, bytes, images, ignored.
+        Its description: source, origin, sha256, bytes, images, ignored.
 
     Raises:
-        UserError: where the source cannot be had, or its archive is refused.
+        UserError: if the source is not available, or its archive is refused.
     """
-    with whole(archive) as part:
+    with atomic_write(archive) as tmp:
         if settings.source == "synthetic":
-            fetch_synthetic(settings.images, settings.seed, part)
+            fetch_synthetic(settings.images, settings.seed, tmp)
             origin = shown = f"drawn faces, seed {settings.seed}"
         elif settings.source == "archive":
             path = project_root() / settings.archive
-            fetch_archive(path, part)
+            fetch_archive(path, tmp)
             origin, shown = path.name, str(path)
         else:
-            fetch_kaggle(settings.dataset, settings.version, project_root() / DOWNLOADS, part)
+            fetch_kaggle(settings.dataset, settings.version, project_root() / DOWNLOADS, tmp)
             origin = settings.dataset + (f", version {settings.version}" if settings.version else "")
             shown = f"the archive of {origin} on Kaggle"
-        contents = check(part, shown)
-        digest = _sha256(part)
+        contents = check(tmp, shown)
+        digest = file_digest(tmp)
         if settings.sha256 not in (None, digest):
             raise UserError(
                 f"the archive's SHA-256 is {digest}, but fetch.sha256 is {settings.sha256}."
-                " It is another file, or was changed on its way."
+                " It is a different file, or was changed in transit."
             )
-        size = part.stat().st_size
+        size = tmp.stat().st_size
     return {"source": settings.source, "origin": origin, "sha256": digest, "bytes": size, **contents}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def main(exit_callbacks: ExitStack) -> None:
+    """Run the stage."""
+    params = load_params()
+    from emotion.tracking.stage_runs import stage_run
 
-
-def main() -> None:
-    """The stage."""
-    settings = params.load()
-    from emotion.tracking import stage_runs as records
-
-    with records.stage_run("fetch", settings):
-        source = fetch(settings.fetch, ARCHIVE)
+    with stage_run("fetch", params, exit_callbacks):
+        source = fetch(params.fetch, ARCHIVE)
         write_json(SOURCE, source)
         print(f"{source['images']} images: {source['origin']} ({source['ignored']} other files ignored)")
 
 
 if __name__ == "__main__":
-    exit_cleanly("fetch", main)
+    run_main("fetch", main)

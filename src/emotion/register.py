@@ -2,25 +2,28 @@
 
     python -m emotion.register
 
-Reads models/, reports/metrics.json and `params: register`; writes models/registered.json
-and models/model_card/.
+Reads data/faces/, models/, reports/ and `params: register`; writes models/registered.json and
+models/model_card/.
 """
 
-from emotion import params
-from emotion.runtime.errors import exit_cleanly
-from emotion.runtime.paths import MODEL_CARD, REGISTERED, write_json
+from contextlib import ExitStack
+
+from emotion.params.load import load_params
+from emotion.runtime.errors import run_main
+from emotion.runtime.files import write_json
+from emotion.runtime.paths import MODEL_CARD, REGISTERED
 
 
-def main() -> None:
-    """The stage."""
-    settings = params.load()
+def main(exit_callbacks: ExitStack) -> None:
+    """Run the stage."""
+    params = load_params()
     from emotion.registry.registration import register_trained  # MLflow, after the parameters are checked
 
-    registered = register_trained(settings, MODEL_CARD)
+    registered = register_trained(params, MODEL_CARD, exit_callbacks)
     write_json(REGISTERED, registered)
     name, version = registered["name"], registered["version"]
     print(f"{name} version {version}. `emotion promote {version}` makes it the champion.")
 
 
 if __name__ == "__main__":
-    exit_cleanly("register", main)
+    run_main("register", main)

@@ -2,94 +2,109 @@
 
     python -m emotion.train
 
-Reads data/faces/, models/hyperparameters.json and `params: train`, whose scalars the
-hyperparameters override; writes models/classifier.keras, models/saved_model/,
-models/run.json (the MLflow run), reports/history.csv and reports/curves.png. The state after
-each epoch is kept in models/checkpoints/ until `evaluate`: a killed training goes on from it.
+Reads data/faces/, models/hyperparameters.json and `params: train`, whose scalars the hyperparameters override;
+writes models/classifier.keras, models/saved_model/, reports/history.csv, reports/curves.png and
+reports/runs/train.json (the record of its MLflow run). The state after each epoch is saved in
+models/checkpoints/ until `evaluate`, so that a killed training continues.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emotion import params
-from emotion.data.dataset import Faces, Split, open_faces
+from emotion.data.dataset import Dataset, open_dataset
 from emotion.networks.calibration import choose_temperature
-from emotion.runtime.errors import exit_cleanly
-from emotion.runtime.paths import (
-    CLASSIFIER,
-    CURVES,
-    HISTORY,
-    HYPERPARAMETERS,
-    SAVED_MODEL,
-    TENSORBOARD,
-    project_root,
-    whole,
-)
+from emotion.params.load import load_params
+from emotion.params.sections import Train
+from emotion.runtime.errors import run_main
+from emotion.runtime.files import atomic_write
+from emotion.runtime.paths import CLASSIFIER, HISTORY, HYPERPARAMETERS, SAVED_MODEL, TENSORBOARD, project_root
 from emotion.runtime.tensorflow import load_tensorflow
 
+if TYPE_CHECKING:  # they import TensorFlow
+    import keras
 
-def train(settings: params.Train, faces: Faces, record: dict[str, Any], checkpoints: Any) -> None:
-    """Train, and save both forms of the model and the history."""
-    from emotion.evaluation.figures import base as figures
-    from emotion.networks.inference import at_temperature, export, serving_network
-    from emotion.tracking import runs as tracking
-    from emotion.tracking import stage_runs as records
-    from emotion.training.trainer import fit, tensorboard_writer
-
-    listeners: list[Callable[[dict[str, float]], None]] = [records.epoch_logger()]
-    if settings.tensorboard:
-        listeners.append(tensorboard_writer(project_root() / TENSORBOARD / record["run_id"]))
-    validation = faces.split("validation")
-    fitted = fit(settings, faces.split("train"), validation, listeners, checkpoints)
-    network = serving_network(fitted.network, settings.views)
-    temperature = choose_temperature(validation.labels, answers(network, validation))
-    for key, value in {"precision": fitted.precision, "temperature": f"{temperature:.4f}"}.items():
-        tracking.set_tag(key, value)
-        record["tags"][key] = value
-    with whole(CLASSIFIER) as part:
-        fitted.network.save(part)
-    with whole(SAVED_MODEL) as part:
-        export(at_temperature(network, temperature), part)
-    with whole(HISTORY) as part:
-        fitted.history.to_csv(part, index=False)
-    figures.curves(fitted.history, faces.caption, CURVES)
-    best = fitted.rows[fitted.best_epoch - 1]
-    print(f"Confidence is scaled with a temperature of {temperature:.2f}, fitted on validation.")
-    print(f"Epoch {fitted.best_epoch} of {len(fitted.rows)} is kept: validation accuracy {best['val_accuracy']:.4f}")
+    from emotion.training.callbacks import Callback
+    from emotion.training.checkpoints import Checkpoints
+    from emotion.training.trainer import TrainingResult
 
 
-def answers(network: Any, split: Split) -> NDArray[np.float32]:
-    """Of the network as it ships, (n, 7)."""
-    from emotion.training.input_pipeline import plain_batches
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network, and the network that is exported."""
 
-    return np.concatenate([network(images, training=False).numpy() for images, _ in plain_batches(split)])
+    training: "TrainingResult"
+    exported: "keras.Model"
+    temperature: float  # of the exported network's probabilities
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the training's run says about it."""
+        return {"precision": self.training.precision, "temperature": f"{self.temperature:.4f}"}
 
 
-def main() -> None:
-    """The stage."""
-    settings = params.load()
-    from emotion.tracking import restore as restoring
-    from emotion.tracking import stage_runs as records
+def train(
+    settings: Train, dataset: Dataset, checkpoints: "Checkpoints", callbacks: "Sequence[Callback]"
+) -> TrainedModel:
+    """Train a network, and calibrate the network for inference on the validation images."""
+    from emotion.networks.inference import inference_model, with_temperature
+    from emotion.training.input_pipeline import eval_dataset
+    from emotion.training.trainer import fit
 
-    tuned = restoring.tuned()
-    for name, value in tuned["values"].items():
-        print(f"train.{name} = {value}, from {tuned['trial']}")
-    settings = settings.with_hyperparameters(tuned["values"], str(HYPERPARAMETERS))
-    faces = open_faces()
+    validation = dataset.split("validation")
+    result = fit(settings, dataset.split("train"), validation, callbacks, checkpoints)
+    network = inference_model(result.network, settings.tta)
+    batches = [network(images, training=False).numpy() for images, _ in eval_dataset(validation)]
+    temperature = choose_temperature(validation.labels, np.concatenate(batches))
+    print(f"Temperature, fitted on the validation images: {temperature:.2f}.")
+    best = result.rows[result.best_epoch - 1]
+    print(f"Best epoch: {result.best_epoch} of {len(result.rows)}, validation accuracy {best['val_accuracy']:.4f}.")
+    return TrainedModel(result, with_temperature(network, temperature), temperature)
+
+
+def save(model: TrainedModel) -> None:
+    """Write both forms of the model, and the history."""
+    from emotion.networks.inference import export
+
+    with atomic_write(CLASSIFIER) as tmp:
+        model.training.network.save(tmp)
+    with atomic_write(SAVED_MODEL) as tmp:
+        export(model.exported, tmp)
+    with atomic_write(HISTORY) as tmp:
+        model.training.history.to_csv(tmp, index=False)
+
+
+def main(exit_callbacks: ExitStack) -> None:
+    """Run the stage."""
+    params = load_params()
+    from emotion.tracking.restore import load_best_hyperparameters
+    from emotion.tracking.resume import resumable_work
+    from emotion.tracking.stage_runs import epoch_logger, relevant_params, stage_run
+
+    best = load_best_hyperparameters()
+    for name, value in best.values.items():
+        print(f"train.{name} = {value}, from {best.trial}")
+    params = params.with_hyperparameters(best.values, str(HYPERPARAMETERS))
+    dataset = open_dataset()
     load_tensorflow()
-    from emotion.training.checkpoints import of_training
+    from emotion.training.callbacks import tensorboard_callback
 
-    checkpoints = of_training(records.parameters("train", settings))
-    with checkpoints.held():
-        with records.stage_run("train", settings, tuned["tags"], unfinished=checkpoints.run_id) as record:
-            checkpoints.begin(record["run_id"])
-            train(settings.train, faces, record, checkpoints)
-            print(f"Faces: {faces.caption}")
-        checkpoints.finish()
+    work = resumable_work("train", relevant_params("train", params))
+    with work.lock():
+        with stage_run("train", params, exit_callbacks, best.tags, unfinished=work.run_id) as run:
+            work.begin(run.run.id)
+            callbacks = [epoch_logger(run.run)]
+            if params.train.tensorboard:
+                callbacks.append(tensorboard_callback(project_root() / TENSORBOARD / run.run.id))
+            trained = train(params.train, dataset, work.checkpoints, callbacks)
+            run.set_tags(trained.tags)
+            save(trained)
+            print(f"Faces: {dataset.caption}")
+        work.finish()
 
 
 if __name__ == "__main__":
-    exit_cleanly("train", main)
+    run_main("train", main)

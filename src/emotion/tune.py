@@ -2,114 +2,87 @@
 
     python -m emotion.tune
 
-Reads data/faces/, `params: tune` and, as the base of every trial, `train`; writes
-models/hyperparameters.json (the best values, the search, trial and run they come from, and the
-runners-up), reports/trials.csv (a row per trial, best first) and reports/tuning/ (figures).
-What the search has reached is kept in models/checkpoints/: a killed one goes on.
+Reads data/faces/, `params: tune` and, as the base of every trial, `train`; writes models/hyperparameters.json
+(the best values and nothing else), reports/trials.csv (a row per trial, the best first), reports/tuning/
+(figures) and reports/runs/tune.json (the record of its MLflow run, with the trial that the values come from).
+The state of the search is saved in models/checkpoints/, so that a killed search continues.
 """
 
-import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
-import pandas as pd
-
-from emotion import params
-from emotion.data.dataset import open_faces
-from emotion.runtime.errors import exit_cleanly
-from emotion.runtime.paths import TRIALS, TUNING, whole
+from emotion.data.dataset import open_dataset
+from emotion.params.load import load_params
+from emotion.params.objective import Objective
+from emotion.params.sections import Params
+from emotion.runtime.errors import run_main
+from emotion.runtime.files import atomic_write, write_json
+from emotion.runtime.paths import HYPERPARAMETERS, TRIALS
 from emotion.runtime.tensorflow import load_tensorflow
+from emotion.tracking.records import SearchRecord, TrialRecord
+from emotion.tuning.results import Trial, trials_table
 
-RUNNERS_UP = 3  # named beside the best
-
-
-def search(settings: params.Params, record: dict[str, Any], checkpoints: Any, executor: Any) -> list[Any]:
-    """The trials, best first."""
-    from emotion.tracking.stage_runs import dataset_facts
-    from emotion.tuning.search import NoTrialEndedWellError, Search
-
-    try:
-        return Search(settings.tune, settings.train, record, checkpoints.folder, executor, dataset_facts()).run()
-    except NoTrialEndedWellError:  # another attempt starts afresh
-        checkpoints.discard()
-        raise
+RUNNERS_UP = 3  # recorded beside the best trial
 
 
-def leave_others(checkpoints: Any, parameters: dict[str, Any]) -> None:
-    """Say what is new in a new search; the runs of unfinished others that no process is at are ended."""
-    from emotion.tracking import runs as tracking
-
-    now = json.loads(json.dumps(parameters))
-    for other in checkpoints.others():
-        then = other.about
-        changed = [f"{k} was {then.get(k)}" for k in sorted({*now, *then}) if then.get(k) != now.get(k)]
-        print(f"A new search, not the unfinished one in {other.folder}: {', '.join(changed) or 'other data or code'}.")
-        if not other.is_held:
-            tracking.abandon(other.run_id)
-
-
-def table(trials: list[Any], space: Iterable[str]) -> pd.DataFrame:
-    """A row per trial, with all names of the space."""
-    columns = ["trial", "outcome", *(f"train.{name}" for name in space)]
-    rows = [
-        {
-            **dict.fromkeys(columns),
-            "trial": trial.name,
-            "outcome": trial.result.outcome,
-            **{f"train.{key}": value for key, value in trial.values.items()},
-            "train.epochs": trial.epochs,
-            "ended_after": trial.ended_after,
-            **trial.result.metrics,
-            "run_id": trial.run_id,
-            "reason": trial.result.reason,
-        }
-        for trial in trials
+def save(trials: Sequence[Trial], space: Mapping[str, object], objective: Objective) -> SearchRecord:
+    """Write the best values and the table of trials; return the record of the search."""
+    with atomic_write(TRIALS) as tmp:
+        trials_table(trials, space).to_csv(tmp, index=False)
+    ranked = [
+        TrialRecord(trial=trial.name, run_id=trial.run_id, score=trial.score, values=trial.values)
+        for trial in trials[: RUNNERS_UP + 1]
+        if trial.score is not None
     ]
-    return pd.DataFrame(rows, columns=None if rows else [*columns, "ended_after", "score", "run_id", "reason"])
+    write_json(HYPERPARAMETERS, ranked[0].values if ranked else {})
+    if ranked:
+        took = max(trial.ended_after for trial in trials)
+        trained = sum(trial.result.metrics.get("training_seconds", 0) for trial in trials)
+        print(f"{len(trials)} trials in {took:.0f} s, of which {trained:.0f} s were training.")
+        print(f"Best trial: {ranked[0].trial}, {objective} {ranked[0].score:.4f}, {ranked[0].values}")
+    return SearchRecord(objective=objective, best=ranked[0] if ranked else None, runners_up=tuple(ranked[1:]))
 
 
-def main() -> None:
-    """The stage."""
-    settings = params.load()
-    from emotion.evaluation.figures import search as trial_figures
-    from emotion.tracking import stage_runs as records
-    from emotion.training.checkpoints import of_search
+def skip_search(params: Params, exit_callbacks: ExitStack) -> None:
+    """Record that nothing was searched."""
+    from emotion.tracking.stage_runs import stage_run
+
+    with stage_run("tune", params, exit_callbacks) as run:
+        run.search = save([], params.tune.space, params.tune.objective)
+        print("tune.max_trials is 0: nothing was searched, train's own values are used.")
+
+
+def main(exit_callbacks: ExitStack) -> None:
+    """Run the stage."""
+    params = load_params()
+    caption = open_dataset().caption
+    if not params.tune.max_trials:
+        skip_search(params, exit_callbacks)
+        return
+    from emotion.tracking.resume import close_stale_searches, resumable_work
+    from emotion.tracking.stage_runs import relevant_params, stage_run
     from emotion.tuning.executors import make_executor
 
-    faces, objective, trials = open_faces(), settings.tune.objective, []
-    checkpoints = of_search(records.parameters("tune", settings))
-    if settings.tune.max_trials:
-        executor = make_executor(settings.tune, checkpoints.folder)  # its process loads TensorFlow while this one does
-        load_tensorflow()
-        import emotion.tuning.search  # noqa: F401  before there is a run, which a kill would leave open
-    with checkpoints.held():
-        begun = checkpoints.run_id
-        with records.stage_run("tune", settings, unfinished=begun) as record:
-            if settings.tune.max_trials:
-                checkpoints.begin(record["run_id"], record["params"])
-                if not begun:
-                    leave_others(checkpoints, record["params"])
-                trials = search(settings, record, checkpoints, executor)
-            found = table(trials, settings.tune.space)
-            with whole(TRIALS) as part:
-                found.to_csv(part, index=False)
-            trial_figures.draw(found, settings.tune, faces.caption, TUNING)
-            named = [
-                {"trial": t.name, "trial_run_id": t.run_id, "score": t.score, "values": t.values}
-                for t in trials[: RUNNERS_UP + 1]
-                if t.score is not None
-            ]
-            nothing: dict[str, Any] = {"trial": None, "trial_run_id": None, "score": None, "values": {}}
-            record |= {"objective": objective, **(named[0] if named else nothing), "runners_up": named[1:]}
-            if trials:
-                took = max(trial.ended_after for trial in trials)
-                trained = sum(trial.result.metrics.get("training_seconds", 0) for trial in trials)
-                print(f"{len(trials)} trials in {took:.0f} s, in which they trained for {trained:.0f} s.")
-            print(f"Best of {len(trials)} trials: {record['values']}, {objective} {record['score']}")
-            print(f"Faces: {faces.caption}")
-        if trials:
-            checkpoints.finish()
+    work = resumable_work("tune", relevant_params("tune", params))
+    executor = make_executor(params.tune, work.folder)  # starts to load TensorFlow in another process
+    load_tensorflow()
+    # Imported before there is a run, which a kill during these seconds would leave open.
+    from emotion.tuning.observer import TrialLogger
+    from emotion.tuning.search import AllTrialsFailedError, Search
+
+    with work.lock():
+        with stage_run("tune", params, exit_callbacks, unfinished=work.run_id) as run:
+            close_stale_searches(work, run.params)
+            work.begin(run.run.id, run.params)
+            try:
+                trials = Search(params.tune, params.train, work.folder, executor, TrialLogger(run)).run()
+            except AllTrialsFailedError:
+                work.discard()  # the next attempt starts from the beginning
+                raise
+            run.search = save(trials, params.tune.space, params.tune.objective)
+            print(f"Faces: {caption}")
+        work.finish()
 
 
 if __name__ == "__main__":
-    exit_cleanly("tune", main)
+    run_main("tune", main)

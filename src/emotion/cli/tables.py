@@ -1,4 +1,4 @@
-"""What the command line shows as tables."""
+"""The tables of the command line."""
 
 import sys
 from pathlib import Path
@@ -9,27 +9,31 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from emotion.cli.doctor import Finding
     from emotion.inference.convert import Parity
+    from emotion.registry.lineage import Lineage
     from emotion.registry.promotion.history import Entry
     from emotion.registry.promotion.rules import Verdict
     from emotion.registry.reproduce import Reproduction
-    from emotion.serving.batch import Answer
+    from emotion.serving.batch import ImageResult
 
-WITHOUT_TERMINAL = 250  # characters a line, so that nothing is cut in a log
+LOG_WIDTH = 250  # characters per line outside a terminal, so that nothing is cut in a log
+STATE_STYLES = {"ok": "green", "warning": "yellow", "error": "red bold"}
 
 
 def show(table: Table) -> None:
-    """Print a table, as wide as the terminal; whole where there is none."""
-    Console(width=None if sys.stdout.isatty() else WITHOUT_TERMINAL).print(table)
+    """Print a table, as wide as the terminal."""
+    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
 
 
 def show_frame(frame: Any, title: str) -> None:
     """Print a pandas table."""
-    shown = _table(title, *map(str, frame.columns))
+    table = _table(title, *map(str, frame.columns))
     for row in frame.itertuples(index=False):
-        shown.add_row(*(escape(_cell(value)) for value in row))
-    show(shown)
+        table.add_row(*(escape(_cell(value)) for value in row))
+    show(table)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -44,91 +48,105 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def verdict(found: "Verdict") -> Table:
+def verdict_table(verdict: "Verdict") -> Table:
     """A row per rule."""
-    against = f"against version {found.champion}" if found.champion else "there is no champion yet"
-    shown = _table(f"Version {found.version}, {against}", "rule", "figure", "bound", "outcome")
-    for rule in found.rules:
-        shown.add_row(
-            rule.name, escape(rule.figure), escape(rule.bound), "[green]passed" if rule.passed else "[red bold]failed"
-        )
-    return shown
+    champion = f"compared with version {verdict.champion}" if verdict.champion else "there is no champion yet"
+    table = _table(f"Version {verdict.version}, {champion}", "rule", "value", "threshold", "outcome")
+    for rule in verdict.rules:
+        outcome = "[green]passed" if rule.passed else "[red bold]failed"
+        table.add_row(rule.name, escape(rule.value), escape(rule.threshold), outcome)
+    return table
 
 
-def history(name: str, entries: "list[Entry]") -> Table:
+def history_table(name: str, entries: "list[Entry]") -> Table:
     """A row per entry, the newest last."""
-    columns = ("at", "what", "version", "champion before", "verdict", "by", "commit", "reason")
-    shown = _table(f"History of {name}", *columns)
+    columns = ("time", "action", "version", "champion before", "verdict", "by", "commit", "reason")
+    table = _table(f"History of {name}", *columns)
     for entry in entries:
         verdict = f"{entry.verdict}{', forced' if entry.forced else ''}"
         cells = (entry.at, entry.action, entry.version, entry.before, verdict, entry.by, entry.commit[:8], entry.reason)
-        shown.add_row(*(escape(_cell(cell)) for cell in cells))
-    return shown
+        table.add_row(*(escape(_cell(cell)) for cell in cells))
+    return table
 
 
-def trace(found: dict[str, dict[str, Any]]) -> Table:
+def lineage_table(lineage: "Lineage") -> Table:
     """A row per fact, by subject."""
-    shown = _table("Where it comes from", "", "", "")
-    shown.show_header = False
-    for subject, facts in found.items():
-        for number, (name, value) in enumerate(facts.items()):
-            shown.add_row(subject if number == 0 else "", name, escape(_cell(value)))
-        shown.add_section()
-    return shown
+    table = _table("Lineage", "", "", "")
+    table.show_header = False
+    for subject in ("version", "code", "data", "search", "training"):
+        _add_section(table, subject, _labelled(getattr(lineage, subject)))
+    _add_section(table, "parameters", lineage.parameters)
+    _add_section(table, "metrics", lineage.metrics)
+    _add_section(table, "decision", lineage.decision or {"last": "none"})
+    _add_section(table, "reproduction", {"last": lineage.reproduction or "none"})
+    return table
 
 
-def reproduction(found: "Reproduction") -> Table:
+def _labelled(section: "BaseModel") -> dict[str, Any]:
+    return {field.title or name: getattr(section, name) for name, field in type(section).model_fields.items()}
+
+
+def _add_section(table: Table, subject: str, facts: dict[str, Any]) -> None:
+    for number, (name, value) in enumerate(facts.items()):
+        match value:
+            case dict():
+                text = ", ".join(f"{key} {item}" for key, item in value.items())
+            case tuple():
+                text = ", ".join(value) or "none"
+            case bool():
+                text = "yes" if value else "none"
+            case None:
+                text = "none"
+            case _:
+                text = _cell(value)
+        table.add_row(subject if number == 0 else "", name, escape(text))
+    table.add_section()
+
+
+def reproduction_table(reproduction: "Reproduction") -> Table:
     """A row per metric that differs."""
-    shown = _table("Metrics that differ", "metric", "on record", "again", "difference")
-    for name, (then, again) in found.metrics.items():
-        if again != then:
-            shown.add_row(name, f"{then:.6f}", f"{again:.6f}", f"{again - then:+.6f}")
-    return shown
+    table = _table("Different metrics", "metric", "recorded", "reproduced", "difference")
+    for name, (recorded, reproduced) in reproduction.metrics.items():
+        if reproduced != recorded:
+            table.add_row(name, f"{recorded:.6f}", f"{reproduced:.6f}", f"{reproduced - recorded:+.6f}")
+    return table
 
 
-def findings(found: "list[Finding]") -> Table:
-    """A row per finding."""
-    colours = {"well": "green", "warning": "yellow", "ill": "red bold"}
-    shown = _table("What is needed here", "subject", "state", "found", "what to do")
-    for finding in found:
-        state = f"[{colours[finding.state]}]{finding.state}"
-        shown.add_row(finding.subject, state, escape(finding.what), escape(finding.fix))
-    return shown
+def findings_table(findings: "list[Finding]") -> Table:
+    """A row per check."""
+    table = _table("Checks", "subject", "state", "finding", "fix")
+    for finding in findings:
+        state = f"[{STATE_STYLES[finding.state]}]{finding.state}"
+        table.add_row(finding.subject, state, escape(finding.what), escape(finding.fix))
+    return table
 
 
-def answers(found: "list[Answer]") -> Table:
+def predictions_table(results: "list[ImageResult]") -> Table:
     """A row per face."""
-    shown = _table(
-        f"{len(found)} picture{'s' if len(found) != 1 else ''}",
-        "picture",
-        "face",
-        "answer",
-        "confidence",
-        "next",
-        "place",
-    )
-    for answer in found:
-        if answer.error and not answer.faces:
-            shown.add_row(escape(answer.name), "", "[red]failed, see below")
-        elif not answer.faces:
-            shown.add_row(escape(answer.name), "", "no face")
-        for number, face in enumerate(answer.faces, start=1):
-            first, second, *_ = sorted(face.scores.items(), key=lambda it: -it[1])
-            named = face.answer if face.answer == first[0] else f"{face.answer}, {first[0]}?"
-            place = f"{face.box.left}, {face.box.top}, {face.box.side} wide"
-            shown.add_row(
-                escape(answer.name), str(number), named, f"{first[1]:.0%}", f"{second[0]} {second[1]:.0%}", place
-            )
-    return shown
+    title = f"{len(results)} image{'s' if len(results) != 1 else ''}"
+    table = _table(title, "image", "face", "emotion", "probability", "second", "position")
+    for result in results:
+        if result.error and not result.faces:
+            table.add_row(escape(result.name), "", "[red]error, see below")
+        elif not result.faces:
+            table.add_row(escape(result.name), "", "no face")
+        for number, face in enumerate(result.faces, start=1):
+            first, second, *_ = sorted(face.scores.items(), key=lambda item: -item[1])
+            answer = face.answer if face.answer == first[0] else f"{face.answer}, {first[0]}?"
+            position = f"{face.box.left}, {face.box.top}, {face.box.side} wide"
+            runner_up = f"{second[0]} {second[1]:.0%}"
+            table.add_row(escape(result.name), str(number), answer, f"{first[1]:.0%}", runner_up, position)
+    return table
 
 
-def parity(title: str, target: Path, found: "Parity") -> Table:
-    """The exported file beside the SavedModel."""
-    shown = _table(f"{title} as {target}, on validation images", "", str(target.name), "SavedModel")
-    shown.add_row("size", f"{found.size_mib:.2f} MiB", f"{found.size_before_mib:.2f} MiB")
-    shown.add_row("largest difference of a probability", f"{found.largest_difference:.2g}", "")
-    shown.add_row("same answers", f"{found.same_answers:.2%}", "")
-    shown.add_row("accuracy", f"{found.accuracy:.4f}", f"{found.accuracy_before:.4f}")
-    for key, name in (("latency_ms_median", "one image, ms"), ("images_per_second", "images/s in batches of 32")):
-        shown.add_row(name, f"{found.speed[key]:,.2f}", f"{found.speed_before[key]:,.2f}")
-    return shown
+def parity_table(title: str, target: Path, parity: "Parity") -> Table:
+    """The converted file beside the SavedModel."""
+    table = _table(f"{title} as {target}, on validation images", "", str(target.name), "SavedModel")
+    table.add_row("size", f"{parity.size_mib:.2f} MiB", f"{parity.size_before_mib:.2f} MiB")
+    table.add_row("largest difference of a probability", f"{parity.max_difference:.2g}", "")
+    table.add_row("same predicted emotion", f"{parity.agreement:.2%}", "")
+    table.add_row("accuracy", f"{parity.accuracy:.4f}", f"{parity.accuracy_before:.4f}")
+    table.add_row("p-value of the difference in accuracy", f"{parity.p_value:.3g}", "")
+    for key, name in (("latency_ms_median", "ms per image"), ("images_per_second", "images/s in batches of 32")):
+        table.add_row(name, f"{parity.speed[key]:,.2f}", f"{parity.speed_before[key]:,.2f}")
+    return table

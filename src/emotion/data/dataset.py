@@ -1,9 +1,9 @@
 """The dataset that `preprocess` writes: every face in one array, a row about each in a table.
 
-data/faces/images.npy    (N, 48, 48) uint8, 0..255
+data/faces/images.npy    (n, 48, 48) uint8, 0..255
 data/faces/index.csv     name, emotion, usage, split, pixel_hash, duplicate_group,
                          seen_in_training; row i is about image i
-data/faces/dataset.json  where it comes from, how it was split, how many of what
+data/faces/dataset.json  where it comes from, how it was split, how many images of each kind
 """
 
 import json
@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emotion.data.labels import EMOTIONS, SIZE
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.runtime.errors import UserError
-from emotion.runtime.paths import FACES
+from emotion.runtime.paths import DATASET
 
 Images = NDArray[np.uint8]  # (n, 48, 48)
 Labels = NDArray[np.int64]  # (n,), an index into EMOTIONS
@@ -36,12 +36,12 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Faces:
+class Dataset:
     """The whole dataset, its images memory-mapped."""
 
     images: Images
     index: pd.DataFrame
-    about: dict[str, Any]
+    metadata: dict[str, Any]  # dataset.json
 
     def split(self, name: str) -> Split:
         """The faces of one split (train, validation or test), read into memory."""
@@ -52,39 +52,43 @@ class Faces:
 
     @property
     def caption(self) -> str:
-        """What every figure and report says of the data."""
-        return caption(self.about)
+        """The description of the data in figures and reports."""
+        return caption(self.metadata)
 
 
-def caption(about: dict[str, Any]) -> str:
-    """Where faces come from, and plainly whether they are drawings, given dataset.json."""
-    source = about["source"]
+def caption(metadata: dict[str, Any]) -> str:
+    """Where the faces come from, and whether they are drawings.
+
+    Args:
+        metadata: the content of dataset.json.
+    """
+    source = metadata["source"]
     kind = "drawings, not photographs" if source["source"] == "synthetic" else "not drawn by this project"
     return f"{source['origin']} ({kind})"
 
 
-def open_faces(folder: Path = FACES) -> Faces:
+def open_dataset(folder: Path = DATASET) -> Dataset:
     """Open what `preprocess` wrote.
 
     Raises:
-        UserError: where it is missing or its parts do not fit together.
+        UserError: if a file is missing, or the files do not belong together.
     """
     try:
         images = np.load(folder / "images.npy", mmap_mode="r")
         index = pd.read_csv(folder / "index.csv", keep_default_na=False)
-        about = json.loads((folder / "dataset.json").read_text())
+        metadata = json.loads((folder / "dataset.json").read_text())
     except FileNotFoundError as error:
-        raise UserError(f"{error.filename} is missing. `dvc repro preprocess` makes it.") from None
-    if images.shape != (len(index), SIZE, SIZE) or images.dtype != np.uint8:
+        raise UserError(f"{error.filename} is missing. Run `dvc repro preprocess`.") from None
+    if images.shape != (len(index), IMAGE_SIZE, IMAGE_SIZE) or images.dtype != np.uint8:
         raise UserError(
             f"{folder} is inconsistent: {len(index)} rows, but images of shape {images.shape} and"
-            f" type {images.dtype}. `dvc repro --force --single-item preprocess` makes it anew."
+            f" type {images.dtype}. Run `dvc repro --force --single-item preprocess`."
         )
-    return Faces(images, index, about)
+    return Dataset(images, index, metadata)
 
 
 def subset(split: Split, fraction: float, seed: int) -> Split:
-    """A random part of a split, in the split's order."""
+    """A random fraction of a split, in the split's order."""
     count = max(1, round(len(split) * fraction))
     rows = np.sort(np.random.default_rng(seed).permutation(len(split))[:count])
     return Split(split.images[rows], split.labels[rows], split.index.iloc[rows].reset_index(drop=True))

@@ -1,6 +1,6 @@
-"""What every part agrees on: the emotions, FER-2013's usages, the splits, and a face's size."""
+"""What every room agrees on: the emotions, FER-2013's usages, the splits, and the size of a face."""
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 USAGES = ("Training", "PublicTest", "PrivateTest")
 SPLITS = ("train", "validation", "test")
-SIZE = 48  # pixels a side of a face
+IMAGE_SIZE = 48  # pixels per side of a face

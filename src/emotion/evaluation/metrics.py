@@ -1,4 +1,4 @@
-"""How good probabilities are: metrics and tables, from arrays alone."""
+"""Metrics and tables of predictions, from arrays alone."""
 
 import numpy as np
 import pandas as pd
@@ -12,24 +12,24 @@ LABELS = list(range(len(EMOTIONS)))
 
 
 def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) -> dict[str, float]:
-    """Summary metrics of at least one image, all in 0..1 but the loss and the count.
+    """Summary metrics of at least one image; all but the loss and the count are in 0..1.
 
     Args:
         labels: (n,) the actual emotions.
         probabilities: (n, 7).
-        bins: of the calibration error.
+        bins: for the calibration error.
 
     Returns:
         images, loss (cross-entropy in nats), accuracy, balanced_accuracy (mean recall of the
         emotions that occur), macro_f1 (over all seven), expected_calibration_error,
-        coverage_at_90 (share that can be answered with an accuracy of 0.9, by confidence),
-        confident_mistakes (share of wrong answers with a confidence of 0.9 or more).
+        coverage_at_90 (share of the most confident predictions that has an accuracy of 0.9),
+        confident_mistakes (share of images that are wrong with a confidence of at least 0.9).
     """
     predicted = probabilities.argmax(axis=1)
     recalls = metrics.recall_score(labels, predicted, labels=np.unique(labels), average=None, zero_division=0)
     return {
         "images": len(labels),
-        "loss": float(metrics.log_loss(labels, _proper(probabilities), labels=LABELS)),
+        "loss": float(metrics.log_loss(labels, _normalized(probabilities), labels=LABELS)),
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "balanced_accuracy": float(recalls.mean()),
         "macro_f1": float(metrics.f1_score(labels, predicted, labels=LABELS, average="macro", zero_division=0)),
@@ -39,8 +39,8 @@ def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) ->
     }
 
 
-def _proper(probabilities: Probabilities) -> NDArray[np.float64]:
-    """In double precision, where rows sum to 1 as closely as scikit-learn expects."""
+def _normalized(probabilities: Probabilities) -> NDArray[np.float64]:
+    """In double precision, with rows that sum to 1 as closely as scikit-learn expects."""
     wide = probabilities.astype(np.float64)
     wide /= wide.sum(axis=1, keepdims=True)
     return wide
@@ -65,7 +65,7 @@ def confusion_matrix(labels: NDArray[np.int64], probabilities: Probabilities) ->
 def reliability_table(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) -> pd.DataFrame:
     """A row per bin of confidence that holds images: confidence, accuracy, share.
 
-    The bins are of equal width over 0..1 (Guo et al., 2017).
+    The bins have equal widths in 0..1 (Guo et al., 2017).
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -79,16 +79,16 @@ def reliability_table(labels: NDArray[np.int64], probabilities: Probabilities, b
 
 
 def calibration_error(table: pd.DataFrame) -> float:
-    """The mean distance of confidence and accuracy, weighted by share (Naeini et al., 2015)."""
+    """The expected calibration error (Naeini et al., 2015): mean distance of confidence and accuracy, by share."""
     return float(((table["confidence"] - table["accuracy"]).abs() * table["share"]).sum())
 
 
 def coverage_table(labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
-    """What is answered where answers below a confidence are withheld (El-Yaniv and Wiener, 2010).
+    """Coverage and accuracy if predictions below a confidence are withheld (El-Yaniv and Wiener, 2010).
 
     Returns:
         A row per threshold from 0 to 0.99: threshold, coverage (share answered), accuracy (of
-        those); thresholds above which nothing is answered are left out.
+        those); thresholds above every confidence are left out.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
@@ -100,20 +100,22 @@ def coverage_table(labels: NDArray[np.int64], probabilities: Probabilities) -> p
 
 
 def coverage_at(table: pd.DataFrame, accuracy: float) -> float:
-    """The largest share that can be answered with at least such an accuracy; 0 where none can."""
+    """The largest coverage with at least this accuracy; 0 if there is none."""
     enough = table[table["accuracy"] >= accuracy]
     return float(enough["coverage"].max()) if len(enough) else 0.0
 
 
-def sure_from(labels: NDArray[np.int64], probabilities: Probabilities, accuracy: float) -> float:
-    """The least confidence from which on at least such a share is right, 0..1; 1 where there is none."""
+def confidence_threshold(labels: NDArray[np.int64], probabilities: Probabilities, accuracy: float) -> float:
+    """The lowest threshold above which the accuracy is at least `accuracy`, 0..1; 1 if there is none."""
     table = coverage_table(labels, probabilities)
     enough = table[table["accuracy"] >= accuracy]
     return float(enough["threshold"].min()) if len(enough) else 1.0
 
 
-def answered(labels: NDArray[np.int64], probabilities: Probabilities, unsure_below: float) -> dict[str, float]:
-    """What comes of "unsure" below a confidence: unsure_below, coverage and accuracy (of the answers), 0..1."""
+def selective_accuracy(
+    labels: NDArray[np.int64], probabilities: Probabilities, unsure_below: float
+) -> dict[str, float]:
+    """The effect of answering "unsure" below a confidence: unsure_below, coverage, accuracy (of the rest), 0..1."""
     sure = probabilities.max(axis=1) >= unsure_below
     right = probabilities.argmax(axis=1)[sure] == labels[sure]
     return {
@@ -124,7 +126,7 @@ def answered(labels: NDArray[np.int64], probabilities: Probabilities, unsure_bel
 
 
 def mistakes_table(index: pd.DataFrame, labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
-    """All wrong answers, the most confident first: name, actual, predicted, confidence."""
+    """All mistakes, the most confident first: name, actual, predicted, confidence."""
     wrong = worst_mistakes(labels, probabilities, len(labels))
     return pd.DataFrame(
         {
@@ -137,15 +139,15 @@ def mistakes_table(index: pd.DataFrame, labels: NDArray[np.int64], probabilities
 
 
 def worst_mistakes(labels: NDArray[np.int64], probabilities: Probabilities, count: int) -> NDArray[np.intp]:
-    """The rows that are wrong with the highest confidence, the worst first."""
+    """The indices of the mistakes with the highest confidence, the worst first."""
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:count]
 
 
-def parts(split: str, index: pd.DataFrame) -> dict[str, NDArray[np.intp]]:
-    """The rows of a split, and for test of what is reported apart.
+def evaluation_subsets(split: str, index: pd.DataFrame) -> dict[str, NDArray[np.intp]]:
+    """The rows of a split and, for test, of the subsets that are reported separately.
 
-    That is what was never seen in training and, where names tell it, each usage.
+    Those are the images that were never seen in training and, if the names tell it, each usage.
     """
     masks = {split: np.ones(len(index), bool)}
     if split == "test":

@@ -1,4 +1,4 @@
-"""What a model answers, image by image: predictions.csv."""
+"""A model's predictions, image by image: predictions.csv."""
 
 from pathlib import Path
 
@@ -7,13 +7,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emotion.data.labels import EMOTIONS
-from emotion.tracking import runs as tracking
 
-FILE = "predictions.csv"
-FOLDER = "evaluation/validation"  # where runs have it among their artifacts
+FILE_NAME = "predictions.csv"
 
 
-def table(index: pd.DataFrame, probabilities: NDArray[np.float32]) -> pd.DataFrame:
+def predictions_table(index: pd.DataFrame, probabilities: NDArray[np.float32]) -> pd.DataFrame:
     """A row per image: name, actual, predicted, and the probability of every emotion.
 
     Args:
@@ -31,14 +29,13 @@ def table(index: pd.DataFrame, probabilities: NDArray[np.float32]) -> pd.DataFra
 
 
 def write(predictions: pd.DataFrame, path: Path) -> None:
-    """As CSV, with five digits."""
+    """Write a table as CSV, with five decimal places."""
     predictions.to_csv(path, index=False, float_format="%.5f")
 
 
-def of_run(run_id: str) -> pd.DataFrame | None:
-    """The table that a run logged of the validation images; None where it has none."""
-    path = tracking.artifact(run_id, f"{FOLDER}/{FILE}")
-    return None if path is None else pd.read_csv(path, keep_default_na=False)
+def read(path: Path) -> pd.DataFrame:
+    """Read what `write` wrote."""
+    return pd.read_csv(path, keep_default_na=False)
 
 
 def same_images(first: pd.DataFrame, second: pd.DataFrame) -> bool:
@@ -46,6 +43,6 @@ def same_images(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     return bool(first[["name", "actual"]].equals(second[["name", "actual"]]))
 
 
-def right(predictions: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which images the model has right, (n,)."""
+def is_correct(predictions: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which images were predicted correctly, (n,)."""
     return (predictions["actual"] == predictions["predicted"]).to_numpy()

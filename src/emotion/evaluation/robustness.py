@@ -1,7 +1,4 @@
-"""Accuracy on faces as a bad camera, bad light or a bad moment would show them: fixed and seeded.
-
-After Hendrycks and Dietterich (2019), for small gray images.
-"""
+"""Accuracy under fixed, seeded corruptions (after Hendrycks and Dietterich, 2019), for small gray images."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,42 +7,42 @@ import pandas as pd
 from scipy import ndimage
 
 from emotion.data.dataset import Images, Split
-from emotion.data.labels import SIZE
+from emotion.data.labels import IMAGE_SIZE
 from emotion.evaluation.metrics import Probabilities
 
 SEED = 0
 
 
 def brightness(images: Images, change: float) -> Images:
-    """Gray levels added, -255..255."""
+    """Add gray levels, -255..255."""
     return _gray(images.astype(np.float32) + change)
 
 
 def blur(images: Images, sigma: float) -> Images:
-    """Gaussian, with a standard deviation in pixels."""
+    """Gaussian blur with a standard deviation in pixels."""
     return _gray(ndimage.gaussian_filter(images.astype(np.float32), (0, sigma, sigma)))
 
 
 def noise(images: Images, sigma: float) -> Images:
-    """Gaussian, with a standard deviation in gray levels."""
+    """Gaussian noise with a standard deviation in gray levels."""
     return _gray(images + np.random.default_rng(SEED).normal(0, sigma, images.shape))
 
 
 def rotation(images: Images, degrees: float) -> Images:
-    """About the centre, every second image to the other side."""
-    turned = images.astype(np.float32)
+    """Rotate about the center, every second image in the other direction."""
+    rotated = images.astype(np.float32)
     for start, angle in ((0, degrees), (1, -degrees)):
-        if len(turned[start::2]):
-            turned[start::2] = ndimage.rotate(
-                turned[start::2], angle, axes=(2, 1), reshape=False, order=1, mode="nearest"
+        if len(rotated[start::2]):
+            rotated[start::2] = ndimage.rotate(
+                rotated[start::2], angle, axes=(2, 1), reshape=False, order=1, mode="nearest"
             )
-    return _gray(turned)
+    return _gray(rotated)
 
 
 def occlusion(images: Images, side: float) -> Images:
-    """A gray square somewhere in the image, its side a part of the image's."""
-    length = round(side * SIZE)
-    corners = np.random.default_rng(SEED).integers(0, SIZE - length + 1, (len(images), 2))
+    """Cover a random gray square; its side is a fraction of the image's."""
+    length = round(side * IMAGE_SIZE)
+    corners = np.random.default_rng(SEED).integers(0, IMAGE_SIZE - length + 1, (len(images), 2))
     covered = images.copy()
     for image, (top, left) in zip(covered, corners, strict=True):
         image[top : top + length, left : left + length] = 128
@@ -57,26 +54,26 @@ def _gray(images: np.ndarray) -> Images:
     return gray
 
 
-# What is done, and how much of it.
+# Each corruption with its severities and their unit.
 CORRUPTIONS: Mapping[str, tuple[Callable[[Images, float], Images], tuple[float, ...], str]] = {
     "brightness": (brightness, (-80, -40, 40, 80), "gray levels added"),
     "blur": (blur, (0.5, 1, 2), "standard deviation, pixels"),
     "noise": (noise, (10, 20, 40), "standard deviation, gray levels"),
     "rotation": (rotation, (10, 20, 40), "degrees"),
-    "occlusion": (occlusion, (0.2, 0.35, 0.5), "side of the square, part of the image's"),
+    "occlusion": (occlusion, (0.2, 0.35, 0.5), "side of the square, fraction of the image's"),
 }
 
 
-def table(answer: Callable[[Images], Probabilities], faces: Split) -> pd.DataFrame:
-    """A row per corruption and strength, 0 being the images as they are: corruption, level, accuracy.
+def robustness_table(predict: Callable[[Images], Probabilities], faces: Split) -> pd.DataFrame:
+    """A row per corruption and severity: corruption, level, accuracy; level 0 stands for the original images.
 
     Args:
-        answer: gives the probabilities of images, (n, 7).
+        predict: returns the probabilities of images, (n, 7).
         faces: at least one.
     """
 
     def accuracy(images: Images) -> float:
-        return float((answer(images).argmax(axis=1) == faces.labels).mean())
+        return float((predict(images).argmax(axis=1) == faces.labels).mean())
 
     clean = accuracy(faces.images)
     return pd.DataFrame(
@@ -88,8 +85,8 @@ def table(answer: Callable[[Images], Probabilities], faces: Split) -> pd.DataFra
     )
 
 
-def summary(rows: pd.DataFrame) -> dict[str, float]:
-    """Accuracy on the images as they are (`none`), and its mean over the strengths of each corruption."""
+def robustness_summary(rows: pd.DataFrame) -> dict[str, float]:
+    """Accuracy on the original images (`none`), and its mean over the severities of each corruption."""
     changed = rows[rows["level"] != 0].groupby("corruption", sort=False)["accuracy"].mean()
     clean = float(rows.loc[rows["level"] == 0, "accuracy"].iloc[0])
     return {"none": clean, **{str(name): float(mean) for name, mean in changed.items()}}

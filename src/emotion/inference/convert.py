@@ -1,4 +1,4 @@
-"""Files for other runtimes, held to the SavedModel's answers."""
+"""Convert a SavedModel for other runtimes, and check that the predictions stay the same."""
 
 import logging
 import warnings
@@ -10,35 +10,35 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.data.dataset import Faces, Images, subset
-from emotion.data.labels import SIZE
-from emotion.evaluation.significance import paired
+from emotion.data.dataset import Dataset, Images, subset
+from emotion.data.labels import IMAGE_SIZE
+from emotion.evaluation.significance import mcnemar_test
+from emotion.inference.benchmark import measure_speed
 from emotion.inference.litert import LiteRT
-from emotion.inference.load import load_saved_model, measure_speed, predict
-from emotion.inference.op_allowlist import size
+from emotion.inference.load import load_saved_model, predict
 from emotion.runtime.errors import UserError
-from emotion.runtime.paths import whole
+from emotion.runtime.files import atomic_write, folder_size
 from emotion.runtime.tensorflow import silent_stderr
 
-Kind = Literal["litert", "int8", "onnx"]
+Format = Literal["litert", "int8", "onnx"]
 
-LARGEST_DIFFERENCE = 1e-4  # of a probability, where numbers keep their precision
-LARGEST_LOSS = 0.02  # of validation accuracy, where they do not
-SIGNIFICANCE = 0.05  # a loss that chance explains with a higher p-value is no loss: on 35 images, one is 2.9 %
-EXAMPLES = 300  # training images from which int8 learns its ranges
-ASKED = 1000  # validation images, at most
+MAX_DIFFERENCE = 1e-4  # of a probability, for formats with full precision
+MAX_LOSS = 0.02  # of validation accuracy, for int8
+SIGNIFICANCE = 0.05  # a larger loss counts only with a lower p-value: of 35 images, a single one is 2.9 %
+CALIBRATION_IMAGES = 300  # training images that int8 takes its ranges from
+MAX_IMAGES = 1000  # validation images for the comparison
 BATCH = 32
-OPSET = 18  # of ONNX
+ONNX_OPSET = 18
 
 
 @dataclass(frozen=True)
 class Parity:
-    """An exported file beside its SavedModel."""
+    """A converted file compared with its SavedModel."""
 
     size_mib: float
     size_before_mib: float  # the SavedModel's
-    largest_difference: float  # of any probability
-    same_answers: float  # share
+    max_difference: float  # of any probability
+    agreement: float  # share of images with the same predicted emotion
     accuracy: float  # on validation images
     accuracy_before: float  # the SavedModel's, on the same
     p_value: float  # of the difference in accuracy (McNemar's exact test)
@@ -46,36 +46,36 @@ class Parity:
     speed_before: dict[str, float]
 
 
-def export(saved_model: Path, kind: Kind, target: Path, faces: Faces) -> Parity:
-    """Write a file, and ask it and the SavedModel about the same validation images.
+def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset) -> Parity:
+    """Write a converted file, and compare its predictions for validation images with the SavedModel's.
 
     Args:
         saved_model: the folder.
-        kind: litert (float32), int8 (LiteRT with 8-bit numbers inside, float32 outside) or onnx.
-        target: the file.
-        faces: what it learns its ranges from, and is asked about.
+        to_format: litert (float32), int8 (LiteRT with 8-bit integers inside, float32 outside) or onnx.
+        target: the file to write.
+        dataset: training images calibrate int8, validation images are compared.
 
     Raises:
-        UserError: where the answers differ too much; nothing is written then.
+        UserError: if the predictions differ too much; then nothing is written.
     """
     if target.is_dir():
         raise UserError(f"{target} is a folder; name the file to write.")
     before = load_saved_model(saved_model)
-    validation = subset(faces.split("validation"), min(1.0, ASKED / len(faces.split("validation"))), seed=0)
-    train = faces.split("train")
-    examples = subset(train, min(1.0, EXAMPLES / len(train)), seed=0).images
-    with whole(target) as part:
-        part.write_bytes(_converted(saved_model, before, kind, examples))
-        sizes = part.stat().st_size / 2**20, size(saved_model) / 2**20
-        parity = _compare(before, _loaded(part, kind), sizes, validation.images, validation.labels)
-        _check(parity, kind)
+    validation = subset(dataset.split("validation"), min(1.0, MAX_IMAGES / len(dataset.split("validation"))), seed=0)
+    train = dataset.split("train")
+    examples = subset(train, min(1.0, CALIBRATION_IMAGES / len(train)), seed=0).images
+    with atomic_write(target) as tmp:
+        tmp.write_bytes(_convert(saved_model, before, to_format, examples))
+        sizes = tmp.stat().st_size / 2**20, folder_size(saved_model) / 2**20
+        parity = _compare(before, _load(tmp, to_format), sizes, validation.images, validation.labels)
+        _check(parity, to_format)
     return parity
 
 
-def _converted(saved_model: Path, model: Any, kind: Kind, examples: Images) -> bytes:
+def _convert(saved_model: Path, model: Any, to_format: Format, examples: Images) -> bytes:
     with warnings.catch_warnings(), silent_stderr():
-        warnings.simplefilter("ignore")  # the converters use what TensorFlow and numpy will drop
-        return _onnx(model) if kind == "onnx" else _litert(saved_model, examples if kind == "int8" else None)
+        warnings.simplefilter("ignore")  # the converters use deprecated parts of TensorFlow and numpy
+        return _onnx(model) if to_format == "onnx" else _litert(saved_model, examples if to_format == "int8" else None)
 
 
 def _litert(saved_model: Path, examples: Images | None) -> bytes:
@@ -100,9 +100,9 @@ def _onnx(model: Any) -> bytes:
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    signature = [tf.TensorSpec((None, SIZE, SIZE, 1), tf.float32, name="pixels")]
+    signature = [tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 1), tf.float32, name="pixels")]
     function = tf.function(lambda pixels: model.serve(pixels), input_signature=signature)
-    proto, _ = tf2onnx.convert.from_function(function, signature, opset=OPSET)
+    proto, _ = tf2onnx.convert.from_function(function, signature, opset=ONNX_OPSET)
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     content: bytes = proto.SerializeToString()
@@ -120,8 +120,8 @@ class _Onnx:
         return self._session.run(None, {self._name: pixels})[0]
 
 
-def _loaded(path: Path, kind: Kind) -> Any:
-    load: Callable[[Path], Any] = _Onnx if kind == "onnx" else LiteRT
+def _load(path: Path, to_format: Format) -> Any:
+    load: Callable[[Path], Any] = _Onnx if to_format == "onnx" else LiteRT
     return load(path)
 
 
@@ -131,26 +131,26 @@ def _compare(before: Any, after: Any, sizes: tuple[float, float], images: Images
     return Parity(
         size_mib=sizes[0],
         size_before_mib=sizes[1],
-        largest_difference=float(np.abs(ours - theirs).max()),
-        same_answers=float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
+        max_difference=float(np.abs(ours - theirs).max()),
+        agreement=float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
         accuracy=float(correct[1].mean()),
         accuracy_before=float(correct[0].mean()),
-        p_value=paired(*correct)["p_value"],
+        p_value=mcnemar_test(*correct)["p_value"],
         speed=measure_speed(after, images, BATCH),
         speed_before=measure_speed(before, images, BATCH),
     )
 
 
-def _check(parity: Parity, kind: Kind) -> None:
-    if kind == "int8":
+def _check(parity: Parity, to_format: Format) -> None:
+    if to_format == "int8":
         loss = parity.accuracy_before - parity.accuracy
-        if loss > LARGEST_LOSS and parity.p_value < SIGNIFICANCE:
+        if loss > MAX_LOSS and parity.p_value < SIGNIFICANCE:
             raise UserError(
                 f"int8 costs {loss:.1%} of validation accuracy (p = {parity.p_value:.2g}), more than"
-                f" {LARGEST_LOSS:.0%}: nothing was written. `--format litert` keeps all of it."
+                f" {MAX_LOSS:.0%}: nothing was written. `--format litert` keeps all of it."
             )
-    elif parity.largest_difference > LARGEST_DIFFERENCE:
+    elif parity.max_difference > MAX_DIFFERENCE:
         raise UserError(
-            f"the file's probabilities differ from the SavedModel's by up to {parity.largest_difference:.2g}, more"
-            f" than {LARGEST_DIFFERENCE:g}: nothing was written."
+            f"the file's probabilities differ from the SavedModel's by up to {parity.max_difference:.2g}, more"
+            f" than {MAX_DIFFERENCE:g}: nothing was written."
         )

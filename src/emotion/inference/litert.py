@@ -1,4 +1,4 @@
-"""Ask a LiteRT file, as `emotion export` writes it."""
+"""Predictions of a LiteRT file, as `emotion export` writes it."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ from emotion.runtime.tensorflow import silent_stderr
 
 
 class LiteRT:
-    """A LiteRT file with the `serve` of a SavedModel; threads take turns."""
+    """A LiteRT file with the `serve` endpoint of a SavedModel. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -23,7 +23,7 @@ class LiteRT:
                 self._interpreter = Interpreter(str(path), num_threads=os.cpu_count())
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"{path} is no LiteRT file: {error}".splitlines()[0]) from error
+            raise UserError(f"{path} is not a LiteRT file: {error}".splitlines()[0]) from error
         self._input, self._output = (
             details[0]["index"]
             for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
@@ -32,7 +32,7 @@ class LiteRT:
         self._shape: tuple[int, ...] = ()
 
     def serve(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From (n, 48, 48, 1), 0..255, to (n, 7)."""
+        """From (n, 48, 48, 1) float32, 0..255, to (n, 7) float32."""
         with self._lock:
             interpreter: Any = self._interpreter
             if pixels.shape != self._shape:

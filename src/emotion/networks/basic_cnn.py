@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from emotion.data.labels import EMOTIONS, SIZE
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 
 
 def basic_cnn(width: int, dropout: float) -> keras.Model:
@@ -14,7 +14,7 @@ def basic_cnn(width: int, dropout: float) -> keras.Model:
             512 and 512.
         dropout: after every block; 0.4 in the study.
     """
-    pixels = keras.Input((SIZE, SIZE, 1), name="pixels")
+    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="pixels")
     features = layers.Rescaling(1 / 255)(pixels)
     for filters in (4 * width, 8 * width, 16 * width, 16 * width):
         features = layers.Conv2D(filters, 3, activation="relu")(features)

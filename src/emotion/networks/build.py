@@ -10,7 +10,7 @@ from emotion.networks.basic_cnn import basic_cnn
 from emotion.networks.residual import residual
 from emotion.networks.transfer import APPLICATIONS, transfer
 from emotion.networks.vgg import vgg
-from emotion.params import Transfer
+from emotion.params.sections import Transfer
 
 ANY_SIZE = {"residual": residual, "vgg": vgg}  # those for images of any size
 NETWORKS = (*ANY_SIZE, "basic_cnn", *APPLICATIONS)

@@ -4,26 +4,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-LOWEST = 1e-7  # probability, as in the exported model
+EPSILON = 1e-7  # probability, as in the exported model
 BOUNDS = (0.2, 5.0)  # of the temperature
 
 
-def scaled(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+def apply_temperature(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
     """Probabilities at a temperature: below 1 more certain, above 1 less; who is ahead stays ahead.
 
     Args:
         probabilities: (n, 7).
         temperature: above 0.
     """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), LOWEST)) / temperature
+    logits = np.log(np.maximum(probabilities.astype(np.float64), EPSILON)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
 
 
 def loss(labels: NDArray[np.int64], probabilities: NDArray[np.float32], temperature: float) -> float:
     """Cross-entropy in nats at a temperature."""
-    chosen = scaled(probabilities, temperature)[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(chosen, LOWEST)).mean())
+    chosen = apply_temperature(probabilities, temperature)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chosen, EPSILON)).mean())
 
 
 def fit_temperature(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
@@ -38,7 +38,7 @@ def fit_temperature(labels: NDArray[np.int64], probabilities: NDArray[np.float32
 def choose_temperature(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
     """The temperature to ship: 1 unless another one helps on images that it was not fitted on.
 
-    Fitted on every second validation image and tried on the rest, and the other way round; where
+    TrainingResult on every second validation image and tried on the rest, and the other way round; where
     that lowers the loss, it is fitted on all of them.
 
     Args:

@@ -1,4 +1,4 @@
-"""The network as it ships: normalization folded into the convolutions, views averaged."""
+"""The network that is exported: normalization folded into the convolutions, views averaged, confidence calibrated."""
 
 from pathlib import Path
 from typing import Any
@@ -8,42 +8,42 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from emotion.data.labels import SIZE
-from emotion.networks.layers import MeanOverViews, Temperature, Views
+from emotion.data.labels import IMAGE_SIZE
+from emotion.networks.calibration import EPSILON
 
-SHIFT = 2  # pixels, of the view that is moved
+SHIFT = 2  # pixels, of the shifted views
 
 
-def serving_network(network: keras.Model, views: str) -> keras.Model:
-    """A network for answers alone.
+def inference_model(network: keras.Model, tta: str) -> keras.Model:
+    """The network for inference, without layers that only training needs.
 
     Args:
         network: from `build`, trained.
-        views: plain, flip (the mirror image is averaged in) or flip_and_shift (and both moved).
+        tta: plain, flip (averages the mirror image) or flip_and_shift (averages shifted views, too).
 
     Returns:
-        From (batch, 48, 48, 1) float32 0..255 to (batch, 7) float32; the answers are those of
-        `network`, averaged over the views, but for rounding.
+        A model from (batch, 48, 48, 1) float32, 0..255, to (batch, 7) float32. Its probabilities are those
+        of `network`, averaged over the views, up to rounding.
     """
     network = fold_normalization(network)
-    if views == "plain":
+    if tta == "plain":
         return network
-    shift, count = (SHIFT, 6) if views == "flip_and_shift" else (0, 2)
-    pixels = keras.Input((SIZE, SIZE, 1), name="pixels")
-    return keras.Model(pixels, MeanOverViews(count)(network(Views(shift)(pixels))), name=network.name)
+    shift, views = (SHIFT, 6) if tta == "flip_and_shift" else (0, 2)
+    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="pixels")
+    return keras.Model(pixels, AverageViews(views)(network(TestTimeAugmentation(shift)(pixels))), name=network.name)
 
 
-def at_temperature(network: keras.Model, temperature: float) -> keras.Model:
-    """The same network with its probabilities scaled; itself at a temperature of 1."""
+def with_temperature(network: keras.Model, temperature: float) -> keras.Model:
+    """The same network with its probabilities at a temperature; `network` itself at a temperature of 1."""
     if temperature == 1:
         return network
     return keras.Model(network.input, Temperature(temperature)(network.output), name=network.name)
 
 
 def export(network: keras.Model, folder: Path) -> None:
-    """Write a SavedModel whose `serve`, and default signature, is the network.
+    """Write a SavedModel whose `serve` endpoint and default signature is the network.
 
-    Keras' own `export` writes every weight twice (3.15).
+    Keras' own `export` (3.15) writes every weight twice.
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, *network.input.shape[1:]), tf.float32, name="pixels")])
@@ -57,22 +57,22 @@ def export(network: keras.Model, folder: Path) -> None:
 
 
 def fold_normalization(network: keras.Model) -> keras.Model:
-    """A float32 copy in which every normalization right after a convolution is part of it.
+    """A float32 copy of a network in which each batch normalization is folded into the convolution before it.
 
-    Batch normalization at inference is a scale and an offset per channel, which the
-    convolution's filters and bias take up (Jacob et al., 2018).
+    At inference, batch normalization is a scale and an offset per channel, which the convolution's
+    filters and bias can apply (Jacob et al., 2018).
     """
     folded = {
         convolution.name: layer
         for layer in network.layers
         if isinstance(layer, layers.BatchNormalization) and (convolution := _convolution_before(layer)) is not None
     }
-    gone = {layer.name for layer in folded.values()}
+    removed = {layer.name for layer in folded.values()}
 
     def copy(layer: layers.Layer) -> layers.Layer:
         config = {**layer.get_config(), "dtype": "float32"}
-        if layer.name in gone:
-            return _Nothing(name=layer.name)
+        if layer.name in removed:
+            return _Identity(name=layer.name)
         if layer.name in folded:
             config["use_bias"] = True
         return type(layer).from_config(config)
@@ -81,23 +81,23 @@ def fold_normalization(network: keras.Model) -> keras.Model:
     for layer in network.layers:
         if layer.name in folded:
             result.get_layer(layer.name).set_weights(_folded_weights(layer, folded[layer.name]))
-        elif layer.name not in gone and layer.weights:
+        elif layer.name not in removed and layer.weights:
             result.get_layer(layer.name).set_weights(layer.get_weights())
     return result
 
 
-class _Nothing(layers.Layer):
-    """What is left of a normalization; called as that was."""
+class _Identity(layers.Layer):
+    """Replaces a folded normalization; accepts the same call arguments."""
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         return inputs
 
 
 def _convolution_before(layer: layers.BatchNormalization) -> layers.Layer | None:
-    """The linear convolution whose only use is to be normalized by `layer`.
+    """The linear convolution that `layer` normalizes, if nothing else uses its output.
 
-    Pooling may stand between them where nothing is scaled: a maximum keeps its place under an
-    offset and a division by a standard deviation, but not under a negative scale.
+    Max pooling may stand between them if the normalization has no scale parameter: the maximum stays the
+    maximum after an offset and a division by a standard deviation, but not after a negative scale.
     """
     (node,) = layer._inbound_nodes
     before = node.parent_nodes[0].operation
@@ -117,3 +117,68 @@ def _folded_weights(convolution: layers.Layer, normalization: layers.BatchNormal
     shape = [1, 1, 1, 1]
     shape[axis] = -1
     return [kernel * scale.reshape(shape), offset]
+
+
+@keras.saving.register_keras_serializable(package="emotion")
+class TestTimeAugmentation(keras.layers.Layer):
+    """Adds the mirror image and shifted copies of every image along the batch axis.
+
+    (batch, 48, 48, 1) becomes (views * batch, 48, 48, 1). With `shift` 0 there are 2 views, otherwise 6:
+    unshifted, shifted by `shift` pixels to the lower right and to the upper left, with the border repeated,
+    each with its mirror image.
+    """
+
+    def __init__(self, shift: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.shift = shift
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Return all views of the images."""
+        shifted = [images]
+        if self.shift:
+            border = [[0, 0], [1, 1], [1, 1], [0, 0]]
+            padded = images
+            for _ in range(self.shift):  # a pixel at a time repeats the border
+                padded = tf.pad(padded, border, mode="SYMMETRIC")
+            shifted += [
+                padded[:, start : start + IMAGE_SIZE, start : start + IMAGE_SIZE] for start in (0, 2 * self.shift)
+            ]
+        return tf.concat([view for image in shifted for view in (image, image[:, :, ::-1])], axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of `__init__`."""
+        return {**super().get_config(), "shift": self.shift}
+
+
+@keras.saving.register_keras_serializable(package="emotion")
+class AverageViews(keras.layers.Layer):
+    """Averages the probabilities of each image's views: (views * batch, n) becomes (batch, n)."""
+
+    def __init__(self, views: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.views = views
+
+    def call(self, probabilities: tf.Tensor) -> tf.Tensor:
+        """Return the averages."""
+        return tf.reduce_mean(tf.reshape(probabilities, (self.views, -1, probabilities.shape[-1])), axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of `__init__`."""
+        return {**super().get_config(), "views": self.views}
+
+
+@keras.saving.register_keras_serializable(package="emotion")
+class Temperature(keras.layers.Layer):
+    """Probabilities, (batch, n), as confident as they are right: `emotion.networks.calibration.apply_temperature`."""
+
+    def __init__(self, temperature: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.temperature = temperature
+
+    def call(self, probabilities: tf.Tensor) -> tf.Tensor:
+        """Return the calibrated probabilities."""
+        return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, EPSILON)) / self.temperature)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of `__init__`."""
+        return {**super().get_config(), "temperature": self.temperature}

@@ -6,8 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from emotion.data.labels import EMOTIONS, SIZE
-from emotion.networks.calibration import LOWEST
+from emotion.data.labels import EMOTIONS
 
 
 @keras.saving.register_keras_serializable(package="emotion")
@@ -144,70 +143,7 @@ class Resize(keras.layers.Layer):
         return {**super().get_config(), "side": self.side}
 
 
-@keras.saving.register_keras_serializable(package="emotion")
-class Views(keras.layers.Layer):
-    """Every image beside its mirror image, each also moved, along the batch axis.
-
-    (batch, 48, 48, 1) becomes (views * batch, 48, 48, 1). With `shift` 0 there are 2 views,
-    otherwise 6: unmoved, moved by `shift` pixels towards the lower right, and the upper left,
-    the border repeated.
-    """
-
-    def __init__(self, shift: int, **options: Any) -> None:
-        super().__init__(**options)
-        self.shift = shift
-
-    def call(self, images: tf.Tensor) -> tf.Tensor:
-        """Show the images from all sides."""
-        moved = [images]
-        if self.shift:
-            border = [[0, 0], [1, 1], [1, 1], [0, 0]]
-            padded = images
-            for _ in range(self.shift):  # a pixel at a time repeats the border
-                padded = tf.pad(padded, border, mode="SYMMETRIC")
-            moved += [padded[:, start : start + SIZE, start : start + SIZE] for start in (0, 2 * self.shift)]
-        return tf.concat([view for image in moved for view in (image, image[:, :, ::-1])], axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        """What `__init__` needs."""
-        return {**super().get_config(), "shift": self.shift}
-
-
-@keras.saving.register_keras_serializable(package="emotion")
-class MeanOverViews(keras.layers.Layer):
-    """The mean of the answers to each image's views: (views * batch, n) becomes (batch, n)."""
-
-    def __init__(self, views: int, **options: Any) -> None:
-        super().__init__(**options)
-        self.views = views
-
-    def call(self, answers: tf.Tensor) -> tf.Tensor:
-        """Average."""
-        return tf.reduce_mean(tf.reshape(answers, (self.views, -1, answers.shape[-1])), axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        """What `__init__` needs."""
-        return {**super().get_config(), "views": self.views}
-
-
-@keras.saving.register_keras_serializable(package="emotion")
-class Temperature(keras.layers.Layer):
-    """Probabilities, (batch, n), as confident as they are right: `emotion.networks.calibration.scaled`."""
-
-    def __init__(self, temperature: float, **options: Any) -> None:
-        super().__init__(**options)
-        self.temperature = temperature
-
-    def call(self, probabilities: tf.Tensor) -> tf.Tensor:
-        """Scale."""
-        return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, LOWEST)) / self.temperature)
-
-    def get_config(self) -> dict[str, Any]:
-        """What `__init__` needs."""
-        return {**super().get_config(), "temperature": self.temperature}
-
-
-def convolution(
+def conv_bn_relu(
     features: keras.KerasTensor, channels: int, kernel: int = 3, strides: int = 1, pool: bool = False
 ) -> keras.KerasTensor:
     """A convolution with normalization and ReLU; `pool` halves the map."""
@@ -220,7 +156,7 @@ def convolution(
     return keras.layers.ReLU()(FusedBatchNormalization(momentum=0.9, scale=False)(features))
 
 
-def probabilities(features: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
+def classifier_head(features: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
     """The average over the image, dropout, and a float32 softmax over the emotions."""
     features = keras.layers.GlobalAveragePooling2D()(features)
     features = keras.layers.Dropout(dropout)(features)

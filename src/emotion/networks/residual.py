@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from emotion.networks.layers import Standardization, convolution, probabilities
+from emotion.networks.layers import Standardization, classifier_head, conv_bn_relu
 
 
 def residual(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.KerasTensor:
@@ -18,9 +18,9 @@ def residual(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.Ker
         (batch, 7).
     """
     features = Standardization(dtype="float32")(pixels)
-    features = convolution(features, width, kernel=4, strides=2)
+    features = conv_bn_relu(features, width, kernel=4, strides=2)
     for channels, pairs in ((2 * width, 0), (3 * width, 1), (6 * width, 1)):
-        features = convolution(features, channels, pool=True)
+        features = conv_bn_relu(features, channels, pool=True)
         for _ in range(pairs):
-            features = layers.Add()([features, convolution(convolution(features, channels), channels)])
-    return probabilities(features, dropout)
+            features = layers.Add()([features, conv_bn_relu(conv_bn_relu(features, channels), channels)])
+    return classifier_head(features, dropout)

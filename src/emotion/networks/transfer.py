@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 from keras import applications, layers
 
-from emotion.data.labels import EMOTIONS, SIZE
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.networks.layers import Resize
 from emotion.runtime.errors import UserError
 
@@ -17,7 +17,7 @@ MOMENTUM = 0.9  # of moving moments; the networks' own (up to 0.999) take longer
 IMAGENET_MEAN = (103.939, 116.779, 123.68)  # of the channels blue, green, red
 
 
-def _centred() -> layers.Layer:
+def _subtract_imagenet_mean() -> layers.Layer:
     # VGG and ResNet also swap red and blue, which a gray image cannot show.
     return layers.Normalization(mean=IMAGENET_MEAN, variance=(1.0, 1.0, 1.0))
 
@@ -25,8 +25,8 @@ def _centred() -> layers.Layer:
 # The network and what it wants its pixels to be; EfficientNet scales them itself.
 APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], Callable[[], layers.Layer]]] = {
     "mobilenet_v2": (applications.MobileNetV2, lambda: layers.Rescaling(1 / 127.5, -1)),
-    "vgg16": (applications.VGG16, _centred),
-    "resnet50": (applications.ResNet50, _centred),
+    "vgg16": (applications.VGG16, _subtract_imagenet_mean),
+    "resnet50": (applications.ResNet50, _subtract_imagenet_mean),
     "efficientnet_b0": (applications.EfficientNetB0, layers.Identity),
 }
 
@@ -47,7 +47,7 @@ def transfer(name: str, dropout: float, weights: str, image_size: int, fine_tune
         UserError: for weights that cannot be had, or an unknown layer.
     """
     make, scaling = APPLICATIONS[name]
-    pixels = keras.Input((SIZE, SIZE, 1), name="pixels")
+    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="pixels")
     features = layers.Concatenate()([pixels, pixels, pixels])
     features = scaling()(Resize(image_size)(features))
     backbone = make(include_top=False, weights=None, input_tensor=features)

@@ -2,7 +2,7 @@
 
 import keras
 
-from emotion.networks.layers import Standardization, convolution, probabilities
+from emotion.networks.layers import Standardization, classifier_head, conv_bn_relu
 
 
 def vgg(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.KerasTensor:
@@ -26,6 +26,6 @@ def vgg(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.KerasTen
         (4 * width, 4 * width),
         (4 * width, 4 * width),
     ):
-        features = convolution(features, max(1, inner))
-        features = convolution(features, channels, pool=True)
-    return probabilities(features, dropout)
+        features = conv_bn_relu(features, max(1, inner))
+        features = conv_bn_relu(features, channels, pool=True)
+    return classifier_head(features, dropout)

@@ -1,73 +1,146 @@
-"""From a version back to where it came from."""
+"""From a version back to its code, data, search and training."""
 
 import json
 from typing import Any
 
-from emotion.registry import versions as registry
+from pydantic import Field
+
+from emotion.params.validation import Section
+from emotion.registry.versions import LOCK_TAG, format_timestamp, get_aliases, get_version
 from emotion.runtime.errors import UserError
-from emotion.tracking import runs as tracking
+from emotion.tracking.queries import RunInfo, get_run
 
-PATCH, LOCK = "source/train.patch", "source/dvc.lock"  # among the artifacts of the run of `train`
+PATCH, LOCK = "source/train.patch", "source/dvc.lock"  # artifacts of the run of `train`
 
 
-def trace(name: str, number: str) -> dict[str, dict[str, Any]]:
-    """All that is on record of a version, by subject.
+class VersionLineage(Section):
+    """The version."""
+
+    name: str
+    number: str = Field(title="version")
+    aliases: tuple[str, ...]
+    registered: str
+    registered_by: str | None = Field(title="registered by")
+    saved_model_sha256: str | None = Field(title="SavedModel, SHA-256")
+
+
+class CodeLineage(Section):
+    """The code that trained it."""
+
+    commit: str | None
+    is_dirty: bool = Field(title=f"uncommitted changes (in {PATCH} of the run)")
+    dvc_experiment: str | None = Field(title="DVC experiment")
+    dvc_lock_sha256: str | None = Field(title="dvc.lock, SHA-256")
+
+
+class DataLineage(Section):
+    """The data that it was trained on."""
+
+    description: str | None
+    source: str | None
+    archive_sha256: str | None = Field(title="archive, SHA-256")
+    dvc_hash: str | None = Field(title="dataset, DVC's hash")
+
+
+class SearchLineage(Section):
+    """The search that its hyperparameters come from."""
+
+    run_id: str | None = Field(title="run")
+    oracle: str | None
+    trial: str | None
+    trial_run_id: str | None = Field(title="run of the trial")
+    trial_score: str | None = Field(title="score of the trial")
+
+
+class TrainingLineage(Section):
+    """The training."""
+
+    run_id: str = Field(title="run")
+    seed: str | None
+    precision: str | None
+    temperature: str | None
+    machine: str | None
+    libraries: dict[str, str]
+
+
+class Lineage(Section):
+    """Everything that is on record about a version."""
+
+    version: VersionLineage
+    code: CodeLineage
+    data: DataLineage
+    search: SearchLineage
+    training: TrainingLineage
+    parameters: dict[str, Any]
+    metrics: dict[str, float]
+    decision: dict[str, str]  # of the gate, the last one
+    reproduction: str | None  # the last one
+
+
+def trace_version(name: str, number: str) -> Lineage:
+    """Everything that is on record about a version.
 
     Raises:
-        UserError: where there is no such version, or its run was deleted.
+        UserError: if there is no such version, or its run was deleted.
     """
-    version = registry.version(name, number)
-    run = tracking.get(version.run_id)
-    if run is None:
-        raise UserError(
-            f"the run {version.run_id} of version {number} is not in MLflow. `emotion restore` may bring it."
-        )
+    version = get_version(name, number)
+    run = run_of_version(number, version.run_id)
     tags, parameters = {**run.tags, **version.tags}, json.loads(version.tags.get("parameters", "{}")) or run.params
-    aliases = [alias for alias, holder in registry.aliases(name).items() if holder == number]
-    libraries = json.loads(tags.get("libraries", "{}"))
-    search = tracking.get(tags["tune.run_id"]) if "tune.run_id" in tags else None
-    return {
-        "version": {
-            "name": name,
-            "version": number,
-            "aliases": ", ".join(aliases) or "none",
-            "registered": registry.when(version.created),
-            "registered by": tags.get("registered_by"),
-            "SavedModel, SHA-256": tags.get("saved_model.sha256"),
-        },
-        "code": {
-            "commit": tags.get("mlflow.source.git.commit"),
-            "uncommitted changes": f"yes, in {PATCH} of the run" if tags.get("git.dirty") == "true" else "none",
-            "DVC experiment": tags.get("dvc.experiment") or "none",
-            "dvc.lock, SHA-256": tags.get("dvc.lock.sha256"),
-        },
-        "data": {
-            "faces": tags.get("data"),
-            "source": parameters.get("fetch.source"),
-            "archive, SHA-256": tags.get("data.sha256"),
-            "dataset, DVC's hash": tags.get("data.dvc_hash"),
-        },
-        "search": {
-            "run": tags.get("tune.run_id"),
-            "oracle": search.params.get("tune.oracle") if search else None,
-            "trial": tags.get("tune.trial", "none: no search"),
-            "trial's run": tags.get("tune.trial_run_id"),
-            "trial's score": tags.get("tune.score"),
-        },
-        "training": {
-            "run": run.id,
-            "seed": parameters.get("train.seed"),
-            "precision": tags.get("precision"),
-            "temperature": tags.get("temperature"),
-            "machine": tags.get("machine"),
-            "libraries": ", ".join(f"{library} {number}" for library, number in libraries.items()),
-        },
-        "parameters": dict(sorted(parameters.items())),
-        "metrics": {
+    search = get_run(tags["tune.run_id"]) if "tune.run_id" in tags else None
+    return Lineage(
+        version=VersionLineage(
+            name=name,
+            number=number,
+            aliases=tuple(alias for alias, holder in get_aliases(name).items() if holder == number),
+            registered=format_timestamp(version.created),
+            registered_by=tags.get("registered_by"),
+            saved_model_sha256=tags.get("saved_model.sha256"),
+        ),
+        code=CodeLineage(
+            commit=tags.get("mlflow.source.git.commit"),
+            is_dirty=tags.get("git.dirty") == "true",
+            dvc_experiment=tags.get("dvc.experiment"),
+            dvc_lock_sha256=tags.get(LOCK_TAG),
+        ),
+        data=DataLineage(
+            description=tags.get("data"),
+            source=parameters.get("fetch.source"),
+            archive_sha256=tags.get("data.sha256"),
+            dvc_hash=tags.get("data.dvc_hash"),
+        ),
+        search=SearchLineage(
+            run_id=tags.get("tune.run_id"),
+            oracle=search.params.get("tune.oracle") if search else None,
+            trial=tags.get("tune.trial"),
+            trial_run_id=tags.get("tune.trial_run_id"),
+            trial_score=tags.get("tune.score"),
+        ),
+        training=TrainingLineage(
+            run_id=run.id,
+            seed=parameters.get("train.seed"),
+            precision=tags.get("precision"),
+            temperature=tags.get("temperature"),
+            machine=tags.get("machine"),
+            libraries=json.loads(tags.get("libraries", "{}")),
+        ),
+        parameters=dict(sorted(parameters.items())),
+        metrics={
             key: round(value, 4)
             for key, value in sorted(run.metrics.items())
             if key.startswith(("validation.", "test.", "test_unseen.", "speed."))
         },
-        "decision": {key.removeprefix("gate."): value for key, value in tags.items() if key.startswith("gate.")},
-        "reproduction": {"last": tags.get("reproduced", "never tried")},
-    }
+        decision={key.removeprefix("gate."): value for key, value in tags.items() if key.startswith("gate.")},
+        reproduction=tags.get("reproduced"),
+    )
+
+
+def run_of_version(number: str, run_id: str) -> RunInfo:
+    """The run that a version was trained in.
+
+    Raises:
+        UserError: if it was deleted.
+    """
+    run = get_run(run_id)
+    if run is None:
+        raise UserError(f"the run {run_id} of version {number} is not in MLflow. `emotion restore` may log it again.")
+    return run

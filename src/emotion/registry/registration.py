@@ -6,38 +6,47 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import version as installed
+from contextlib import ExitStack
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from emotion.data.sources.drawing import draw_face
-from emotion.inference.op_allowlist import digest
-from emotion.params import Params
-from emotion.registry import model_card
-from emotion.registry import versions as registry
-from emotion.registry.promotion.history import person
-from emotion.runtime.errors import UserError
-from emotion.runtime.paths import CLASSIFIER, METRICS, SAVED_MODEL
-from emotion.runtime.tensorflow import load_tensorflow
-from emotion.tracking import client as store
-from emotion.tracking import operations as delivery
-from emotion.tracking import provenance
-from emotion.tracking import restore as restoring
-from emotion.tracking import runs as tracking
-
-import mlflow  # isort: skip
+import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
-FIRST_ONLY = (registry.LOCK, "registered_by")  # tags of a version that registering it again does not change
+from emotion.params.sections import Params
+from emotion.registry import model_card
+from emotion.registry.promotion.history import current_user
+from emotion.registry.promotion.ledger import ledger_run
+from emotion.registry.signature import SIGNATURE, classifier_of, input_example, saved_model_of
+from emotion.registry.versions import (
+    FILES_TAG,
+    LOCK_TAG,
+    UNSURE_BELOW_TAG,
+    download_version,
+    downloaded_digests,
+    get_version,
+)
+from emotion.runtime.errors import UserError
+from emotion.runtime.files import folder_digest
+from emotion.runtime.paths import CLASSIFIER, METRICS, SAVED_MODEL
+from emotion.runtime.tensorflow import load_tensorflow
+from emotion.tracking import delivery, provenance
+from emotion.tracking.client import connection
+from emotion.tracking.restore import resume_train_run
+
+SET_ONCE = (LOCK_TAG, "registered_by")  # tags that registering a version again does not change
+RUN_TAGS = (  # copied from the run of `train`
+    "mlflow.source.git.commit", "git.dirty", "data.dvc_hash", "data.sha256", "dvc.experiment", "machine",
+    "libraries", "precision", "temperature", "tune.run_id", "tune.trial", "tune.trial_run_id", "tune.score",
+)  # fmt: skip
 
 
 class EvaluatedSavedModel:
-    """What `Model.log` takes for a flavor: MLflow's Keras flavor around the evaluated files.
+    """A flavor for `Model.log`: MLflow's Keras flavor around the files that were evaluated.
 
-    `mlflow.keras` exports the network anew; here the export that was evaluated takes its place.
+    `mlflow.keras` exports the network again; here the evaluated export replaces that.
     """
 
     @staticmethod
@@ -46,50 +55,56 @@ class EvaluatedSavedModel:
         load_tensorflow()
         import keras
 
-        Path(path).mkdir()  # mlflow.keras writes the input example before it makes the folder
+        from emotion.networks import layers  # noqa: F401  registers the layers that the file names
+
+        Path(path).mkdir()  # mlflow.keras writes the input example before it creates the folder
         network = keras.saving.load_model(classifier, compile=False)
         with contextlib.redirect_stdout(io.StringIO()):  # a page of tensor names
             mlflow.keras.save_model(network, path, save_exported_model=True, **options)
-        exported = registry.saved_model_of(Path(path))
+        exported = saved_model_of(Path(path))
         shutil.rmtree(exported)
         shutil.copytree(saved_model, exported)
-        shutil.copy(classifier, registry.classifier_of(Path(path)))
+        shutil.copy(classifier, classifier_of(Path(path)))
 
 
-def register_trained(settings: Params, card: Path) -> dict[str, str]:
-    """Register what `train` and `evaluate` left, in the run of `train`.
+def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> dict[str, str]:
+    """Register the outputs of `train` and `evaluate`, in the run of `train`.
 
     Args:
-        settings: register is used.
-        card: the folder to write the version's model card to.
+        params: register is used.
+        card: the folder for the version's model card.
+        exit_callbacks: run when the process ends, however it ends.
 
     Returns:
         name, version, run_id and the digest of the SavedModel.
+
+    Raises:
+        UserError: if the MLflow server is unavailable.
     """
-    if store.is_away():
+    if connection().is_offline:
         raise UserError(
-            "a version needs the MLflow server, which does not answer. What was trained and evaluated is kept, and what"
-            " was logged waits: once the server is back, `dvc repro` goes on from here."
+            "registering a version needs the MLflow server, which does not answer. The trained and evaluated model is"
+            " saved, and its logs are queued: when the server is back, `dvc repro` continues from here."
         )
-    delivery.sync()  # the run of `train` may still wait
+    delivery.flush()  # the run of `train` may still be queued
     metrics = json.loads(METRICS.read_text())
     if "test_answered" not in metrics:
-        raise UserError(f"{METRICS} was written by an earlier version of this project. `dvc repro` evaluates anew.")
-    name = settings.register_.name
-    with restoring.train_run("register", settings) as run_id:
+        raise UserError(f"{METRICS} was written by an earlier version of this project. Run `dvc repro evaluate`.")
+    name = params.register_.name
+    with resume_train_run("register", params, exit_callbacks) as run:
         description = f"Trained on {metrics['data']}. Test accuracy {metrics['test']['accuracy']:.4f}."
-        with store.explained(patient=True):
-            tags = version_tags(run_id, metrics, SAVED_MODEL)
-            version = register(name, run_id, CLASSIFIER, SAVED_MODEL, tags, description)
-        facts = {**registry.versions(name)[str(version.version)].tags, "run_id": run_id}
+        with connection().translate_errors(count_time=False):
+            tags = version_tags(run.id, metrics, SAVED_MODEL)
+            version = register(name, run.id, CLASSIFIER, SAVED_MODEL, tags, description)
+        facts = {**get_version(name, str(version.version)).tags, "run_id": run.id}
         model_card.write(card, f"{name} version {version.version}", facts, metrics)
-        tracking.log_files(card)
-        if facts[registry.LOCK] == tags[registry.LOCK] != "unknown":
-            tracking.log_files(Path("dvc.lock"), "source")
+        run.log_files(card)
+        if facts[LOCK_TAG] == tags[LOCK_TAG] != "unknown":
+            run.log_files(Path("dvc.lock"), "source")
     return {
         "name": name,
         "version": str(version.version),
-        "run_id": run_id,
+        "run_id": run.id,
         "saved_model_sha256": tags["saved_model.sha256"],
     }
 
@@ -99,10 +114,10 @@ def register(
 ) -> ModelVersion:
     """Register a run's SavedModel as a new version, or find the version that it already has.
 
-    A version's tags and description are brought up to date.
+    The tags and the description of a version are updated.
     """
-    client = store.connect()
-    registry.history_run(name, make=True)
+    client = connection().client
+    ledger_run(name, create=True)
     known = [v for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
     if known:
         version = known[0]
@@ -115,41 +130,31 @@ def register(
             flavor_name="keras",
             classifier=classifier,
             saved_model=saved_model,
-            signature=registry.SIGNATURE,
+            signature=SIGNATURE,
             input_example=input_example(),
             pip_requirements=[
-                f"{package}=={installed(package)}" for package in ("tensorflow", "keras", "numpy", "mlflow")
+                f"{package}=={installed_version(package)}" for package in ("tensorflow", "keras", "numpy", "mlflow")
             ],
         )
-        # By the model's own address: one below the run would not survive the run (mlflow#19036).
+        # By the URI of the model: one of the run would break if the run is deleted (mlflow#19036).
         version = mlflow.register_model(f"models:/{info.model_id}", name)
-    if registry.FILES not in version.tags:  # also where an earlier attempt was cut short
+    if FILES_TAG not in version.tags:  # also if an earlier attempt was interrupted
         with tempfile.TemporaryDirectory() as folder:
-            downloaded = registry.download(name, str(version.version), Path(folder))
-            if digest(registry.saved_model_of(downloaded)) != digest(saved_model):
+            downloaded = download_version(name, str(version.version), Path(folder))
+            if folder_digest(saved_model_of(downloaded)) != folder_digest(saved_model):
                 raise UserError(f"version {version.version} of {name} is not the SavedModel in {saved_model}.")
-            files = json.dumps(registry.file_digests(downloaded))
-        client.set_model_version_tag(name, version.version, registry.FILES, files)
+            files = json.dumps(downloaded_digests(downloaded))
+        client.set_model_version_tag(name, version.version, FILES_TAG, files)
     for key, value in tags.items():
-        if key not in FIRST_ONLY or key not in version.tags:
+        if key not in SET_ONCE or key not in version.tags:
             client.set_model_version_tag(name, version.version, key, value)
     client.update_model_version(name, version.version, description)
     return version
 
 
-def input_example() -> np.ndarray[Any, np.dtype[np.float32]]:
-    """A drawn face, (1, 48, 48, 1), so that no photograph is passed on with a model."""
-    face = np.asarray(draw_face("happy", np.random.default_rng(0)), dtype=np.float32)
-    return face[None, ..., None]
-
-
 def version_tags(run_id: str, metrics: Mapping[str, Any], saved_model: Path) -> dict[str, str]:
-    """What a version says of itself: commit, data, parameters, search, metrics, files, and who registered it."""
-    run = store.connect().get_run(run_id).data
-    kept = (
-        "mlflow.source.git.commit", "git.dirty", "data.dvc_hash", "data.sha256", "dvc.experiment", "machine",
-        "libraries", "precision", "temperature", "tune.run_id", "tune.trial", "tune.trial_run_id", "tune.score",
-    )  # fmt: skip
+    """The tags of a version: commit, data, parameters, search, metrics, files, and who registered it."""
+    run = connection().client.get_run(run_id).data
     scores = {
         f"{split}.{key}": f"{metrics[split][key]:.4f}"
         for split in ("validation", "test", "test_unseen")
@@ -157,12 +162,12 @@ def version_tags(run_id: str, metrics: Mapping[str, Any], saved_model: Path) -> 
         if split in metrics
     }
     return {
-        **{key.removeprefix("mlflow.source."): run.tags[key] for key in kept if key in run.tags},
+        **{key.removeprefix("mlflow.source."): run.tags[key] for key in RUN_TAGS if key in run.tags},
         "data": metrics["data"],
         "parameters": json.dumps(run.params, sort_keys=True),
-        "saved_model.sha256": digest(saved_model),
-        registry.UNSURE_BELOW: str(metrics["test_answered"]["unsure_below"]),
-        registry.LOCK: provenance.lock_hash(),
-        "registered_by": person(),
+        "saved_model.sha256": folder_digest(saved_model),
+        UNSURE_BELOW_TAG: str(metrics["test_answered"]["unsure_below"]),
+        LOCK_TAG: provenance.lock_hash(),
+        "registered_by": current_user(),
         **scores,
     }

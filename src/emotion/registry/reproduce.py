@@ -1,4 +1,4 @@
-"""Train a version again, from its commit, patch and data, in a temporary worktree, and compare."""
+"""Train a version again, from its commit, patch and data, in a temporary worktree, and compare the metrics."""
 
 import json
 import os
@@ -14,78 +14,78 @@ from pathlib import Path
 import yaml
 
 from emotion.registry import lineage
-from emotion.registry import versions as registry
-from emotion.registry.promotion.history import now, person
+from emotion.registry.promotion.history import current_time, current_user
+from emotion.registry.versions import LOCK_TAG, get_version, tag_version
 from emotion.runtime.errors import UserError
 from emotion.runtime.paths import ARCHIVE, METRICS, SOURCE, project_root
 from emotion.tracking import provenance
-from emotion.tracking import runs as tracking
+from emotion.tracking.queries import RunInfo, download_artifact
 from emotion.tracking.stage_runs import flatten
 
-EXACT = 1e-9  # difference of a metric up to which it is the same
-MEASURED_HERE = ("speed.",)  # metrics of the machine, not of the model
+TOLERANCE = 1e-9  # difference of a metric up to which it counts as equal
+MACHINE_METRICS = ("speed.",)  # metrics of the machine, not of the model
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of it."""
+    """The result of training a version again."""
 
-    metrics: dict[str, tuple[float, float]]  # by name: on record, and again
-    libraries: dict[str, tuple[str, str]]  # those whose versions differ: then, now
-    data_from: str  # DVC's cache, a remote, or the source
+    metrics: dict[str, tuple[float, float]]  # by name: recorded, reproduced
+    libraries: dict[str, tuple[str, str]]  # those whose versions differ: recorded, installed
+    data_from: str  # DVC's cache, a DVC remote, or the source
 
     @property
-    def largest(self) -> tuple[str, float]:
+    def max_difference(self) -> tuple[str, float]:
         """The metric that differs most, and by how much."""
-        differences = {name: abs(again - then) for name, (then, again) in self.metrics.items()}
+        differences = {name: abs(reproduced - recorded) for name, (recorded, reproduced) in self.metrics.items()}
         name = max(differences, key=lambda key: differences[key])
         return name, differences[name]
 
     @property
-    def is_the_same(self) -> bool:
-        """Whether all metrics are those on record."""
-        return self.largest[1] <= EXACT
+    def is_equal(self) -> bool:
+        """Whether all metrics are equal."""
+        return self.max_difference[1] <= TOLERANCE
 
 
 def reproduce(name: str, number: str) -> Reproduction:
-    """Run the stages from `preprocess` to `evaluate` again, and compare the metrics with those on record.
+    """Run the stages from `preprocess` to `evaluate` again, and compare the metrics with the recorded ones.
 
-    The runs go to a store in the temporary folder; the version gets a tag that says what came of it.
+    The runs go to a store in the temporary folder; a tag of the version records the result.
 
     Raises:
-        UserError: where the commit, the patch or the data cannot be had, or a stage fails.
+        UserError: if the commit, the patch or the data are not available, or a stage fails.
     """
-    version = registry.version(name, number)
-    facts = lineage.trace(name, number)
-    run = tracking.get(version.run_id)
-    assert run is not None  # or `trace` had failed
-    with worktree(str(facts["code"]["commit"])) as tree:
+    version = get_version(name, number)
+    recorded = lineage.trace_version(name, number)
+    run = lineage.run_of_version(number, version.run_id)
+    with worktree(str(recorded.code.commit)) as tree:
         _apply_patch(run, tree)
-        lock = tracking.artifact(run.id, lineage.LOCK)
-        if lock is None and version.tags.get(registry.LOCK, "unknown") != "unknown":
-            raise UserError(
-                f"run {run.id} has no {lineage.LOCK}, or it cannot be brought. Is the artifact store there?"
-            )
+        lock = download_artifact(run.id, lineage.LOCK)
+        if lock is None and version.tags.get(LOCK_TAG, "unknown") != "unknown":
+            raise UserError(f"{lineage.LOCK} of run {run.id} cannot be downloaded. Check the artifact store.")
         if lock is not None:
             shutil.copy(lock, tree / "dvc.lock")
-        _share_the_cache(tree)
+        share_dvc_cache(tree)
         stages = list(yaml.safe_load((tree / "dvc.yaml").read_text())["stages"])
-        data_from = _bring_data(tree, stages[0], str(facts["data"]["archive, SHA-256"]))
+        data_from = restore_data(tree, stages[0], str(recorded.data.archive_sha256))
         for stage in stages[1 : stages.index("evaluate") + 1]:
             print(f"{stage} ...", flush=True)
             _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
-        again = flatten(json.loads((tree / METRICS).read_text()))
-    recorded = {key: value for key, value in run.metrics.items() if not key.startswith(MEASURED_HERE)}
-    both = {key: (recorded[key], float(again[key])) for key in sorted(recorded.keys() & again.keys())}
+        metrics = flatten(json.loads((tree / METRICS).read_text()))
+    before = {key: value for key, value in run.metrics.items() if not key.startswith(MACHINE_METRICS)}
+    both = {key: (before[key], float(metrics[key])) for key in sorted(before.keys() & metrics.keys())}
     if not both:
         raise UserError(f"the run {version.run_id} of version {number} has no metrics of `evaluate` to compare with.")
-    then = json.loads(version.tags.get("libraries", "{}"))
-    here = provenance.libraries()
-    others = {key: (then[key], here[key]) for key in then if key in here and then[key] != here[key]}
-    result = Reproduction(both, others, data_from)
-    metric, difference = result.largest
-    found = "the same metrics" if result.is_the_same else f"{metric} differs by {difference:.4f}, the others by less"
-    registry.tag_version(name, number, {"reproduced": f"{now()} by {person()}: {found}"})
+    installed = provenance.libraries()
+    libraries = {
+        key: (value, installed[key])
+        for key, value in recorded.training.libraries.items()
+        if key in installed and value != installed[key]
+    }
+    result = Reproduction(both, libraries, data_from)
+    metric, difference = result.max_difference
+    summary = "equal metrics" if result.is_equal else f"{metric} differs by {difference:.4f}, all others by less"
+    tag_version(name, number, {"reproduced": f"{current_time()} by {current_user()}: {summary}"})
     return result
 
 
@@ -94,7 +94,7 @@ def worktree(commit: str) -> Iterator[Path]:
     """A temporary folder with a commit checked out.
 
     Raises:
-        UserError: where the repository lacks the commit.
+        UserError: if the repository lacks the commit.
     """
     root = project_root()
     with tempfile.TemporaryDirectory(prefix="emotion-reproduce-") as scratch:
@@ -102,7 +102,7 @@ def worktree(commit: str) -> Iterator[Path]:
         done = _run(["git", "worktree", "add", "--detach", str(tree), commit], root)
         if done.returncode:
             raise UserError(
-                f"the commit {commit} is not in this repository: {_last_line(done)}. `git fetch --all` may bring it."
+                f"the commit {commit} is not in this repository: {_error_line(done)}. Try `git fetch --all`."
             )
         try:
             yield tree
@@ -110,19 +110,19 @@ def worktree(commit: str) -> Iterator[Path]:
             _run(["git", "worktree", "remove", "--force", str(tree)], root)
 
 
-def _apply_patch(run: tracking.Run, tree: Path) -> None:
+def _apply_patch(run: RunInfo, tree: Path) -> None:
     if run.tags.get("git.dirty") != "true":
         return
-    patch = tracking.artifact(run.id, lineage.PATCH)
+    patch = download_artifact(run.id, lineage.PATCH)
     if patch is None:
-        raise UserError(f"run {run.id} has no {lineage.PATCH}, or its artifact store does not answer.")
+        raise UserError(f"{lineage.PATCH} of run {run.id} cannot be downloaded. Check the artifact store.")
     done = _run(["git", "apply", str(patch)], tree)
     if done.returncode:
-        raise UserError(f"the patch of run {run.id} does not apply to its commit: {_last_line(done)}.")
+        raise UserError(f"the patch of run {run.id} does not apply to its commit: {_error_line(done)}.")
 
 
-def _share_the_cache(tree: Path) -> None:
-    """The worktree has the project's DVC cache and its remotes, credentials included."""
+def share_dvc_cache(tree: Path) -> None:
+    """Let a worktree use the project's DVC cache and remotes, including credentials."""
     configuration = project_root() / ".dvc" / "config.local"
     if configuration.exists():
         shutil.copy(configuration, tree / ".dvc")
@@ -131,24 +131,31 @@ def _share_the_cache(tree: Path) -> None:
     _dvc(tree, "cache", "dir", "--local", str(cache))
 
 
-def _bring_data(tree: Path, stage: str, sha256: str) -> str:
-    """The archive by its hash in dvc.lock, or else from its source; says which."""
-    for way, command in (("DVC's cache", "checkout"), ("a DVC remote", "pull")):
-        if not _run(["dvc", command, stage], tree, _environment(tree)).returncode and (tree / ARCHIVE).exists():
-            came = way
-            break
-    else:
-        print(f"{stage} ...", flush=True)
-        _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
-        came = "its source"
+def restore_data(tree: Path, stage: str, sha256: str) -> str:
+    """Get the archive by its hash in dvc.lock, or from its source; return where it came from.
+
+    Raises:
+        UserError: if it is not available, or has another digest.
+    """
+    origin = _fetch_data(tree, stage)
     found = json.loads((tree / SOURCE).read_text())["sha256"]
     if found != sha256:
-        raise UserError(f"{came} gave another archive: its SHA-256 is {found}, on record is {sha256}.")
-    return came
+        raise UserError(f"{origin} has another archive: its SHA-256 is {found}, recorded is {sha256}.")
+    return origin
+
+
+def _fetch_data(tree: Path, stage: str) -> str:
+    for origin, command in (("DVC's cache", "checkout"), ("a DVC remote", "pull")):
+        done = _run(["dvc", command, stage], tree, _environment(tree))
+        if not done.returncode and (tree / ARCHIVE).exists():
+            return origin
+    print(f"{stage} ...", flush=True)
+    _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
+    return "its source"
 
 
 def _environment(tree: Path) -> dict[str, str]:
-    """A store of its own, and this Python's programs."""
+    """A tracking store in the worktree, and the programs of this Python."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return kept | {"PATH": path, "MLFLOW_TRACKING_URI": f"sqlite:///{tree / 'mlflow.db'}", "DVC_NO_ANALYTICS": "1"}
@@ -157,7 +164,7 @@ def _environment(tree: Path) -> dict[str, str]:
 def _dvc(tree: Path, *arguments: str) -> None:
     done = _run(["dvc", *arguments], tree, _environment(tree))
     if done.returncode:
-        raise UserError(f"`dvc {' '.join(arguments)}` failed in a copy of the version's commit: {_last_line(done)}")
+        raise UserError(f"`dvc {' '.join(arguments)}` failed in a copy of the version's commit: {_error_line(done)}")
 
 
 def _run(
@@ -167,7 +174,7 @@ def _run(
     return subprocess.run(command, cwd=folder, env=dict(environment), capture_output=True, text=True)
 
 
-def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
+def _error_line(done: "subprocess.CompletedProcess[str]") -> str:
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
     ours = [line for line in lines if ": " in line and not line.startswith(("ERROR: failed to reproduce", "Traceback"))]
     return (ours or lines or ["no message"])[-1]

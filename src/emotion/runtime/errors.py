@@ -1,21 +1,21 @@
-"""What a person can put right themselves, told in one message and never as a traceback."""
+"""Errors that a user can fix: one message, no traceback, a non-zero exit code."""
 
 import errno
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
-at_the_end: list[Callable[[], None]] = []  # what `exit_cleanly` does last, however `main` ends
 
 
 class UserError(Exception):
     """Says what happened, what was expected, what was received, and what to do next."""
 
 
-def explain(error: OSError) -> str:
-    """Turn an operating-system error into what happened and what to do next."""
+def describe_os_error(error: OSError) -> str:
+    """Describe an operating-system error and what to do about it."""
     where = error.filename or "a file"
     known = {
         errno.ENOSPC: f"the disk is full while writing {where}. Free some space and run again.",
@@ -23,16 +23,19 @@ def explain(error: OSError) -> str:
         errno.EACCES: f"no permission for {where}. Make it readable and writable for you.",
         errno.EPERM: f"no permission for {where}. Make it readable and writable for you.",
         errno.EROFS: f"{where} is on a read-only file system. Work in a folder you can write to.",
-        errno.ENOENT: f"{where} does not exist. `dvc repro` makes what an earlier stage writes.",
+        errno.ENOENT: f"{where} does not exist. If an earlier stage writes it, run `dvc repro`.",
     }
     return known.get(error.errno or 0, f"{error.strerror or error} ({where}).")
 
 
-def exit_cleanly(name: str, main: Callable[[], None]) -> None:
-    """Run `main`; end in one line and a non-zero exit on a user's mistake or Ctrl-C.
+def run_main(name: str, main: Callable[[ExitStack], None]) -> None:
+    """Run `main`; end in one line and a non-zero exit code on a user's mistake or Ctrl-C.
 
-    Errors of our own making keep their traceback. TERM is treated like Ctrl-C, so that open
-    runs are closed and temporary files removed.
+    Unexpected errors keep their traceback. SIGTERM is treated like Ctrl-C.
+
+    Args:
+        name: of the program, the start of every message.
+        main: gets a stack of callbacks that run when it has ended, however it ended.
     """
 
     def terminate(signum: int, frame: FrameType | None) -> None:
@@ -40,16 +43,13 @@ def exit_cleanly(name: str, main: Callable[[], None]) -> None:
 
     signal.signal(signal.SIGTERM, terminate)
     try:
-        try:
-            main()
-        finally:
-            for close in at_the_end:
-                close()
+        with ExitStack() as exit_callbacks:
+            main(exit_callbacks)
     except UserError as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        kept = "finished stages, trials and epochs are kept"
-        print(f"{name}: interrupted; {kept}. `dvc repro` goes on.", file=sys.stderr)
+        message = "Finished stages, trials and epochs are saved; `dvc repro` continues from there."
+        print(f"{name}: interrupted. {message}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except OSError as error:
-        sys.exit(f"{name}: {explain(error)}")
+        sys.exit(f"{name}: {describe_os_error(error)}")

@@ -1,59 +1,52 @@
-"""Which process is at something, so that others can tell later whether it still lives."""
+"""An identity for this process, so that others can tell later whether it is still running."""
 
 import getpass
 import os
 import socket
-from functools import cache
 from pathlib import Path
 
+import psutil
 
-def user() -> str:
-    """The system's name of who runs this; the number where there is none."""
+CLOCK_TOLERANCE = 2.0  # seconds; psutil derives start times from the system's clock, which may be adjusted
+
+
+def login_name() -> str:
+    """The name of the user who runs this process; the numeric id if there is none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
 
 
-@cache
-def this() -> str:
-    """Machine, boot, number and start of this process; no two processes have the same."""
-    return f"{_machine()} {_boot()} {os.getpid()} {_started(os.getpid())}"
+def process_id() -> str:
+    """Machine, process number and start time: no two processes share all three."""
+    this = psutil.Process()
+    return f"{_machine()} {this.pid} {this.create_time():.2f}"
 
 
-def is_gone(process: str) -> bool:
-    """Whether a process of this machine has ended. Of another machine's nothing can be said: False.
+def has_exited(process: str) -> bool:
+    """Whether a process of this machine has ended. For other machines' processes: False.
 
     Args:
-        process: what `this` said there.
+        process: the value of `process_id()` there.
     """
     machine, *rest = process.split(" ")
-    if machine != _machine() or len(rest) != 3:
+    try:
+        number, started = int(rest[0]), float(rest[1])
+    except (IndexError, ValueError):
         return False
-    boot, number, started = rest
-    return boot != _boot() or _started(int(number)) != started
+    if machine != _machine():
+        return False
+    try:
+        found = psutil.Process(number)
+        return bool(found.status() == psutil.STATUS_ZOMBIE or abs(found.create_time() - started) > CLOCK_TOLERANCE)
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
+        return True
 
 
 def _machine() -> str:
-    """Its name, and the numbering of processes, of which a container has its own."""
+    """The host name with the PID namespace: every container numbers its own processes."""
     try:
         return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return socket.gethostname()
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-    except OSError:
-        return "unknown"
-
-
-def _started(process: int) -> str:
-    """When, in the system's ticks; empty where there is no such process, or it is dead and not yet buried."""
-    try:
-        # After the name, which is in parentheses and may hold anything.
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]

@@ -8,21 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from rich.progress import track as bar
+from rich.progress import track as progress_bar
+
+from emotion.runtime.files import folder_size
 
 SECONDS_BETWEEN_LINES = 10.0
 T = TypeVar("T")
 
 
 @contextmanager
-def watch(folder: Path, description: str) -> Iterator[None]:
-    """Say in a log how much a folder holds, while something else fills it."""
+def log_folder_size(folder: Path, description: str) -> Iterator[None]:
+    """Print the size of a folder at intervals while something else fills it."""
     done = threading.Event()
 
     def report() -> None:
         while not done.wait(SECONDS_BETWEEN_LINES):
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            print(f"{description}: {size / 2**20:.0f} MiB", flush=True)
+            print(f"{description}: {folder_size(folder) / 2**20:.0f} MiB", flush=True)
 
     thread = threading.Thread(target=report, daemon=True)
     thread.start()
@@ -33,12 +34,12 @@ def watch(folder: Path, description: str) -> Iterator[None]:
         thread.join()
 
 
-def track(items: Iterable[T], description: str, total: int, lines: bool = True) -> Iterator[T]:
-    """Yield `items`, showing how many of `total` are done; in a log only if `lines`."""
+def track(items: Iterable[T], description: str, total: int, log_lines: bool = True) -> Iterator[T]:
+    """Yield `items` and show how many of `total` are done; outside a terminal only if `log_lines`."""
     if sys.stdout.isatty():
-        yield from bar(items, description, total)
+        yield from progress_bar(items, description, total)
         return
-    if not lines:
+    if not log_lines:
         yield from items
         return
     last = time.monotonic()

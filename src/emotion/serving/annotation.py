@@ -1,49 +1,48 @@
-"""Draw what was found onto a picture."""
+"""Draw boxes and captions onto an image."""
 
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from emotion.data.preparation.images import Picture
+from emotion.data.preparation.images import RGBImage
 from emotion.serving.predictor import UNSURE, Face
 
-COLOURS = {
+COLORS = {
     "angry": "#d62728", "disgust": "#2ca02c", "fear": "#9467bd", "happy": "#ff9f1c", "neutral": "#7f7f7f",
     "sad": "#1f77b4", "surprise": "#e377c2", UNSURE: "#444444",
 }  # fmt: skip
+PADDING = 3  # pixels between a caption and its background's edge
 
 
 def caption(face: Face) -> str:
-    """The answer, with its confidence."""
-    named = f"{face.answer}: " if face.answer == UNSURE else ""
-    return f"{named}{face.emotion} {face.confidence:.0%}"
+    """The answer with its confidence."""
+    prefix = f"{face.answer}: " if face.answer == UNSURE else ""
+    return f"{prefix}{face.emotion} {face.confidence:.0%}"
 
 
-def annotated(picture: Picture, faces: Sequence[Face]) -> Image.Image:
-    """The picture with a box and a caption for each face."""
-    image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=max(11, round(min(image.size) / 32)))
-    line = max(2, round(min(image.size) / 250))
+def annotate(image: RGBImage, faces: Sequence[Face]) -> Image.Image:
+    """A copy of the image with a box and a caption for each face."""
+    annotated = Image.fromarray(image)
+    draw = ImageDraw.Draw(annotated)
+    font = ImageFont.load_default(size=max(11, round(min(annotated.size) / 32)))
+    line = max(2, round(min(annotated.size) / 250))
     for face in faces:
-        box, colour = face.box, COLOURS[face.answer]
-        draw.rectangle((box.left, box.top, box.left + box.side, box.top + box.side), outline=colour, width=line)
-        _write(draw, box.left, box.top, caption(face), colour, font, image.size)
-    return image
+        box, color = face.box, COLORS[face.answer]
+        draw.rectangle((box.left, box.top, box.left + box.side, box.top + box.side), outline=color, width=line)
+        _draw_caption(draw, face, font, annotated.size)
+    return annotated
 
 
-def _write(
+def _draw_caption(
     draw: ImageDraw.ImageDraw,
-    left: int,
-    top: int,
-    text: str,
-    colour: str,
+    face: Face,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     size: tuple[int, int],
 ) -> None:
-    """White on the colour, above a box where there is room, and never beyond the border."""
+    """White on the color of the answer, above the box if there is room, and always inside the image."""
+    text = caption(face)
     width, height = draw.textbbox((0, 0), text, font)[2:]
-    x = min(max(left, 0), max(0, size[0] - round(width) - 6))
-    y = max(0, top - round(height) - 6)
-    draw.rectangle((x, y, x + width + 6, y + height + 6), fill=colour)
-    draw.text((x + 3, y + 2), text, fill="white", font=font)
+    x = min(max(face.box.left, 0), max(0, size[0] - round(width) - 2 * PADDING))
+    y = max(0, face.box.top - round(height) - 2 * PADDING)
+    draw.rectangle((x, y, x + width + 2 * PADDING, y + height + 2 * PADDING), fill=COLORS[face.answer])
+    draw.text((x + PADDING, y + PADDING - 1), text, fill="white", font=font)

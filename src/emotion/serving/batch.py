@@ -1,4 +1,4 @@
-"""What a predictor says of many pictures, some at a time, and how it is written down."""
+"""Predictions for many images, a few at a time, and how they are written down."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -6,34 +6,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion.data.labels import EMOTIONS
-from emotion.runtime.errors import explain
-from emotion.runtime.paths import whole
-from emotion.serving.annotation import annotated
+from emotion.runtime.errors import describe_os_error
+from emotion.runtime.files import atomic_write
+from emotion.serving.annotation import annotate
 from emotion.serving.inputs import Input
 from emotion.serving.predictor import Face, Predictor
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AT_ONCE, PIXELS_AT_ONCE = 32, 60_000_000  # pictures in memory, and what they may hold beside the first
+# Of a batch: images in memory, and their pixels unless there is only one image.
+MAX_IMAGES, MAX_PIXELS = 32, 60_000_000
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What is said of a picture."""
+class ImageResult:
+    """The prediction for an image."""
 
     name: str
     faces: tuple[Face, ...] = ()
-    error: str = ""  # why it could not be read, or written
+    error: str = ""  # why the image could not be read, or its annotated copy not be written
 
-    def as_json(self) -> dict[str, Any]:
-        """Of plain values."""
-        told = {"picture": self.name, "faces": [facts(face) for face in self.faces]}
-        return told | ({"error": self.error} if self.error else {})
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        content = {"image": self.name, "faces": [face_to_dict(face) for face in self.faces]}
+        return content | ({"error": self.error} if self.error else {})
 
 
-def facts(face: Face) -> dict[str, Any]:
-    """What is said of a face, in plain values."""
+def face_to_dict(face: Face) -> dict[str, Any]:
+    """Plain values for JSON."""
     return {
         "answer": face.answer,
         "confidence": round(face.confidence, 4),
@@ -43,71 +44,75 @@ def facts(face: Face) -> dict[str, Any]:
     }
 
 
-def of(predictor: Predictor, inputs: Iterable[Input], crop: bool, annotate: Path | None) -> Iterator[Answer]:
-    """Answers in the order of the inputs.
+def predict_images(
+    predictor: Predictor, inputs: Iterable[Input], detect: bool = True, annotated: Path | None = None
+) -> Iterator[ImageResult]:
+    """Yield the results in the order of the inputs.
 
     Args:
-        predictor: is asked.
-        inputs: some of which may have no picture.
-        crop: whether each picture is a face.
-        annotate: where to write the pictures with boxes and scores, each by the name of its input.
+        predictor: predicts.
+        inputs: some of which may have no image.
+        detect: False if each image is a single cropped face.
+        annotated: a folder for copies of the images with boxes and captions, each named after its input.
     """
     taken: set[Path] = set()
-    for some in _some_at_a_time(inputs):
-        seen = [it.picture for it in some if it.picture is not None]
-        faces = iter(predictor.predict(seen, crop))
-        for it in some:
-            if it.picture is None:
-                yield Answer(it.name, error=it.error)
+    for batch in _batches(inputs):
+        images = [it.image for it in batch if it.image is not None]
+        faces = iter(predictor.predict(images, detect))
+        for item in batch:
+            if item.image is None:
+                yield ImageResult(item.name, error=item.error)
                 continue
-            answer = Answer(it.name, tuple(next(faces)))
-            if annotate:
+            result = ImageResult(item.name, tuple(next(faces)))
+            if annotated:
                 try:
-                    with whole(_place(annotate, it.name, taken)) as part:
-                        annotated(it.picture, answer.faces).save(part, "PNG")
+                    with atomic_write(_output_path(annotated, item.name, taken)) as tmp:
+                        annotate(item.image, result.faces).save(tmp, "PNG")
                 except OSError as error:
-                    answer = replace(answer, error=f"its annotated picture was not written: {explain(error)}")
-            yield answer
+                    reason = describe_os_error(error)
+                    result = replace(result, error=f"the annotated image could not be written: {reason}")
+            yield result
 
 
-def _some_at_a_time(inputs: Iterable[Input]) -> Iterator[list[Input]]:
-    some: list[Input] = []
+def _batches(inputs: Iterable[Input]) -> Iterator[list[Input]]:
+    batch: list[Input] = []
     pixels = 0
-    for it in inputs:
-        size = 0 if it.picture is None else it.picture.shape[0] * it.picture.shape[1]
-        if len(some) == AT_ONCE or (some and pixels + size > PIXELS_AT_ONCE):
-            yield some
-            some, pixels = [], 0
-        some.append(it)
+    for item in inputs:
+        size = 0 if item.image is None else item.image.shape[0] * item.image.shape[1]
+        if len(batch) == MAX_IMAGES or (batch and pixels + size > MAX_PIXELS):
+            yield batch
+            batch, pixels = [], 0
+        batch.append(item)
         pixels += size
-    if some:
-        yield some
+    if batch:
+        yield batch
 
 
-def _place(folder: Path, name: str, taken: set[Path]) -> Path:
-    """A PNG of its own for every input, whose name tells where it came from."""
+def _output_path(folder: Path, name: str, taken: set[Path]) -> Path:
+    """A PNG file for an input, named after it and different from all others."""
     parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
-    place = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
+    path = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
     number = 1
-    while place in taken:
+    while path in taken:
         number += 1
-        place = place.with_name(f"{parts[-1]}-{number}.png")
-    taken.add(place)
-    return place
+        path = path.with_name(f"{parts[-1]}-{number}.png")
+    taken.add(path)
+    return path
 
 
-def table(found: Iterable[Answer]) -> "pd.DataFrame":
-    """A row per face, or per picture without one."""
+def results_table(results: Iterable[ImageResult]) -> "pd.DataFrame":
+    """A row per face, or per image without one."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for answer in found:
-        for number, face in enumerate(answer.faces, start=1):
-            told = facts(face)
+    for result in results:
+        for number, face in enumerate(result.faces, start=1):
+            content = face_to_dict(face)
             rows.append(
-                {"picture": answer.name, "face": number, "error": answer.error, **told, **told["box"], **told["scores"]}
-            )
-        if not answer.faces:
-            rows.append({"picture": answer.name, "error": answer.error or "no face"})
-    columns = ["picture", "face", "answer", "confidence", "left", "top", "side", "detection", *EMOTIONS, "error"]
+                {"image": result.name, "face": number, "error": result.error}
+                | content | content["box"] | content["scores"]
+            )  # fmt: skip
+        if not result.faces:
+            rows.append({"image": result.name, "error": result.error or "no face"})
+    columns = ["image", "face", "answer", "confidence", "left", "top", "side", "detection", *EMOTIONS, "error"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("face", "left", "top", "side"), "Int64"))

@@ -1,4 +1,4 @@
-"""Where the faces are in a picture, cut out as the training images are."""
+"""Find the faces in an image, and crop them like the training images."""
 
 from dataclasses import dataclass
 
@@ -6,51 +6,50 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion.data.preparation import images as pictures
-from emotion.data.preparation.images import Picture
+from emotion.data.preparation.images import RGBImage, to_model_input
 from emotion.runtime.tensorflow import load_tensorflow
 
-LONGEST = 960  # pixels a side in which faces are looked for; larger pictures are reduced
-SHORTEST = 64  # pixels a side to which smaller pictures are enlarged
-LEAST = 12  # pixels a side that the detector needs
-SURE = 0.8  # the detector's own score, from which on a face is one
-# FER-2013's images show more than the detector's box, `python benchmarks/detectors.py`: a square of
-# this side, in units of the box's (the root of its area).
-LOOSENESS = 1.1
+MAX_SIDE = 960  # pixels; larger images are reduced to this for detection
+MIN_SIDE = 64  # pixels; smaller images are enlarged to this for detection
+DETECTOR_MIN_SIDE = 12  # pixels that the detector needs
+MIN_CONFIDENCE = 0.8  # of the detector
+# FER-2013's images show more than the detector's box, see `python benchmarks/detectors.py`: the side of the
+# crop, relative to that of the box (the square root of its area).
+CROP_MARGIN = 1.1
 
 
 @dataclass(frozen=True)
 class Box:
-    """A square in a picture, in its pixels; it may reach beyond the border."""
+    """A square in an image, in pixels; it may extend beyond the border."""
 
     left: int
     top: int
     side: int
 
     @classmethod
-    def around(cls, left: float, top: float, width: float, height: float) -> "Box":
-        """As loose around a detected box as FER-2013's images are."""
-        side = max(1, round(LOOSENESS * (width * height) ** 0.5))
+    def from_detection(cls, left: float, top: float, width: float, height: float) -> "Box":
+        """A detected box with the margin of FER-2013's images."""
+        side = max(1, round(CROP_MARGIN * (width * height) ** 0.5))
         return cls(round(left + (width - side) / 2), round(top + (height - side) / 2), side)
 
     @classmethod
-    def of_all(cls, picture: Picture) -> "Box":
-        """The largest square in the middle of a picture."""
-        height, width = picture.shape[:2]
+    def center_square(cls, image: RGBImage) -> "Box":
+        """The largest square in the center of an image."""
+        height, width = image.shape[:2]
         side = min(height, width)
         return cls((width - side) // 2, (height - side) // 2, side)
 
-    def cut(self, picture: Picture) -> NDArray[np.uint8]:
-        """What the network sees: (48, 48) uint8; beyond the border, the border again."""
-        height, width = picture.shape[:2]
+    def crop(self, image: RGBImage) -> NDArray[np.uint8]:
+        """The model's input: (48, 48) uint8; beyond the border, border pixels are repeated."""
+        height, width = image.shape[:2]
         rows = np.clip(np.arange(self.top, self.top + self.side), 0, height - 1)
         columns = np.clip(np.arange(self.left, self.left + self.side), 0, width - 1)
-        return np.asarray(pictures.face(Image.fromarray(picture[np.ix_(rows, columns)])))
+        return np.asarray(to_model_input(Image.fromarray(image[np.ix_(rows, columns)])))
 
 
 @dataclass(frozen=True)
-class Found:
-    """A face in a picture."""
+class Detection:
+    """A detected face."""
 
     box: Box
     score: float  # the detector's, 0..1
@@ -65,16 +64,18 @@ class Detector:
 
         self._mtcnn = MTCNN()
 
-    def find(self, picture: Picture) -> list[Found]:
+    def find(self, image: RGBImage) -> list[Detection]:
         """All faces, from left to right."""
-        height, width = picture.shape[:2]
-        scale = min(LONGEST / max(height, width), max(1.0, SHORTEST / min(height, width)))
+        height, width = image.shape[:2]
+        scale = min(MAX_SIDE / max(height, width), max(1.0, MIN_SIDE / min(height, width)))
         size = round(width * scale), round(height * scale)
-        if min(size) < LEAST:
+        if min(size) < DETECTOR_MIN_SIDE:
             return []
-        image = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
-        # Its min_face_size stays at 20: with more it fails at some sizes of picture, and says "no face" (1.0).
-        found = self._mtcnn.detect_faces(np.asarray(image), threshold_onet=SURE)
-        boxes = [Box.around(*(length / scale for length in face["box"])) for face in found]
-        faces = [Found(box, float(face["confidence"])) for box, face in zip(boxes, found, strict=True)]
-        return sorted(faces, key=lambda face: (face.box.left, face.box.top))
+        resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
+        # min_face_size stays at its default of 20: with more, MTCNN 1.0 misses faces at some image sizes.
+        faces = self._mtcnn.detect_faces(np.asarray(resized), threshold_onet=MIN_CONFIDENCE)
+        detections = [
+            Detection(Box.from_detection(*(length / scale for length in face["box"])), float(face["confidence"]))
+            for face in faces
+        ]
+        return sorted(detections, key=lambda detection: (detection.box.left, detection.box.top))

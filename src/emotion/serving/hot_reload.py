@@ -1,4 +1,4 @@
-"""The versions that aliases name, kept loaded and followed as they change."""
+"""The models that answer: one fixed model, or the versions that aliases name, reloaded when these change."""
 
 import sys
 import threading
@@ -8,120 +8,126 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emotion.runtime.errors import UserError
-from emotion.serving import model_source as served
-from emotion.serving.model_source import Served
+from emotion.serving.model_source import ModelInfo, open_model
 from emotion.serving.predictor import Predictor
 
 if TYPE_CHECKING:
-    from emotion.serving.gradcam import HeatMap
+    from emotion.serving.gradcam import GradCAM
 
 CHAMPION = "champion"
-ASKED_EVERY = 2.0  # seconds between looks at the registry
-TRIED_AGAIN = 60.0  # seconds after which a version that could not be loaded is tried again
+POLL_INTERVAL = 2.0  # seconds between queries of the registry
+RETRY_INTERVAL = 60.0  # seconds before a version that could not be loaded is tried again
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A version that answers."""
+class LoadedModel:
+    """A model that answers."""
 
-    about: Served
+    info: ModelInfo
     predictor: Predictor
-    heat_map: "HeatMap | None"
+    gradcam: "GradCAM | None"
 
 
-def load(address: str | None, unsure_below: float | None = None) -> Loaded:
-    """A model from any address of `served.brought`, ready to answer; without heat maps, where these cannot be had."""
-    with served.brought(address) as it:
-        model = it.load()
-        heat_map = None
-        if it.classifier:
-            from emotion.serving.gradcam import HeatMap
+def load_model(source: str | None, min_confidence: float | None = None) -> LoadedModel:
+    """Load a model from any source of `open_model`; without heat maps if these are not available."""
+    with open_model(source) as bundle:
+        model = bundle.load()
+        gradcam = None
+        if bundle.classifier:
+            from emotion.serving.gradcam import GradCAM
 
             try:
-                heat_map = HeatMap(it.classifier)
-            except Exception as error:  # noqa: BLE001  whatever Keras finds wrong, the answers are right
-                print(f"{it.title} has no heat maps: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    return Loaded(it, Predictor(model, it.unsure_below if unsure_below is None else unsure_below), heat_map)
+                gradcam = GradCAM(bundle.classifier)
+            except Exception as error:  # noqa: BLE001  predictions do not depend on heat maps
+                reason = f"{type(error).__name__}: {error}"
+                print(f"No heat maps for {bundle.info.title}: {reason}", file=sys.stderr, flush=True)
+    unsure_below = bundle.info.unsure_below if min_confidence is None else min_confidence
+    return LoadedModel(bundle.info, Predictor(model, unsure_below), gradcam)
 
 
-class Fixed:
-    """One model, whatever becomes of the registry."""
+class StaticModel:
+    """One model, whatever happens in the registry."""
 
     aliases: tuple[str, ...] = (CHAMPION,)
 
-    def __init__(self, loaded: Loaded) -> None:
-        self._loaded = loaded
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
 
-    def get(self, alias: str) -> tuple[Loaded, str]:
-        """The model, and nothing to note."""
-        return self._loaded, ""
+    def get(self, alias: str) -> tuple[LoadedModel, str]:
+        """The model, and no note."""
+        return self._model, ""
 
 
-class Followed:
-    """The versions of a registered model that aliases name now.
+class AliasWatcher:
+    """The versions of a registered model that aliases name.
 
-    A thread looks at the registry and loads what is new, so that no answer waits for it.
+    A thread polls the registry and loads new versions, so that no request waits for it.
 
     Args:
         name: of the registered model.
-        look: gives version numbers by alias.
-        load: makes a version, by its address, ready.
+        get_aliases: returns version numbers by alias.
+        load: loads a version, given its URI.
     """
 
-    def __init__(self, name: str, look: Callable[[], dict[str, str]], load: Callable[[str], Loaded]) -> None:
-        self._name, self._look, self._load = name, look, load
-        number = look().get(CHAMPION)
+    def __init__(
+        self, name: str, get_aliases: Callable[[], dict[str, str]], load: Callable[[str], LoadedModel]
+    ) -> None:
+        self._name, self._get_aliases, self._load = name, get_aliases, load
+        number = get_aliases().get(CHAMPION)
         if number is None:
             raise UserError(f"{name} has no champion. `emotion promote VERSION` makes a version the champion.")
         self._loaded = {number: load(f"models:/{name}/{number}")}  # by number
-        self._failed: dict[str, tuple[float, str]] = {}  # when, and why
-        # Read by the threads that answer, and only ever replaced.
+        self._failures: dict[str, tuple[float, str]] = {}  # by number: when, and why
+        # Read by request threads, and replaced as a whole.
         self._serving = {CHAMPION: self._loaded[number]}
         self._notes: dict[str, str] = {}
-        threading.Thread(target=self._follow, daemon=True).start()
+        threading.Thread(target=self._poll, daemon=True).start()
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Those that name a version that can be asked, the champion first."""
+        """The aliases with a loaded version, the champion first."""
         return tuple(sorted(self._serving, key=lambda alias: (alias != CHAMPION, alias)))
 
-    def get(self, alias: str) -> tuple[Loaded, str]:
-        """What an alias names now, and what is to be told beside; the champion, where it names nothing."""
+    def get(self, alias: str) -> tuple[LoadedModel, str]:
+        """The version that an alias names (the champion if it names none), and a note to show with it."""
         serving, notes = self._serving, self._notes
         alias = alias if alias in serving else CHAMPION
         return serving[alias], notes.get(alias, "")
 
-    def _follow(self) -> None:
+    def _poll(self) -> None:
         while True:
-            time.sleep(ASKED_EVERY)
+            time.sleep(POLL_INTERVAL)
             self.refresh()
 
     def refresh(self) -> None:
-        """Look at the registry. What cannot be had leaves the version before at work, and is noted."""
+        """Query the registry. If a version cannot be loaded, the one before it stays in use, with a note."""
         try:
-            numbers = self._look()
-        except Exception:  # noqa: BLE001  whatever it was, what is loaded answers on
-            self._notes = dict.fromkeys(self._serving, "The registry does not answer; there may be a newer champion.")
+            numbers = self._get_aliases()
+        except Exception:  # noqa: BLE001  the loaded versions stay in use
+            note = "The registry does not answer; there may be a newer champion."
+            self._notes = dict.fromkeys(self._serving, note)
             return
         serving, notes = {CHAMPION: self._serving[CHAMPION]}, {}
         if CHAMPION not in numbers:
-            notes[CHAMPION] = "There is no champion any more; this was the last."
+            notes[CHAMPION] = "There is no champion anymore; this was the last one."
         for alias, number in numbers.items():
-            if loaded := self._ready(number):
-                serving[alias] = loaded
+            if model := self._try_load(number):
+                serving[alias] = model
             elif alias in self._serving:
                 serving[alias] = self._serving[alias]
-                notes[alias] = f"Version {number} is the {alias} now but cannot be used: {self._failed[number][1]}"
+                notes[alias] = (
+                    f"Version {number} is the new {alias}, but it cannot be used: {self._failures[number][1]}"
+                )
         self._serving, self._notes = serving, notes
-        self._loaded = {number: it for number, it in self._loaded.items() if it in serving.values()}
+        self._loaded = {number: model for number, model in self._loaded.items() if model in serving.values()}
 
-    def _ready(self, number: str) -> Loaded | None:
-        failed, _ = self._failed.get(number, (None, ""))
-        if number not in self._loaded and (failed is None or time.monotonic() - failed > TRIED_AGAIN):
+    def _try_load(self, number: str) -> LoadedModel | None:
+        failed_at, _ = self._failures.get(number, (None, ""))
+        if number not in self._loaded and (failed_at is None or time.monotonic() - failed_at > RETRY_INTERVAL):
             try:
                 self._loaded[number] = self._load(f"models:/{self._name}/{number}")
-                self._failed.pop(number, None)
-            except Exception as error:  # noqa: BLE001  whatever it was, the version before answers on
-                told = str(error) if isinstance(error, UserError) else type(error).__name__
-                self._failed[number] = time.monotonic(), told
+                self._failures.pop(number, None)
+            except Exception as error:  # noqa: BLE001  the version before it stays in use
+                reason = str(error) if isinstance(error, UserError) else type(error).__name__
+                self._failures[number] = time.monotonic(), reason
         return self._loaded.get(number)

@@ -1,4 +1,4 @@
-"""A model that is asked, wherever it comes from, and what is known of it."""
+"""Where a model for serving comes from: the registry, a folder, or a file."""
 
 import json
 import shutil
@@ -10,32 +10,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
-from emotion import params
-from emotion.data.labels import EMOTIONS, SIZE
-from emotion.inference.op_allowlist import digests, forbidden_operations
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.inference.op_allowlist import disallowed_ops
+from emotion.params.load import load_params
+from emotion.params.validation import Section
 from emotion.runtime.errors import UserError
-from emotion.runtime.paths import write_json
+from emotion.runtime.files import file_digests, write_json
 
-ABOUT, MODEL, CLASSIFIER, CARD = "served.json", "saved_model", "classifier.keras", "model_card.md"
+BUNDLE, MODEL, CLASSIFIER, CARD = "bundle.json", "saved_model", "classifier.keras", "model_card.md"
 
 
 @dataclass(frozen=True)
-class Served:
-    """Where a model lies, and what is known of it."""
+class ModelInfo:
+    """What is known of a model."""
 
     title: str
-    model: Path  # the SavedModel's folder, or a LiteRT file
-    unsure_below: float = 0.0  # the confidence below which its answer is "unsure"
+    unsure_below: float = 0.0  # the confidence below which the answer is "unsure"
     facts: Mapping[str, str] = field(default_factory=dict)  # the tags of a registered version
-    classifier: Path | None = None  # the network as Keras has it, for heat maps
-    card: str = ""  # Markdown
+    card: str = ""  # the model card, as Markdown
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A model's files, which may be temporary: see `open_model`."""
+
+    info: ModelInfo
+    model: Path  # a SavedModel's folder, or a LiteRT file
+    classifier: Path | None = None  # the network in Keras' format, for heat maps
 
     def load(self) -> Any:
-        """The model, ready to be asked.
+        """Load the model.
+
+        Returns:
+            An object with a `serve` from (n, 48, 48, 1) float32, 0..255, to (n, 7) probabilities.
 
         Raises:
-            UserError: where it does more than compute, or answers something else.
+            UserError: if it contains operations that are not allowed, or takes or returns other shapes.
         """
         from emotion.inference.load import load_saved_model
 
@@ -47,108 +59,116 @@ class Served:
             self.check()
             model = load_saved_model(self.model)
         try:
-            shape = np.shape(model.serve(np.zeros((1, SIZE, SIZE, 1), np.float32)))
+            shape = np.shape(model.serve(np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 1), np.float32)))
         except Exception as error:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise UserError(f"{self.title} does not take faces of {SIZE}x{SIZE} gray pixels: {reason}") from error
+            size = f"{IMAGE_SIZE}x{IMAGE_SIZE}"
+            raise UserError(f"{self.info.title} does not accept faces of {size} gray pixels: {reason}") from error
         if shape != (1, len(EMOTIONS)):
-            raise UserError(f"{self.title} answers in the shape {shape}, not with {len(EMOTIONS)} probabilities.")
+            raise UserError(f"{self.info.title} returns the shape {shape}, expected {(1, len(EMOTIONS))}.")
         return model
 
     def check(self) -> None:
-        """Look into a SavedModel without running it.
+        """Check a SavedModel without running it.
 
         Raises:
-            UserError: where it is none, or does more than compute.
+            UserError: if it is not a SavedModel, or contains operations that are not allowed.
         """
         if not (self.model / "saved_model.pb").exists():
-            raise UserError(f"no SavedModel in {self.model}. `dvc repro train` makes one in models/saved_model.")
-        if forbidden := forbidden_operations(self.model):
-            named = ", ".join(sorted(forbidden))
-            raise UserError(f"{self.title} is refused: its graph holds {named}, which may do more than compute.")
+            raise UserError(f"no SavedModel in {self.model}. `dvc repro train` writes one to models/saved_model.")
+        if disallowed := disallowed_ops(self.model):
+            listed = ", ".join(sorted(disallowed))
+            raise UserError(
+                f"{self.info.title} is refused: its graph contains {listed}, which may do more than compute."
+            )
 
     def write(self, folder: Path) -> None:
-        """Copy all of it but who made it to a folder, from which `brought` brings it."""
+        """Copy everything except who registered it to a folder that `open_model` opens."""
         self.check()
         folder.mkdir(parents=True)
         shutil.copytree(self.model, folder / MODEL)
         if self.classifier:
             shutil.copy(self.classifier, folder / CLASSIFIER)
-        card = [line for line in self.card.splitlines() if not line.startswith("| registered by |")]
+        card = [line for line in self.info.card.splitlines() if not line.startswith("| registered by ")]
         (folder / CARD).write_text("\n".join([*card, ""]))
-        shown = {key: value for key, value in self.facts.items() if key == "data" or key.startswith("test.")}
-        about = {"title": self.title, "unsure_below": self.unsure_below, "facts": shown}
-        write_json(folder / ABOUT, {**about, "sha256": digests(folder)})
+        facts = {key: value for key, value in self.info.facts.items() if key == "data" or key.startswith("test.")}
+        bundle = BundleFile(
+            title=self.info.title, unsure_below=self.info.unsure_below, facts=facts, sha256=file_digests(folder)
+        )
+        write_json(folder / BUNDLE, bundle.model_dump())
+
+
+class BundleFile(Section):
+    """The content of bundle.json."""
+
+    title: str
+    unsure_below: float
+    facts: dict[str, str]
+    sha256: dict[str, str]  # of every other file
 
 
 @contextmanager
-def brought(address: str | None) -> Iterator[Served]:
-    """Bring a model here, for as long as it takes to load it.
+def open_model(source: str | None) -> Iterator[ModelBundle]:
+    """Get a model's files, which exist until the end of the context.
 
     Args:
-        address: the folder of a SavedModel, what `Served.write` wrote, a LiteRT file, or an address of
-            MLflow's, such as models:/facial-emotion/3; None for the champion.
+        source: the folder of a SavedModel, a folder that `ModelBundle.write` wrote, a LiteRT file, or an
+            MLflow URI such as models:/facial-emotion/3; None for the champion.
 
     Raises:
-        UserError: where there is none, or its files are not those that were registered.
+        UserError: if there is no such model, or its files have changed since it was registered.
     """
-    path = Path(address) if address else None
+    path = Path(source) if source else None
     if path and path.exists():
-        yield _of_path(path)
-    elif path and "/" not in str(address).partition(":")[2]:
-        raise UserError(f"no model at {address}: neither a file or folder here nor an address of MLflow's.")
+        yield _from_path(path)
+    elif path and "/" not in str(source).partition(":")[2]:
+        raise UserError(f"no model at {source}: it is neither a file or folder nor an MLflow URI.")
     else:
         with tempfile.TemporaryDirectory() as folder:
-            yield _of_mlflow(address or f"models:/{params.load().register_.name}@champion", Path(folder))
+            yield _from_mlflow(source or f"models:/{load_params().register_.name}@champion", Path(folder))
 
 
-def _of_path(path: Path) -> Served:
-    if not (path / ABOUT).exists():
-        return Served(str(path), path)
+def _from_path(path: Path) -> ModelBundle:
+    if not (path / BUNDLE).exists():
+        return ModelBundle(ModelInfo(str(path)), path)
     try:
-        about = json.loads((path / ABOUT).read_text())
-        about["title"], about["unsure_below"], about["facts"], about["sha256"]
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path / ABOUT} is damaged ({error}). `emotion space` writes another.") from error
-    found = {name: content for name, content in digests(path).items() if name != ABOUT}
-    if changed := sorted(name for name in {*found, *about["sha256"]} if found.get(name) != about["sha256"].get(name)):
-        raise UserError(f"{path / changed[0]} is not as it was when {about['title']} was written to {path}.")
+        bundle = BundleFile.model_validate(json.loads((path / BUNDLE).read_text()))
+    except (ValueError, ValidationError) as error:
+        raise UserError(f"{path / BUNDLE} is damaged. Write the folder again with `emotion space`.") from error
+    found = {name: digest for name, digest in file_digests(path).items() if name != BUNDLE}
+    changed = sorted(name for name in {*found, *bundle.sha256} if found.get(name) != bundle.sha256.get(name))
+    if changed:
+        raise UserError(f"{path / changed[0]} has changed since {bundle.title} was written to {path}.")
     classifier = path / CLASSIFIER
-    return Served(
-        about["title"],
-        path / MODEL,
-        about["unsure_below"],
-        about["facts"],
-        classifier if classifier.exists() else None,
-        (path / CARD).read_text(),
-    )
+    info = ModelInfo(bundle.title, bundle.unsure_below, bundle.facts, (path / CARD).read_text())
+    return ModelBundle(info, path / MODEL, classifier if classifier.exists() else None)
 
 
-def _of_mlflow(address: str, folder: Path) -> Served:
-    from emotion.registry import versions as registry
-    from emotion.tracking import runs as tracking
+def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
+    from emotion.registry import versions
+    from emotion.registry.signature import classifier_of, saved_model_of
+    from emotion.tracking.queries import download_artifact
 
-    named = registry.addressed(address)
-    if not named:
-        downloaded = registry.download_from(address, folder)
+    registered = versions.parse_model_uri(uri)
+    if not registered:
+        downloaded = versions.download_model(uri, folder)
         found = sorted(downloaded.rglob("saved_model.pb"))
         if not found:
-            raise UserError(f"there is no SavedModel at {address}.")
-        return Served(address, found[0].parent)
-    name, version = named
-    downloaded = registry.download(name, version.number, folder)
-    if registry.file_digests(downloaded) != version.files:
+            raise UserError(f"there is no SavedModel at {uri}.")
+        return ModelBundle(ModelInfo(uri), found[0].parent)
+    name, version = registered
+    downloaded = versions.download_version(name, version.number, folder)
+    if versions.downloaded_digests(downloaded) != version.files:
         raise UserError(
-            f"the files of {name} version {version.number} are not those that were registered."
-            f" `emotion rollback` returns to the champion before."
+            f"the files of {name} version {version.number} have changed since it was registered."
+            " `emotion rollback` returns to the previous champion."
         )
-    classifier = registry.classifier_of(downloaded)
-    card = tracking.artifact(version.run_id, f"model_card/{CARD}")
-    return Served(
+    classifier = classifier_of(downloaded)
+    card = download_artifact(version.run_id, f"model_card/{CARD}")
+    info = ModelInfo(
         f"{name} version {version.number}",
-        registry.saved_model_of(downloaded),
-        float(version.tags.get(registry.UNSURE_BELOW, 0)),
+        float(version.tags.get(versions.UNSURE_BELOW_TAG, 0)),
         {**version.tags, "run_id": version.run_id},
-        classifier if classifier.exists() else None,
         card.read_text() if card else "",
     )
+    return ModelBundle(info, saved_model_of(downloaded), classifier if classifier.exists() else None)

@@ -1,4 +1,4 @@
-"""Pictures in, faces with emotions out: the Python API behind `emotion predict` and the demo."""
+"""Images in, faces with emotions out: the Python API behind `emotion predict` and the demo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emotion.data.labels import EMOTIONS, SIZE
-from emotion.data.preparation.images import Picture
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.preparation.images import RGBImage
 from emotion.inference.load import predict
-from emotion.serving import model_source as served
-from emotion.serving.detection import Box, Detector, Found
+from emotion.serving.detection import Box, Detection, Detector
+from emotion.serving.model_source import open_model
 
 if TYPE_CHECKING:
     from emotion.data.dataset import Images
     from emotion.evaluation.metrics import Probabilities
 
-BATCH = 256  # faces asked about at once
+BATCH_SIZE = 256  # faces per call of the model
 UNSURE = "unsure"
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a picture, and what the model says of it."""
+    """A face in an image, and the model's prediction for it."""
 
     box: Box
     detection: float  # the detector's score, 0..1
@@ -32,7 +32,7 @@ class Face:
 
     @property
     def emotion(self) -> str:
-        """The most probable."""
+        """The most probable emotion."""
         return max(self.scores, key=lambda emotion: self.scores[emotion])
 
     @property
@@ -59,62 +59,61 @@ class Predictor:
 
     @classmethod
     def from_champion(cls) -> "Predictor":
-        """Of the registered model that params.yaml names.
+        """The champion of the registered model that params.yaml names.
 
         Raises:
-            UserError: where there is no champion, or its files are not those that were registered.
+            UserError: if there is no champion, or its files have changed since it was registered.
         """
-        return cls.from_address(None)
+        return cls.from_source(None)
 
     @classmethod
-    def from_address(cls, address: str | None, unsure_below: float | None = None) -> "Predictor":
-        """Of any model that `emotion predict --model` takes.
+    def from_source(cls, source: str | None, min_confidence: float | None = None) -> "Predictor":
+        """Any model that `emotion predict --model` accepts.
 
         Args:
-            address: see `served.brought`.
-            unsure_below: in place of the model's own.
+            source: see `open_model`.
+            min_confidence: replaces the model's own threshold for "unsure".
         """
-        with served.brought(address) as it:
-            return cls(it.load(), it.unsure_below if unsure_below is None else unsure_below)
+        with open_model(source) as bundle:
+            return cls(bundle.load(), bundle.info.unsure_below if min_confidence is None else min_confidence)
 
     @cached_property
     def detector(self) -> Detector:
-        """Made when it is needed first."""
+        """The face detector, loaded when it is first used."""
         return Detector()
 
     def classify(self, faces: "Images") -> "Probabilities":
-        """Of faces alone.
+        """Predict the emotions of cropped faces.
 
         Args:
-            faces: (n, 48, 48) uint8, 0 black to 255 white, cut out as FER-2013's are.
+            faces: (n, 48, 48) uint8, 0 black to 255 white, cropped like FER-2013's.
 
         Returns:
             (n, 7) float32 in the order of `emotion.data.labels.EMOTIONS`; rows sum to 1.
         """
-        if faces.shape[1:] != (SIZE, SIZE) or faces.dtype != np.uint8:
-            raise ValueError(f"faces should be (n, {SIZE}, {SIZE}) uint8, got {faces.shape} {faces.dtype}")
-        return predict(self.model, faces, BATCH) if len(faces) else np.empty((0, len(EMOTIONS)), np.float32)
+        if faces.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE) or faces.dtype != np.uint8:
+            expected = f"(n, {IMAGE_SIZE}, {IMAGE_SIZE}) uint8"
+            raise ValueError(f"faces should be {expected}, got {faces.shape} {faces.dtype}")
+        return predict(self.model, faces, BATCH_SIZE) if len(faces) else np.empty((0, len(EMOTIONS)), np.float32)
 
-    def predict(self, pictures: Sequence[Picture], crop: bool = False) -> list[list[Face]]:
-        """Find the faces of each picture, and classify those of all together.
+    def predict(self, images: Sequence[RGBImage], detect: bool = True) -> list[list[Face]]:
+        """Find the faces of each image, and classify the faces of all images together.
 
         Args:
-            pictures: each (height, width, 3) uint8, red, green and blue, 0..255.
-            crop: whether each picture is one face, cut out already.
+            images: each (height, width, 3) uint8, red, green and blue, 0..255.
+            detect: False if each image is a single cropped face.
 
         Returns:
-            For each picture its faces, from left to right.
+            The faces of each image, from left to right.
         """
-        for picture in pictures:
-            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-                raise ValueError(f"pictures should be (height, width, 3) uint8, got {picture.shape} {picture.dtype}")
-        found = [[Found(Box.of_all(it), 1.0)] if crop else self.detector.find(it) for it in pictures]
-        cut = [it.box.cut(picture) for picture, faces in zip(pictures, found, strict=True) for it in faces]
-        answers = iter(self.classify(np.array(cut, np.uint8).reshape(-1, SIZE, SIZE)))
-        return [
-            [
-                Face(it.box, it.score, dict(zip(EMOTIONS, map(float, next(answers)), strict=True)), self.unsure_below)
-                for it in faces
-            ]
-            for faces in found
-        ]
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ValueError(f"images should be (height, width, 3) uint8, got {image.shape} {image.dtype}")
+        detections = [self.detector.find(it) if detect else [Detection(Box.center_square(it), 1.0)] for it in images]
+        crops = [it.box.crop(image) for image, found in zip(images, detections, strict=True) for it in found]
+        probabilities = iter(self.classify(np.array(crops, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)))
+        return [[self._face(detection, next(probabilities)) for detection in found] for found in detections]
+
+    def _face(self, detection: Detection, probabilities: np.ndarray) -> Face:
+        scores = dict(zip(EMOTIONS, map(float, probabilities), strict=True))
+        return Face(detection.box, detection.score, scores, self.unsure_below)

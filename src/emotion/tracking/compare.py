@@ -1,4 +1,4 @@
-"""Runs beside each other: the trials of a search, and any runs against a first one."""
+"""Compare runs: the trials of a search, and any runs with a first one."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,15 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from emotion.evaluation import predictions
-from emotion.evaluation.significance import paired
+from emotion.evaluation.significance import mcnemar_test
+from emotion.params.objective import Objective
 from emotion.runtime.errors import UserError
-from emotion.tracking import runs as tracking
-from emotion.tracking.runs import Run
+from emotion.tracking.queries import RunInfo, download_artifact, search_runs
+from emotion.tracking.runs import PARENT_TAG
+from emotion.tracking.stage_runs import VALIDATION_FOLDER
 
 SPACE = "tune.space."
-# Columns of trials that are shown only where asked for.
+# Columns of the trials that the table shows only on request.
 DETAILS = {
     "accuracy",
     "learning_rate",
@@ -26,77 +28,79 @@ DETAILS = {
 }
 
 
-def find(*names: str) -> list[Run]:
-    """Runs by their ids, the beginnings of these, or as trials of the newest search.
+def find_runs(*names: str) -> list[RunInfo]:
+    """Runs by their ids, by prefixes of ids, or by the names of trials of the newest search.
 
     Raises:
-        UserError: where there is none of a name, or more than one.
+        UserError: if a name matches no run, or more than one.
     """
-    known = tracking.runs()
+    known = search_runs()
     searches = [run.id for run in known if _is_search(run)]
-    return [_only(name, known, searches) for name in names]
+    return [_find_run(name, known, searches) for name in names]
 
 
-def _only(name: str, known: list[Run], searches: list[str]) -> Run:
-    found = [run for run in known if run.id.startswith(name)]
-    if not found and searches:
-        found = [run for run in known if run.name == name and run.tags.get("mlflow.parentRunId") == searches[0]]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(f"{len(found)} runs begin with {name}: write more of the one that you mean.")
-    raise UserError(f"no run begins with {name}. `emotion trials` lists trials, the MLflow UI all runs.")
+def _find_run(name: str, known: list[RunInfo], searches: list[str]) -> RunInfo:
+    matches = [run for run in known if run.id.startswith(name)]
+    if not matches and searches:
+        matches = [run for run in known if run.name == name and run.tags.get(PARENT_TAG) == searches[0]]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UserError(f"{len(matches)} runs have ids that start with {name}. Give more characters of the id.")
+    raise UserError(f"no run has an id that starts with {name}. `emotion trials` lists trials, MLflow's UI all runs.")
 
 
-def _is_search(run: Run) -> bool:
+def _is_search(run: RunInfo) -> bool:
     return run.name == "tune" and run.params.get("tune.max_trials") != "0"
 
 
-def newest_search() -> Run:
-    """The `tune` run that was begun last.
+def newest_search() -> RunInfo:
+    """The `tune` run that started last.
 
     Raises:
-        UserError: where there is none.
+        UserError: if there is none.
     """
-    found = [run for run in tracking.runs(name="tune") if _is_search(run)]
-    if not found:
-        raise UserError("there is no search in MLflow yet. `dvc repro tune` makes one.")
-    return found[0]
+    searches = [run for run in search_runs(name="tune") if _is_search(run)]
+    if not searches:
+        raise UserError("there is no search in MLflow yet. Run `dvc repro tune`.")
+    return searches[0]
 
 
-def trials(search: Run, sort: str | None = None) -> pd.DataFrame:
-    """A row per trial: trial, status, score, what was searched, metrics, run_id; the best first.
+def trials_table(search: RunInfo, sort: str | None = None) -> pd.DataFrame:
+    """A row per trial: trial, status, score, the searched parameters, metrics, run_id; the best first.
 
     Args:
         search: its run.
-        sort: a column in place of the score, which puts completed trials first; numbers in
+        sort: a column instead of the score, for which completed trials come first; numbers in
             descending order, val_loss and loss in ascending order.
 
     Raises:
-        UserError: for a column that is not there.
+        UserError: for an unknown column.
     """
-    names = searched(search)
+    names = searched_params(search)
     rows = [
         {
             "trial": run.name,
             "status": run.tags.get("outcome", run.status.lower()),
             "score": run.metrics.get("score"),
-            **{name: _number(run.params.get(f"train.{name}")) for name in names},
+            **{name: _to_number(run.params.get(f"train.{name}")) for name in names},
             **{name: value for name, value in sorted(run.metrics.items()) if name not in ("score", *names)},
             "run_id": run.id,
         }
-        for run in tracking.runs(parent=search.id)
+        for run in search_runs(parent=search.id)
     ]
     table = pd.DataFrame(rows, columns=None if rows else ["trial", "status", "score", "run_id"])
     column = sort or "score"
     if column not in table:
-        raise UserError(f"no trial has {column}. There is {', '.join(table.columns)}.")
-    by_loss = column.endswith("loss") or (column == "score" and search.params.get("tune.objective") == "val_loss")
-    table = table.sort_values(column, ascending=by_loss or not is_numeric_dtype(table[column]), kind="stable")
+        raise UserError(f"the trials have no column {column}. Choose one of {', '.join(table.columns)}.")
+    is_loss = (
+        search.params.get("tune.objective") == Objective.VAL_LOSS if column == "score" else column.endswith("loss")
+    )
+    table = table.sort_values(column, ascending=is_loss or not is_numeric_dtype(table[column]), kind="stable")
     return table if sort else table.sort_values("status", key=lambda status: status != "completed", kind="stable")
 
 
-def searched(search: Run) -> list[str]:
+def searched_params(search: RunInfo) -> list[str]:
     """The names of the hyperparameters in a search's space."""
     ends = (".choice", ".min")
     return [
@@ -106,7 +110,7 @@ def searched(search: Run) -> list[str]:
     ]
 
 
-def _number(text: str | None) -> float | str | None:
+def _to_number(text: str | None) -> float | str | None:
     try:
         return None if text is None else float(text)
     except ValueError:
@@ -115,29 +119,35 @@ def _number(text: str | None) -> float | str | None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between runs, a column per run."""
+    """The differences between runs, a column per run."""
 
     params: pd.DataFrame  # only those that differ
-    metrics: pd.DataFrame  # of all that the first has
-    paired: pd.DataFrame  # a row per other run whose validation images are the first's
+    metrics: pd.DataFrame  # those that the first run has
+    significance: pd.DataFrame  # a row per other run with predictions for the first run's validation images
 
 
-def compare(runs: list[Run]) -> Comparison:
-    """Every run against the first.
+def compare_runs(runs: list[RunInfo]) -> Comparison:
+    """Compare every run with the first.
 
     Raises:
-        UserError: for fewer than two.
+        UserError: for fewer than two runs.
     """
     if len(runs) < 2:
-        raise UserError("a comparison needs two runs at least.")
+        raise UserError("a comparison needs at least two runs.")
     names = [f"{run.name} {run.id[:8]}" for run in runs]
     params = pd.DataFrame({name: pd.Series(run.params) for name, run in zip(names, runs, strict=True)})
     metrics = pd.DataFrame({name: pd.Series(run.metrics) for name, run in zip(names, runs, strict=True)})
-    tables = [predictions.of_run(run.id) for run in runs]
+    tables = [_val_predictions(run.id) for run in runs]
     tests = [
-        {"run": name, **paired(predictions.right(tables[0]), predictions.right(table))}
+        {"run": name, **mcnemar_test(predictions.is_correct(tables[0]), predictions.is_correct(table))}
         for name, table in zip(names[1:], tables[1:], strict=True)
         if tables[0] is not None and table is not None and predictions.same_images(tables[0], table)
     ]
     differing = params[params.astype(object).where(params.notna(), "").nunique(axis=1) > 1]
     return Comparison(differing, metrics.reindex(pd.Series(runs[0].metrics).index), pd.DataFrame(tests))
+
+
+def _val_predictions(run_id: str) -> pd.DataFrame | None:
+    """The predictions that a run logged for the validation images; None if it has none."""
+    path = download_artifact(run_id, f"{VALIDATION_FOLDER}/{predictions.FILE_NAME}")
+    return None if path is None else predictions.read(path)

@@ -1,209 +1,165 @@
-"""What is done to runs: at once where MLflow can be asked, otherwise later, from the journal."""
+"""The operations on a run, each of which can be applied at once or queued as JSON."""
 
-import os
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from emotion.runtime.errors import UserError
-from emotion.tracking import client as store
-
-from mlflow import MlflowClient  # isort: skip
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, Metric, Param, RunTag, ViewType
-from mlflow.exceptions import RESOURCE_DOES_NOT_EXIST, ErrorCode, MlflowException
+from mlflow.entities import DatasetInput, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
 
-MOST_METRICS = 1000  # that MLflow takes at once
-MOST_PARAMS = 100
-RESTORED_FROM = "restored_from"  # the tag of a run logged again from its files, with the lost run's id
-BEGUN_AS = "begun_as"  # the tag with the id that a run has as long as the server knows nothing of it
-LOCAL = "local-"  # begins such an id
+from emotion.runtime.errors import UserError
+from emotion.tracking.client import Connection
 
-Operation = Mapping[str, Any]
-Values = Iterable[tuple[str, float, int]]  # metrics: name, value, step
+MAX_METRICS, MAX_PARAMS = 1000, 100  # that MLflow accepts per request
 
 
-def write(run_id: str, kind: str, source: Path | None = None, **what: Any) -> None:
-    """Do something to a run, after all that waits to be done to it.
+class Operation(BaseModel):
+    """One change of a run."""
 
-    Args:
-        run_id: as the store or the journal knows it.
-        kind: a key of KINDS, which say what else they need.
-        source: the file or folder that it is about.
-        what: the rest.
-    """
-    operation = {"kind": kind, "at": int(time.time() * 1000), **what}
-    waiting = store.waiting()
-    if not waiting.waits_for(run_id) and not store.is_away():
+    model_config = ConfigDict(frozen=True)
+
+    at: int = Field(default_factory=lambda: int(time.time() * 1000))  # milliseconds since 1970
+
+    def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
+        """Change the run.
+
+        Args:
+            connection: to the store.
+            run_id: as the store knows it.
+            source: the file or folder that the operation needs.
+        """
+        raise NotImplementedError
+
+
+class CreateRun(Operation):
+    """Create a run. The store gives it an id of its own; the temporary id is in a tag."""
+
+    kind: Literal["create"] = "create"
+    name: str
+    tags: dict[str, str]
+
+    def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
+        """Create it, with the time of this operation as its start."""
+        connection.client.create_run(connection.experiment_id, start_time=self.at, tags=self.tags, run_name=self.name)
+
+
+class LogParams(Operation):
+    """Log parameters."""
+
+    kind: Literal["params"] = "params"
+    params: dict[str, str]
+
+    def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
+        """Log them in batches."""
+        params = [Param(key, value) for key, value in self.params.items()]
+        for start in range(0, len(params), MAX_PARAMS):
+            connection.client.log_batch(run_id, params=params[start : start + MAX_PARAMS])
+
+
+class LogMetrics(Operation):
+    """Log metrics."""
+
+    kind: Literal["metrics"] = "metrics"
+    metrics: tuple[tuple[str, float, int], ...]  # name, value, step
+
+    def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
+        """Log them in batches."""
+        metrics = [Metric(key, value, self.at, step) for key, value, step in self.metrics]
+        for start in range(0, len(metrics), MAX_METRICS):
+            connection.client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS])
+
+
+class SetTags(Operation):
+    """Set tags."""
+
+    kind: Literal["tags"] = "tags"
+    tags: dict[str, str]
+
+    def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
+        """Set them."""
+        connection.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in self.tags.items()])
+
+
+class LogFiles(Operation):
+    """Log a file or a folder as artifacts."""
+
+    kind: Literal["files"] = "files"
+    folder: str | None  # among the run's artifacts
+
+    def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
+        """Upload it."""
+        assert source is not None
+        log = connection.client.log_artifacts if source.is_dir() else connection.client.log_artifact
         try:
-            with store.explained(patient=kind == "files"), store.uninterrupted():
-                known = find(run_id) if run_id.startswith(LOCAL) else run_id
-                KINDS[kind](store.connect(), known or run_id, operation, source)
-            return
-        except store.AwayError as error:
-            store.leave(error)
-    waiting.append(run_id, operation, source)
+            log(run_id, str(source), self.folder)
+        except Exception as error:
+            if isinstance(error, MlflowException) or not connection.is_remote:
+                raise
+            # Clients of object stores raise exceptions of their own.
+            raise MlflowException(f"{type(error).__name__}: {error}") from error
 
 
-def sync(patience: float | None = None) -> int:
-    """Deliver what waits in the journal, in its order.
+class LogText(Operation):
+    """Log a text as an artifact."""
 
-    Args:
-        patience: seconds, after which the rest is left for later; None for all.
+    kind: Literal["text"] = "text"
+    text: str
+    path: str  # among the run's artifacts
 
-    Returns:
-        How many operations were delivered.
+    def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
+        """Upload it."""
+        connection.client.log_text(run_id, self.text, self.path)
+
+
+class LogDataset(Operation):
+    """Log which data the run used."""
+
+    kind: Literal["dataset"] = "dataset"
+    name: str
+    location: str
+    digest: str
+
+    def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
+        """Log it as an input of the run."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow has two kinds of sources for a local path
+            place = resolve_dataset_source(self.location)
+        dataset = MetaDataset(place, name=self.name, digest=self.digest)
+        connection.client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity())])
+
+
+class SetStatus(Operation):
+    """Set the status of the run."""
+
+    kind: Literal["status"] = "status"
+    status: Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+    set_end_time: bool
+
+    def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
+        """Set it; the end time is the time of this operation."""
+        if self.set_end_time:
+            connection.client.set_terminated(run_id, self.status, self.at)
+        else:
+            connection.client.update_run(run_id, self.status)
+
+
+AnyOperation = CreateRun | LogParams | LogMetrics | SetTags | LogFiles | LogText | LogDataset | SetStatus
+_adapter: TypeAdapter[AnyOperation] = TypeAdapter(Annotated[AnyOperation, Discriminator("kind")])
+
+
+def parse_operation(content: dict[str, Any]) -> AnyOperation:
+    """An operation from the outbox.
 
     Raises:
-        AwayError: where the server does not answer.
-        UserError: where it refuses, or a run is neither there nor restored.
+        UserError: if it is none of the known operations.
     """
-    waiting = store.waiting()
-    if not waiting.waits_for():
-        return 0
-    client, start = store.connect(), time.monotonic()
-    with store.explained(patient=True):
-        return waiting.deliver(
-            lambda operation, source: _deliver(client, operation, source),
-            lambda: patience is None or time.monotonic() - start < patience,
-        )
-
-
-def _deliver(client: MlflowClient, operation: Operation, source: Path | None) -> None:
-    """What was delivered before, and only not yet removed from the journal, changes nothing."""
-    run_id = operation["run_id"]
-    found = run_id if operation["kind"] == "create" else find(run_id)
-    if found is None and _is_deleted(client, run_id):
-        print(
-            f"Run {run_id} was deleted in MLflow: a {operation['kind']} that waited for it is dropped.", file=sys.stderr
-        )
-    elif found is None:
+    try:
+        return _adapter.validate_python(content)
+    except ValidationError:
         raise UserError(
-            f"run {run_id} is not in MLflow. `emotion restore` logs it again from its files; then `emotion sync`"
-            " goes on. `emotion sync --drop-first` gives up what waits for it, one operation at a time."
-        )
-    else:
-        if "tags" in operation:
-            operation = {**operation, "tags": _known_as(operation["tags"])}
-        if operation["kind"] == "metrics":
-            operation = {**operation, "metrics": _not_logged(client, found, operation["metrics"])}
-        KINDS[operation["kind"]](client, found, operation, source)
-
-
-def _not_logged(client: MlflowClient, run_id: str, metrics: Values) -> list[tuple[str, float, int]]:
-    """Without the values that the run has: an attempt before the server went away may have logged them."""
-    histories = {key: client.get_metric_history(run_id, key) for key in {key for key, _, _ in metrics}}
-    known = {(key, metric.value, metric.step) for key, history in histories.items() for metric in history}
-    return [(key, value, step) for key, value, step in metrics if (key, value, step) not in known]
-
-
-def find(run_id: str) -> str | None:
-    """The id under which a run is in the store: its own, or that of the one that stands for it."""
-    client = store.connect()
-    try:
-        if client.get_run(run_id).info.lifecycle_stage == "active":
-            return run_id
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            raise
-    twins = _standing_for(client, run_id, ViewType.ACTIVE_ONLY)
-    return twins[0] if twins else None
-
-
-def _standing_for(client: MlflowClient, run_id: str, view: int) -> list[str]:
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    return [
-        run.info.run_id
-        for tag in ((BEGUN_AS, RESTORED_FROM) if run_id.startswith(LOCAL) else (RESTORED_FROM,))
-        for run in client.search_runs(experiments, f"tags.{tag} = '{run_id}'", view, max_results=1)
-    ]
-
-
-def _is_deleted(client: MlflowClient, run_id: str) -> bool:
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
-    except MlflowException:
-        return bool(_standing_for(client, run_id, ViewType.DELETED_ONLY))
-
-
-def _known_as(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags that name other runs, by the ids that the store knows these by."""
-    runs = {key: find(value) for key, value in tags.items() if key.lower().endswith(("run_id", "runid"))}
-    return {key: runs.get(key) or value for key, value in tags.items()}
-
-
-def _create(client: MlflowClient, run_id: str, operation: Operation, source: Path | None) -> None:
-    """name, tags. The store gives the run another id, and this one stands in a tag."""
-    if find(run_id) is None and not _is_deleted(client, run_id):
-        experiment = os.environ["MLFLOW_EXPERIMENT_ID"]
-        client.create_run(experiment, start_time=operation["at"], tags=operation["tags"], run_name=operation["name"])
-
-
-def _params(client: MlflowClient, run_id: str, operation: Operation, source: Path | None) -> None:
-    """params: texts by name."""
-    params = [Param(key, value) for key, value in operation["params"].items()]
-    for start in range(0, len(params), MOST_PARAMS):
-        client.log_batch(run_id, params=params[start : start + MOST_PARAMS])
-
-
-def _metrics(client: MlflowClient, run_id: str, operation: Operation, source: Path | None) -> None:
-    """metrics: Values."""
-    metrics = [Metric(key, value, operation["at"], step) for key, value, step in operation["metrics"]]
-    for start in range(0, len(metrics), MOST_METRICS):
-        client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
-
-
-def _tags(client: MlflowClient, run_id: str, operation: Operation, source: Path | None) -> None:
-    """tags: texts by name."""
-    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in operation["tags"].items()])
-
-
-def _files(client: MlflowClient, run_id: str, operation: Operation, source: Path | None) -> None:
-    """folder: of the run's artifacts, or None."""
-    assert source is not None
-    log = client.log_artifacts if source.is_dir() else client.log_artifact
-    try:
-        log(run_id, str(source), operation["folder"])
-    except Exception as error:
-        if isinstance(error, MlflowException) or not store.store_uri().startswith("http"):
-            raise
-        # Clients of object stores have exceptions of their own.
-        raise MlflowException(f"{type(error).__name__}: {error}") from error
-
-
-def _text(client: MlflowClient, run_id: str, operation: Operation, source: Path | None) -> None:
-    """text, path: of an artifact."""
-    client.log_text(run_id, operation["text"], operation["path"])
-
-
-def _dataset(client: MlflowClient, run_id: str, operation: Operation, source: Path | None) -> None:
-    """name, location, digest: of the data that the run used."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow knows two sources of the same name
-        place = resolve_dataset_source(operation["location"])
-    data = MetaDataset(place, name=operation["name"], digest=operation["digest"])
-    client.log_inputs(run_id, [DatasetInput(data._to_mlflow_entity())])
-
-
-def _status(client: MlflowClient, run_id: str, operation: Operation, source: Path | None) -> None:
-    """status; ends: whether the run's time of ending is now."""
-    if operation["ends"]:
-        client.set_terminated(run_id, operation["status"], operation["at"])
-    else:
-        client.update_run(run_id, operation["status"])
-
-
-KINDS: dict[str, Callable[[MlflowClient, str, Operation, Path | None], None]] = {
-    "create": _create,
-    "params": _params,
-    "metrics": _metrics,
-    "tags": _tags,
-    "files": _files,
-    "text": _text,
-    "dataset": _dataset,
-    "status": _status,
-}
+            f"a queued operation on run {content.get('run_id')} is damaged. `emotion sync --drop-first` discards it."
+        ) from None

@@ -1,10 +1,9 @@
-"""What a tracking server did not take yet, on disk, in its order: an operation a file.
+"""A queue of operations on disk that a tracking server could not take yet, one file per operation, in order.
 
-A file is written whole and removed once its operation is done, so that whatever is killed, each
-operation is there until it was done. Doing one twice must be harmless.
+A file is written atomically and removed after its operation succeeded: whatever is killed, no operation is
+lost. An operation may be applied twice, so that applying it must be idempotent.
 """
 
-import fcntl
 import json
 import shutil
 import time
@@ -14,99 +13,104 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion.runtime.paths import whole
+from filelock import FileLock, Timeout
+
+from emotion.runtime.files import atomic_write
 
 DIGITS = 8  # of an operation's number
-Operation = dict[str, Any]
+Content = dict[str, Any]  # of an operation, as JSON
 
 
 @dataclass(frozen=True)
-class Journal:
+class Outbox:
     """One folder of operations, `<number>-<run>.json`, some with a file or folder beside them."""
 
     folder: Path
 
     def append(self, run_id: str, operation: Mapping[str, Any], source: Path | None = None) -> None:
-        """Keep an operation on a run, and a copy of the file or folder that it is about."""
-        with self._locked("append"):
-            numbers = [int(path.name[:DIGITS]) for path in self._all()]
+        """Queue an operation on a run, with a copy of the file or folder that it needs."""
+        with self._lock("append"):
+            numbers = [int(path.name[:DIGITS]) for path in self._pending()]
             path = self.folder / f"{max(numbers, default=0) + 1:0{DIGITS}d}-{run_id}.json"
             if source is not None:
-                with whole(_files(path)) as part:
-                    part.mkdir()
+                with atomic_write(_attachment(path)) as tmp:
+                    tmp.mkdir()
                     copy = shutil.copytree if source.is_dir() else shutil.copy2
-                    copy(source, part / source.name)
-            with whole(path) as part:
-                part.write_text(json.dumps({**operation, "run_id": run_id, "source": source and source.name}))
+                    copy(source, tmp / source.name)
+            with atomic_write(path) as tmp:
+                tmp.write_text(json.dumps({**operation, "run_id": run_id, "source": source and source.name}))
 
-    def waits_for(self, run_id: str | None = None) -> bool:
-        """Whether there is an operation on a run, or on any."""
-        return bool(self._all(run_id or "*"))
+    def has_pending(self, run_id: str | None = None) -> bool:
+        """Whether an operation on a run, or on any run, is queued."""
+        return bool(self._pending(run_id or "*"))
 
-    def _all(self, run_id: str = "*") -> list[Path]:
-        """In their order; not what is just being written."""
+    def _pending(self, run_id: str = "*") -> list[Path]:
+        """In order; without files that are being written."""
         return sorted(self.folder.glob(f"{'[0-9]' * DIGITS}-{run_id}.json"))
 
     def __len__(self) -> int:
-        """How many operations there are."""
-        return len(self._all())
+        """The number of queued operations."""
+        return len(self._pending())
 
-    def deliver(self, perform: Callable[[Operation, Path | None], None], go_on: Callable[[], bool]) -> int:
-        """Do all operations in their order, each until it succeeded once.
+    def flush(self, apply: Callable[[Content, Path | None], None], should_continue: Callable[[], bool]) -> int:
+        """Apply all operations in order, each until it succeeded once.
 
         Args:
-            perform: does one, given the file or folder that it is about.
-            go_on: asked before each, and while another process delivers.
+            apply: applies one, given its content and its file or folder.
+            should_continue: called before each operation, and while another process is flushing.
 
         Returns:
-            How many were done.
+            How many were applied.
         """
-        done = 0
-        if not self.waits_for():
-            return done
-        with self._locked("deliver", go_on) as is_mine:
-            while is_mine and (waiting := self._all()) and go_on():
-                perform(*self._read(waiting[0]))
-                self._remove(waiting[0])
-                done += 1
-        return done
+        applied = 0
+        if not self.has_pending():
+            return applied
+        with self._lock("flush", should_continue) as acquired:
+            while acquired and (pending := self._pending()) and should_continue():
+                apply(*self._read(pending[0]))
+                self._remove(pending[0])
+                applied += 1
+        return applied
 
-    def drop_first(self) -> Operation | None:
-        """Remove the operation that is next, and say which it was."""
-        with self._locked("deliver"):
-            waiting = self._all()
-            if not waiting:
+    def drop_first(self) -> Content | None:
+        """Remove the next operation and return it."""
+        with self._lock("flush"):
+            pending = self._pending()
+            if not pending:
                 return None
-            operation, _ = self._read(waiting[0])
-            self._remove(waiting[0])
+            operation, _ = self._read(pending[0])
+            self._remove(pending[0])
             return operation
 
-    def _read(self, path: Path) -> tuple[Operation, Path | None]:
+    def _read(self, path: Path) -> tuple[Content, Path | None]:
         operation = json.loads(path.read_text())
-        return operation, _files(path) / operation["source"] if operation["source"] else None
+        return operation, _attachment(path) / operation["source"] if operation["source"] else None
 
     def _remove(self, path: Path) -> None:
-        with self._locked("append"):  # whose next number may be this one
+        with self._lock("append"):  # whose next number could be this one
             path.unlink()
-            shutil.rmtree(_files(path), ignore_errors=True)
+            shutil.rmtree(_attachment(path), ignore_errors=True)
 
     @contextmanager
-    def _locked(self, what: str, go_on: Callable[[], bool] = lambda: True) -> Iterator[bool]:
-        """Alone with a lock; yields False where it was not had as long as it was to be waited for."""
+    def _lock(self, name: str, should_continue: Callable[[], bool] = lambda: True) -> Iterator[bool]:
+        """Hold a lock; yield False if it was not acquired while `should_continue`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{what}.lock").open("w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if not go_on():
-                        yield False
-                        return
-                    time.sleep(0.01)
-                else:
-                    yield True
+        lock = FileLock(self.folder / f"{name}.lock", timeout=0)
+        while True:
+            try:
+                lock.acquire()
+            except Timeout:
+                if not should_continue():
+                    yield False
                     return
+                time.sleep(0.01)
+            else:
+                break
+        try:
+            yield True
+        finally:
+            lock.release()
 
 
-def _files(path: Path) -> Path:
+def _attachment(path: Path) -> Path:
     return path.with_suffix("")

@@ -1,6 +1,5 @@
-"""Which code, data, experiment, machine and libraries: what a run must carry to be believed later."""
+"""Code, data, experiment, machine and libraries: what a run must carry to be believed later."""
 
-import hashlib
 import json
 import os
 import platform
@@ -10,11 +9,14 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 import yaml
 
-# What the pipeline itself writes is no change of the code.
+from emotion.runtime.files import file_digest
+
+# Outputs of the pipeline are not changes of the code.
 _OUTPUTS = (":!dvc.lock", ":!reports")
-# New files count as code only here: elsewhere they may be data, or a credential.
+# Untracked files count as code only here; elsewhere they may be data, or a credential.
 _CODE = ("src", "tests", "benchmarks")
 LIBRARIES = (
     "tensorflow",
@@ -36,21 +38,21 @@ def git_commit() -> str:
 
 
 def uncommitted_patch() -> str:
-    """What differs from that commit, new files of code included; empty for a clean tree.
+    """The difference to that commit, including untracked files of code; empty for a clean tree.
 
-    `git apply` on the commit brings the code back. The index is left as it is.
+    `git apply` on the commit restores the code. The index is not changed.
     """
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         _git("read-tree", "HEAD", env=index)
         _git("add", "--update", "--", ".", env=index)
-        for folder_of_code in filter(os.path.isdir, _CODE):
-            _git("add", "--all", "--", folder_of_code, env=index)
+        for code in filter(os.path.isdir, _CODE):
+            _git("add", "--all", "--", code, env=index)
         return _git("diff", "--cached", "--binary", "HEAD", "--", ".", *_OUTPUTS, env=index)
 
 
 def _git(*arguments: str, env: dict[str, str] | None = None) -> str:
-    """A git command's output; empty where it fails or git is not there."""
+    """A git command's output; empty if it fails or git is not installed."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=True, env={**os.environ, **(env or {})})
     except (OSError, subprocess.CalledProcessError):
@@ -59,7 +61,7 @@ def _git(*arguments: str, env: dict[str, str] | None = None) -> str:
 
 
 def data_hash() -> str:
-    """DVC's hash of data/faces, as dvc.lock has it; `unknown` before preprocess ran under DVC."""
+    """DVC's hash of data/faces in dvc.lock; `unknown` before preprocess ran under DVC."""
     try:
         lock = yaml.safe_load(Path("dvc.lock").read_text())
         outputs = lock["stages"]["preprocess"]["outs"]
@@ -69,33 +71,34 @@ def data_hash() -> str:
 
 
 def lock_hash() -> str:
-    """SHA-256 of dvc.lock as it is now; `unknown` where there is none."""
+    """The SHA-256 of dvc.lock; `unknown` if there is none."""
     lock = Path("dvc.lock")
-    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "unknown"
+    return file_digest(lock) if lock.exists() else "unknown"
 
 
 def machine() -> str:
-    """Name, processor, cores, memory and system of this machine."""
+    """Name, processor, cores, memory and operating system of this machine."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         processor = platform.processor() or platform.machine()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = psutil.virtual_memory().total / 2**30
     return f"{socket.gethostname()}: {processor}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
 
 
 def libraries() -> dict[str, str]:
-    """The versions that a result depends on."""
+    """The versions of Python and of the libraries that results depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
-def tags(stage: str, patch: str) -> dict[str, str]:
+def run_tags(stage: str, patch: str) -> dict[str, str]:
     """The tags of a stage's run."""
+    commit = git_commit()
     return {
         "stage": stage,
-        "mlflow.source.git.commit": git_commit(),
-        "git.dirty": "unknown" if git_commit() == "unknown" else str(bool(patch)).lower(),
+        "mlflow.source.git.commit": commit,
+        "git.dirty": "unknown" if commit == "unknown" else str(bool(patch)).lower(),
         "data.dvc_hash": data_hash() if stage not in ("fetch", "preprocess") else "",
         "machine": machine(),
         "libraries": json.dumps(libraries()),

@@ -1,101 +1,156 @@
-"""The runs that earlier stages left: found in MLflow, or logged again from their files.
+"""The runs of earlier stages: found in MLflow, or logged again from their files.
 
-DVC brings outputs back without running anything (`dvc pull`, its run cache), and a tracking
-store may be new: then the files are there and their runs are not.
+DVC restores outputs without running anything (`dvc pull`, its run cache), and a tracking store may be
+new: then the files exist and their runs do not.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import pandas as pd
 
-from emotion.params import Params
+from emotion.params.sections import Params
+from emotion.params.space import Scalar
 from emotion.runtime.errors import UserError
 from emotion.runtime.paths import HISTORY, HYPERPARAMETERS, METRICS, TRIALS
-from emotion.tracking import operations as delivery
 from emotion.tracking import provenance
-from emotion.tracking import runs as tracking
-from emotion.tracking.stage_runs import RUN_FILES, begin_trial, log_outputs, log_patch, parameters
+from emotion.tracking.delivery import RESTORED_FROM_TAG
+from emotion.tracking.records import RunRecord, read_record
+from emotion.tracking.runs import (
+    Run,
+    end_run,
+    fail_open_runs,
+    get_or_create_child_run,
+    reopen_run,
+    resolve_run_id,
+    resume_run,
+    start_run,
+)
+from emotion.tracking.stage_runs import log_outputs, log_patch, relevant_params
 
 
-def tuned() -> dict[str, Any]:
-    """The best hyperparameters.
+@dataclass(frozen=True)
+class BestHyperparameters:
+    """What `tune` hands to `train`."""
 
-    Returns:
-        values: names under `train` and their values; trial: the name of the best, or None;
-        tags: which search and trial it was, under the ids that MLflow knows them by.
+    values: dict[str, Scalar]  # by name under `train`
+    trial: str | None  # that they come from
+    tags: dict[str, str]  # of the runs that they come from
+
+
+def load_best_hyperparameters() -> BestHyperparameters:
+    """The best values of the search, with tags that name the search and the trial.
+
+    Raises:
+        UserError: if `tune` has not run and was not pulled, or its file is damaged.
     """
-    search = restore("tune")
-    record = json.loads(HYPERPARAMETERS.read_text())
-    tags = {"tune.run_id": search}
-    if record["trial"]:
-        trial = tracking.find(record["trial_run_id"]) or record["trial_run_id"]
-        tags |= {"tune.trial": record["trial"], "tune.trial_run_id": trial, "tune.score": str(record["score"])}
-    return {"values": record["values"], "trial": record["trial"], "tags": tags}
+    try:
+        values = json.loads(HYPERPARAMETERS.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{HYPERPARAMETERS} is missing. Run `dvc repro tune` or `dvc pull`.") from None
+    except ValueError:
+        raise UserError(f"{HYPERPARAMETERS} is not valid JSON. Run `dvc checkout` or `dvc repro tune`.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{HYPERPARAMETERS} should hold names and values, got {type(values).__name__}.")
+    run_id = restore("tune")
+    return BestHyperparameters(values, *_search_tags(run_id, read_record("tune")))
+
+
+def _search_tags(run_id: str, record: RunRecord) -> tuple[str | None, dict[str, str]]:
+    """The best trial, and tags that name it and its search."""
+    best = record.search.best if record.search else None
+    tags = {"tune.run_id": run_id}
+    if best is None:
+        return None, tags
+    trial = resolve_run_id(best.run_id) or best.run_id
+    return best.trial, {
+        **tags, "tune.trial": best.trial, "tune.trial_run_id": trial, "tune.score": str(best.score)
+    }  # fmt: skip
 
 
 @contextmanager
-def train_run(stage: str, settings: Params) -> Iterator[str]:
-    """Let a later stage go on with the run of `train`, restoring it where it is lost.
-
-    Yields:
-        The id of the run.
-    """
+def resume_train_run(stage: str, params: Params, exit_callbacks: ExitStack) -> Iterator[Run]:
+    """Let a later stage add to the run of `train`, which is logged again if MLflow has lost it."""
+    exit_callbacks.callback(fail_open_runs)
     run_id = restore("train")
     patch = provenance.uncommitted_patch()
-    about = {**provenance.tags(stage, patch), **parameters(stage, settings)}
-    del about["stage"]
-    # Tags, because a stage may run again with other parameters and MLflow's never change.
-    tags = {key if key.startswith(f"{stage}.") else f"{stage}.{key}": str(value) for key, value in about.items()}
-    with tracking.resumed(run_id, tags):
-        log_patch(stage, patch)
-        yield run_id
+    facts = {**provenance.run_tags(stage, patch), **relevant_params(stage, params)}
+    del facts["stage"]
+    # Tags and not parameters, because a stage may run again with other values.
+    tags = {key if key.startswith(f"{stage}.") else f"{stage}.{key}": str(value) for key, value in facts.items()}
+    with reopen_run(run_id, tags) as run:
+        log_patch(run, stage, patch)
+        yield run
         if stage == "evaluate":
-            log_outputs(stage)
+            log_outputs(run, stage)
 
 
 def restore(stage: str) -> str:
-    """The id of the stage's run in the store, logging it again from the files where it is missing.
+    """The id of a stage's run in the store; a lost run is logged again from the stage's files.
 
     Raises:
-        UserError: where the stage has not run and was not pulled.
+        UserError: if the stage has not run and was not pulled.
     """
-    path = RUN_FILES[stage]
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing. `dvc repro {stage}` or `dvc pull` brings it.") from None
-    found = tracking.find(record["run_id"])
-    if found:
-        return found
-    links = {key: tracking.find(value) or value for key, value in record["tags"].items() if key.endswith("run_id")}
-    tags = {**record["tags"], **links, "restored": "true"}
-    with tracking.run(stage, tags, record["params"]) as run_id:
-        log_patch(stage, record["patch"])
+    record = read_record(stage)
+    known = resolve_run_id(record.run_id)
+    if known:
+        return known
+    tags = {**record.tags, **_resolved_links(stage, record), "restored": "true"}
+    with start_run(stage, tags, record.params) as run:
+        log_patch(run, stage, record.patch)
         if stage == "tune":
-            _log_trials_again({**record, "run_id": run_id})
+            _restore_trials(run, record)
         if stage == "train":
-            tracking.log_history(pd.read_csv(HISTORY))
+            run.log_history(pd.read_csv(HISTORY))
             if METRICS.exists():
-                log_outputs("evaluate")
-        log_outputs(stage)
-        # Last, so that a twin that was cut short is not taken for the run.
-        tracking.set_tag(delivery.RESTORED_FROM, record["run_id"])
+                log_outputs(run, "evaluate")
+        log_outputs(run, stage)
+        # Set last, so that an incomplete replacement is not mistaken for the run.
+        run.set_tags({RESTORED_FROM_TAG: record.run_id})
     print(f"The run of {stage} was not in MLflow and was logged again from its files.")
-    return run_id
+    return run.id
 
 
-def _log_trials_again(search: Mapping[str, Any]) -> None:
+def _resolved_links(stage: str, record: RunRecord) -> dict[str, str]:
+    """The tags that name other runs, as the store knows them.
+
+    A training is not repeated when a later search finds the same values. If the search that it came
+    from is lost, its tags name the later one.
+    """
+    links = {key: value for key, value in record.tags.items() if key.endswith("run_id")}
+    resolved = {key: resolve_run_id(value) for key, value in links.items()}
+    if stage == "train" and "tune.run_id" in links and resolved["tune.run_id"] is None:
+        _, tags = _search_tags(restore("tune"), read_record("tune"))
+        return tags
+    return {key: resolved[key] or value for key, value in links.items()}
+
+
+def _restore_trials(search: Run, record: RunRecord) -> None:
     for row in pd.read_csv(TRIALS).to_dict("records"):
         trial = {str(key): value for key, value in row.items() if value == value}
         name, lost, outcome = trial.pop("trial"), trial.pop("run_id"), trial.pop("outcome")
         tags = {"outcome": outcome, "reason": trial.pop("reason", ""), "restored": "true"}
         values = {key: trial.pop(key) for key in list(trial) if key.startswith("train.")}
-        values = {key.removeprefix("train."): value for key, value in values.items()}
-        run_id = begin_trial(name, search, values)
-        with tracking.within(run_id):
-            tracking.log_metrics(trial)
-        tags[delivery.RESTORED_FROM] = lost
-        tracking.end(run_id, "FAILED" if outcome == "failed" else "FINISHED", tags)
+        run_id = start_trial_run(name, search.id, record.tags, record.params, values)
+        with resume_run(run_id) as run:
+            run.log_metrics(trial)
+        tags[RESTORED_FROM_TAG] = lost
+        end_run(run_id, "FAILED" if outcome == "failed" else "FINISHED", tags)
+
+
+def start_trial_run(
+    name: str, search: str, tags: dict[str, str], params: dict[str, str], values: dict[str, Scalar]
+) -> str:
+    """The id of a trial's run below its search; created if there is none yet.
+
+    Args:
+        name: of the trial.
+        search: the id of the search's run.
+        tags: of the search.
+        params: of the search.
+        values: the trial's own, by their names in params.yaml.
+    """
+    own = {key: value for key, value in params.items() if key.startswith("train.")} | values
+    return get_or_create_child_run(name, {**tags, "stage": "trial"}, own, search)

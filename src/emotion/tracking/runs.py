@@ -1,6 +1,5 @@
-"""Runs in MLflow: begun, filled, ended, read."""
+"""Runs in MLflow: started, resumed, written to, ended."""
 
-import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -8,319 +7,252 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
-from emotion.runtime.errors import UserError, at_the_end
-from emotion.runtime import processes
-from emotion.tracking import client as store
-from emotion.tracking import operations as delivery
-from emotion.tracking.client import AwayError, connect, explained, is_away
-from emotion.tracking.operations import BEGUN_AS, LOCAL, write
+from emotion.runtime.errors import UserError
+from emotion.runtime.processes import login_name, process_id
+from emotion.tracking import delivery
+from emotion.tracking.client import ServerUnavailableError, connection
+from emotion.tracking.delivery import TEMPORARY, TEMPORARY_ID_TAG, log_or_enqueue
+from emotion.tracking.operations import (
+    CreateRun,
+    LogDataset,
+    LogFiles,
+    LogMetrics,
+    LogParams,
+    LogText,
+    SetStatus,
+    SetTags,
+)
 
-import mlflow  # isort: skip
-from mlflow.exceptions import MlflowException
+PROCESS_TAG = "process"  # the process that works on a run
+PARENT_TAG = "mlflow.parentRunId"
+STAGE_FLUSH_TIMEOUT = 10.0  # seconds that a stage spends on operations that earlier ones queued
+Status = Literal["FINISHED", "FAILED", "KILLED"]
 
-MOST_RUNS = 1000  # that MLflow gives at once
-PROCESS = "process"  # the tag that says which process is at a run
-SYNC_PATIENCE = 10.0  # seconds that a stage spends on what earlier ones left in the journal
 
-_active: list[str] = []  # the runs that are logged to in this process, the innermost last
-_open: dict[str, bool] = {}  # those that this process has made RUNNING; whether they end with it
+@dataclass(frozen=True)
+class Run:
+    """A run to write to."""
+
+    id: str
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Log parameters, which MLflow never changes afterwards."""
+        log_or_enqueue(self.id, LogParams(params={key: str(value) for key, value in params.items()}))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log metrics at a step (an epoch, from 1)."""
+        values = tuple((key, float(value), step) for key, value in metrics.items())
+        log_or_enqueue(self.id, LogMetrics(metrics=values))
+
+    def log_history(self, history: pd.DataFrame) -> None:
+        """Log the metrics of all epochs, from a table with a column `epoch` and one per metric."""
+        values = tuple(
+            (str(key), float(value), int(epoch))
+            for key in history.columns.drop("epoch")
+            for epoch, value in zip(history["epoch"], history[key], strict=True)
+        )
+        log_or_enqueue(self.id, LogMetrics(metrics=values))
+
+    def log_files(self, path: Path, folder: str | None = None) -> None:
+        """Log a file, or all files of a folder, as artifacts."""
+        log_or_enqueue(self.id, LogFiles(folder=(folder or path.name) if path.is_dir() else folder), path)
+
+    def log_text(self, text: str, path: str) -> None:
+        """Log a text as an artifact."""
+        log_or_enqueue(self.id, LogText(text=text, path=path))
+
+    def log_dataset(self, name: str, location: str, digest: str) -> None:
+        """Log which data the run used, with a digest of its own: MLflow's covers only a few faces."""
+        log_or_enqueue(self.id, LogDataset(name=name, location=location, digest=digest[:36]))
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        log_or_enqueue(self.id, SetTags(tags=dict(tags)))
+
+    def set_description(self, text: str) -> None:
+        """Set the description that the UI shows."""
+        self.set_tags({"mlflow.note.content": text})
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """The steps at which a metric is logged; empty if the store cannot be queried."""
+        if _is_unqueryable(self.id):
+            return set()
+        with connection().translate_errors():
+            return {value.step for value in connection().client.get_metric_history(self.id, metric)}
 
 
 @contextmanager
-def run(
+def start_run(
     name: str,
     tags: Mapping[str, str],
     params: Mapping[str, object],
     parent: str | None = None,
     unfinished: str | None = None,
-) -> Iterator[str]:
-    """A new run, or one that was cut short; FINISHED at the end, FAILED on any exception.
+) -> Iterator[Run]:
+    """A new run, or an unfinished one that continues; FINISHED at the end, FAILED on any exception.
 
     Args:
         name: shown in the UI.
-        tags: without the empty ones.
-        params: the same as before, where a run goes on.
-        parent: the id of the run that it belongs below.
-        unfinished: the id of the run to go on with, if it is still there.
-
-    Yields:
-        Its id.
+        tags: empty values are left out.
+        params: the same as before if the run continues.
+        parent: the id of the parent run.
+        unfinished: the id of the run to continue, if it still exists.
     """
-    _deliver_some()
-    run_id = find(unfinished) if unfinished else None
-    goes_on = run_id is not None and _is_here(run_id)
-    if run_id is None or not goes_on:
-        run_id = _begin(name, tags, parent)
-    with _entered(run_id):
-        if goes_on:
-            _go_on(run_id)
-            write(run_id, "tags", tags=_said(tags))
-        write(run_id, "params", params={key: str(value) for key, value in params.items()})
-        yield run_id
+    _flush_some()
+    run_id = resolve_run_id(unfinished) if unfinished else None
+    is_resumed = run_id is not None and _is_in_experiment(run_id)
+    if run_id is None or not is_resumed:
+        run_id = _create_run(name, tags, parent)
+    with _active_run(run_id) as run:
+        if is_resumed:
+            _set_running(run_id)
+            run.set_tags(_with_default_tags(tags))
+        run.log_params(params)
+        yield run
 
 
-def _deliver_some() -> None:
-    """What an earlier stage left in the journal, as far as it goes in little time. Once in a process."""
-    if store.waiting().waits_for() and not is_away():
-        _deliver_once()
+def _flush_some() -> None:
+    """Deliver what an earlier stage queued, for a short time, once per process."""
+    if connection().outbox.has_pending() and not connection().is_offline:
+        _flush_once()
 
 
 @cache
-def _deliver_once() -> None:
+def _flush_once() -> None:
     try:
-        delivery.sync(SYNC_PATIENCE)
-    except AwayError as error:
-        store.leave(error)
+        delivery.flush(STAGE_FLUSH_TIMEOUT)
+    except ServerUnavailableError as error:
+        connection().go_offline(error)
     except UserError as error:
-        print(f"The journal was not delivered: {error}", file=sys.stderr, flush=True)
+        print(f"The queued logs were not delivered: {error}", file=sys.stderr, flush=True)
 
 
-def _is_here(run_id: str) -> bool:
-    """Whether a run is in the experiment that is logged to; taken for granted where that cannot be asked."""
-    if _cannot_be_asked(run_id):
+def _is_in_experiment(run_id: str) -> bool:
+    """Whether a run belongs to the current experiment; assumed if the store cannot be queried."""
+    if _is_unqueryable(run_id):
         return True
-    with explained():
-        return bool(connect().get_run(run_id).info.experiment_id == os.environ["MLFLOW_EXPERIMENT_ID"])
+    with connection().translate_errors():
+        run = connection().client.get_run(run_id)
+        return bool(run.info.experiment_id == connection().experiment_id)
 
 
-def _cannot_be_asked(run_id: str) -> bool:
-    """Whether the store does not know all of a run."""
-    return store.waiting().waits_for(run_id) or is_away()
+def _is_unqueryable(run_id: str) -> bool:
+    """Whether the store does not know everything about a run."""
+    return connection().outbox.has_pending(run_id) or connection().is_offline
 
 
-def _said(tags: Mapping[str, str]) -> dict[str, str]:
-    """Without the empty ones, and with who is at it: what MLflow's UI shows, and what `reap` looks at."""
-    who = {"mlflow.user": processes.user(), "mlflow.source.name": Path(sys.argv[0]).name, PROCESS: processes.this()}
-    return {key: value for key, value in {**who, "mlflow.source.type": "LOCAL", **tags}.items() if value}
+def _with_default_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Without empty values, and with the user and process, for MLflow's UI and `emotion cleanup-runs`."""
+    defaults = {
+        "mlflow.user": login_name(),
+        "mlflow.source.name": Path(sys.argv[0]).name,
+        "mlflow.source.type": "LOCAL",
+        PROCESS_TAG: process_id(),
+    }
+    return {key: value for key, value in {**defaults, **tags}.items() if value}
 
 
-def _begin(name: str, tags: Mapping[str, str], parent: str | None, local: str | None = None) -> str:
-    """A new run's id; of one that has to wait: `local`, or one that nothing else has."""
-    local = local or f"{LOCAL}{uuid.uuid4().hex}"
-    said = _said(tags) | {BEGUN_AS: local} | ({"mlflow.parentRunId": parent} if parent else {})
-    if not _cannot_be_asked(parent or "nothing"):
+def _create_run(name: str, tags: Mapping[str, str], parent: str | None, temporary_id: str | None = None) -> str:
+    """Create a run and return its id; a temporary one if the server is unavailable."""
+    store = connection()
+    temporary_id = temporary_id or f"{TEMPORARY}{uuid.uuid4().hex}"
+    tags = _with_default_tags(tags) | {TEMPORARY_ID_TAG: temporary_id} | ({PARENT_TAG: parent} if parent else {})
+    if not (_is_unqueryable(parent) if parent else store.is_offline):
         try:
-            with explained(), store.uninterrupted():
-                made = connect().create_run(os.environ["MLFLOW_EXPERIMENT_ID"], tags=said, run_name=name)
-                run_id = str(made.info.run_id)
-                _open[run_id] = True
+            with store.translate_errors(), store.defer_signals():
+                created = store.client.create_run(store.experiment_id, tags=tags, run_name=name)
+                run_id = str(created.info.run_id)
+                store.open_runs[run_id] = True
             return run_id
-        except AwayError as error:
-            store.leave(error)
-    _open[local] = True
-    write(local, "create", name=name, tags=said)  # where the server took it and only its answer was lost, once
-    return local
+        except ServerUnavailableError as error:
+            store.go_offline(error)
+    store.open_runs[temporary_id] = True
+    log_or_enqueue(temporary_id, CreateRun(name=name, tags=tags))  # not twice, if only the answer was lost
+    return temporary_id
 
 
 @contextmanager
-def _entered(run_id: str, ends: bool = True) -> Iterator[None]:
-    """The active run; FINISHED at the end, FAILED on any exception."""
-    _active.append(run_id)
-    status = "FAILED"
+def _active_run(run_id: str, set_end_time: bool = True) -> Iterator[Run]:
+    """FINISHED at the end, FAILED on any exception."""
+    status: Status = "FAILED"
     try:
-        yield
+        yield Run(run_id)
         status = "FINISHED"
     finally:
-        _active.pop()
-        _end(run_id, status, ends)
+        _end_run(run_id, status, set_end_time)
 
 
-def _go_on(run_id: str, ends: bool = True) -> None:
-    _open[run_id] = ends
-    write(run_id, "status", status="RUNNING", ends=False)
+def _set_running(run_id: str, set_end_time: bool = True) -> None:
+    connection().open_runs[run_id] = set_end_time
+    log_or_enqueue(run_id, SetStatus(status="RUNNING", set_end_time=False))
 
 
-def _end(run_id: str, status: str, ends: bool = True) -> None:
-    write(run_id, "status", status=status, ends=ends)
-    _open.pop(run_id, None)
+def _end_run(run_id: str, status: Status, set_end_time: bool = True) -> None:
+    log_or_enqueue(run_id, SetStatus(status=status, set_end_time=set_end_time))
+    connection().open_runs.pop(run_id, None)
 
 
-def _end_what_is_open() -> None:
-    """An interruption may come where no `with` is entered yet, or any more."""
-    for run_id, ends in list(_open.items()):
-        _end(run_id, "FAILED", ends)
+def fail_open_runs() -> None:
+    """Set runs that this process left open to FAILED: Ctrl-C can come before or after a `with` block."""
+    for run_id, set_end_time in list(connection().open_runs.items()):
+        _end_run(run_id, "FAILED", set_end_time)
 
 
-at_the_end.append(_end_what_is_open)
-
-
-def child(name: str, tags: Mapping[str, str], params: Mapping[str, object], parent: str) -> str:
-    """The id of the run of that name below another; made, and RUNNING, where there is none."""
-    local = f"{LOCAL}{uuid.uuid5(uuid.NAMESPACE_OID, f'{parent} {name}').hex}"  # the same where a search goes on
+def get_or_create_child_run(name: str, tags: Mapping[str, str], params: Mapping[str, object], parent: str) -> str:
+    """The id of the run of that name below another; if there is none, it is created as RUNNING."""
+    store = connection()
+    temporary_id = f"{TEMPORARY}{uuid.uuid5(uuid.NAMESPACE_OID, f'{parent} {name}').hex}"  # the same on resuming
     run_id = None
-    if store.waiting().waits_for(local):
-        run_id = local
-    elif not _cannot_be_asked(parent):
-        below = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.run_name = '{name}'"
-        with explained():
-            known = connect().search_runs([os.environ["MLFLOW_EXPERIMENT_ID"]], below, max_results=1)
+    if store.outbox.has_pending(temporary_id):
+        run_id = temporary_id
+    elif not _is_unqueryable(parent):
+        filter_string = f"tags.`{PARENT_TAG}` = '{parent}' and attributes.run_name = '{name}'"
+        with store.translate_errors():
+            known = store.client.search_runs([store.experiment_id], filter_string, max_results=1)
         run_id = str(known[0].info.run_id) if known else None
-    run_id = run_id or _begin(name, tags, parent, local)
-    write(run_id, "params", params={key: str(value) for key, value in params.items()})
-    _open.pop(run_id, None)  # from here on it is the caller's: another process may end it
+    run_id = run_id or _create_run(name, tags, parent, temporary_id)
+    Run(run_id).log_params(params)
+    store.open_runs.pop(run_id, None)  # now the caller's responsibility: another process may end it
     return run_id
 
 
 @contextmanager
-def within(run_id: str) -> Iterator[None]:
-    """Log to a run that exists; FINISHED at the end, FAILED on any exception."""
-    with _entered(run_id):
-        _go_on(run_id)
-        write(run_id, "tags", tags={PROCESS: processes.this()})
-        yield
+def resume_run(run_id: str) -> Iterator[Run]:
+    """Continue an existing run; FINISHED at the end, FAILED on any exception."""
+    with _active_run(run_id) as run:
+        _set_running(run_id)
+        run.set_tags({PROCESS_TAG: process_id()})
+        yield run
 
 
 @contextmanager
-def resumed(run_id: str, tags: Mapping[str, str]) -> Iterator[None]:
-    """Go on with a run that has ended: it lasts as long as its own stage, not until this one ends."""
-    with _entered(run_id, ends=False):
-        _go_on(run_id, ends=False)
-        write(run_id, "tags", tags={key: value for key, value in tags.items() if value} | {PROCESS: processes.this()})
-        yield
+def reopen_run(run_id: str, tags: Mapping[str, str]) -> Iterator[Run]:
+    """Add to a run that has ended; its end time stays that of its own stage."""
+    with _active_run(run_id, set_end_time=False) as run:
+        _set_running(run_id, set_end_time=False)
+        run.set_tags({key: value for key, value in tags.items() if value} | {PROCESS_TAG: process_id()})
+        yield run
 
 
-def end(run_id: str, status: str, tags: Mapping[str, str] | None = None) -> None:
-    """Say how a run of another process ended: FINISHED, FAILED or KILLED, and why."""
+def end_run(run_id: str, status: Status, tags: Mapping[str, str] | None = None) -> None:
+    """End a run of another process, with tags that say why."""
     if tags:
-        write(run_id, "tags", tags=dict(tags))
-    _end(run_id, status)
+        Run(run_id).set_tags(tags)
+    _end_run(run_id, status)
 
 
-def abandon(run_id: str) -> None:
-    """End a run that nothing is at any more, and those below it, as KILLED; where they are open and still there."""
-    if is_away():
-        return  # `emotion reap` finds them later
-    for run in [run for run in runs() if run_id in (run.id, run.tags.get("mlflow.parentRunId"))]:
-        if run.status == "RUNNING":
-            end(run.id, "KILLED")
+def resolve_run_id(run_id: str) -> str | None:
+    """The id under which the store has a run, or will have it: its own, or that of its replacement.
 
-
-def reap() -> tuple[list["Run"], list["Run"]]:
-    """End as KILLED what is RUNNING and whose process is gone.
-
-    Returns:
-        Those, and the RUNNING ones that were left: they are alive, or another machine's.
+    If the store cannot be queried, the run is assumed to exist.
     """
-    still_open = [run for run in runs() if run.status == "RUNNING"]
-    gone = [run for run in still_open if processes.is_gone(run.tags.get(PROCESS, ""))]
-    for run in gone:
-        end(run.id, "KILLED")
-    return gone, [run for run in still_open if run not in gone]
-
-
-def find(run_id: str) -> str | None:
-    """The id under which a run is in the store, or will be: its own, or that of the one that stands for it.
-
-    Where the store cannot be asked, the run is taken to be there.
-    """
-    _deliver_some()
-    if is_away() or (run_id.startswith(LOCAL) and store.waiting().waits_for(run_id)):
+    _flush_some()
+    store = connection()
+    if store.is_offline or (run_id.startswith(TEMPORARY) and store.outbox.has_pending(run_id)):
         return run_id
-    with explained():
-        return delivery.find(run_id)
-
-
-def logged_steps(key: str) -> set[int]:
-    """The steps at which the active run has a metric; none where that cannot be asked."""
-    if _cannot_be_asked(_active[-1]):
-        return set()
-    with explained():
-        return {metric.step for metric in connect().get_metric_history(_active[-1], key)}
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the store knows of a run."""
-
-    id: str
-    name: str
-    status: str  # RUNNING, FINISHED, FAILED, KILLED
-    params: dict[str, str]
-    metrics: dict[str, float]  # the last of each
-    tags: dict[str, str]
-
-
-def runs(name: str | None = None, parent: str | None = None) -> list[Run]:
-    """The experiment's runs, the newest first.
-
-    Args:
-        name: only those of this name.
-        parent: only those below the run of this id.
-    """
-    client = connect()
-    conditions = [f"attributes.run_name = '{name}'"] if name else []
-    conditions += [f"tags.`mlflow.parentRunId` = '{parent}'"] if parent else []
-    found: list[Run] = []
-    token = None
-    with explained():
-        while True:
-            page = client.search_runs(
-                [os.environ["MLFLOW_EXPERIMENT_ID"]], " and ".join(conditions), max_results=MOST_RUNS, page_token=token
-            )
-            found += map(_run_of, page)
-            token = page.token
-            if not token:
-                return found
-
-
-def get(run_id: str) -> Run | None:
-    """One run, whatever its experiment; None where it is neither there nor stood for."""
-    with explained():
-        found = delivery.find(run_id)
-        return _run_of(connect().get_run(found)) if found else None
-
-
-def _run_of(run: mlflow.entities.Run) -> Run:
-    return Run(run.info.run_id, run.info.run_name, run.info.status, run.data.params, run.data.metrics, run.data.tags)
-
-
-def artifact(run_id: str, path: str) -> Path | None:
-    """A run's artifact as a local file; None where it has none."""
-    connect()
-    try:
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
-    except (MlflowException, OSError):
-        return None
-
-
-def log_metrics(metrics: Mapping[str, float], step: int = 0) -> None:
-    """Metrics of the active run at a step (an epoch, from 1)."""
-    write(_active[-1], "metrics", metrics=[(key, float(value), step) for key, value in metrics.items()])
-
-
-def log_history(history: pd.DataFrame) -> None:
-    """Metrics of all epochs at once, from a table with a column `epoch` and one per metric."""
-    metrics = [
-        (str(key), float(value), int(epoch))
-        for key in history.columns.drop("epoch")
-        for epoch, value in zip(history["epoch"], history[key], strict=True)
-    ]
-    write(_active[-1], "metrics", metrics=metrics)
-
-
-def log_files(path: Path, folder: str | None = None) -> None:
-    """A file, or all files of a folder, as artifacts of the active run."""
-    write(_active[-1], "files", path, folder=(folder or path.name) if path.is_dir() else folder)
-
-
-def log_text(text: str, artifact: str) -> None:
-    """A text as an artifact of the active run."""
-    write(_active[-1], "text", text=text, path=artifact)
-
-
-def set_tag(key: str, value: str) -> None:
-    """A tag of the active run."""
-    write(_active[-1], "tags", tags={key: value})
-
-
-def describe(text: str) -> None:
-    """The active run's description in the UI."""
-    set_tag("mlflow.note.content", text)
-
-
-def log_dataset(name: str, location: str, digest: str) -> None:
-    """Name the data that the active run used; MLflow's own digest sees only a few faces."""
-    write(_active[-1], "dataset", name=name, location=location, digest=digest[:36])
+    with store.translate_errors():
+        return delivery.resolve_run_id(run_id)

@@ -1,42 +1,44 @@
-"""What every stage puts on record: a run in MLflow, filled from the files it wrote.
+"""The MLflow run of a stage, filled from the files that the stage wrote.
 
-Because a run is filled from files, it can be filled again where DVC restored the files and
-MLflow has no such run: see `restoring`.
+Because a run is filled from files, it can be filled again where DVC restored the files and MLflow
+has lost the run: see `emotion.tracking.restore`.
 """
 
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from emotion.data.dataset import caption
 from emotion.evaluation import predictions
-from emotion.params import Params
+from emotion.params.sections import Params
 from emotion.runtime.paths import (
-    CURVES,
     DATA_REPORT,
+    DATASET,
     EVALUATION,
-    FACES,
-    FETCH_RUN,
     HISTORY,
     HYPERPARAMETERS,
     METRICS,
-    PREPROCESS_RUN,
+    SEARCH_FIGURES,
     SOURCE,
     SPEED,
-    TRAIN_RUN,
+    TRAINING_CURVES,
     TRIALS,
-    TUNING,
-    write_json,
-)  # fmt: skip
+)
 from emotion.tracking import provenance
-from emotion.tracking import runs as tracking
+from emotion.tracking.records import RunRecord, SearchRecord, read_record, write_record
+from emotion.tracking.report_figures import draw_report_figures
+from emotion.tracking.runs import Run, fail_open_runs, start_run
 
-RUN_FILES = {"fetch": FETCH_RUN, "preprocess": PREPROCESS_RUN, "tune": HYPERPARAMETERS, "train": TRAIN_RUN}
+VALIDATION_FOLDER = "evaluation/validation"  # among a run's artifacts: predictions for validation images
 # The sections of params.yaml that decide what a stage makes.
 SECTIONS = {
     "fetch": ("fetch",),
@@ -46,23 +48,23 @@ SECTIONS = {
     "evaluate": ("evaluate",),
     "register": ("register",),
 }
-# What is in these sections and yet decides nothing.
-UNUSED = {
-    "tune": ("train.epochs", "train.budget_minutes", "train.select", "train.views", "train.tensorboard"),
+# Parameters in these sections that do not matter to the stage.
+IRRELEVANT_PARAMS = {
+    "tune": ("train.epochs", "train.budget_minutes", "train.monitor", "train.tta", "train.tensorboard"),
     "register": ("register.gate",),
 }
 
 
-def parameters(stage: str, settings: Params) -> dict[str, Any]:
+def relevant_params(stage: str, params: Params) -> dict[str, Any]:
     """Every parameter that decides what the stage makes, as section.key: value."""
-    dumped = settings.model_dump(by_alias=True)
-    flat = flatten({section: dumped[section] for section in SECTIONS[stage]})
-    unused = tuple(f"{name}." for name in UNUSED.get(stage, ()))
-    return {key: value for key, value in flat.items() if not f"{key}.".startswith(unused)}
+    content = params.model_dump(mode="json", by_alias=True)
+    flat = flatten({section: content[section] for section in SECTIONS[stage]})
+    irrelevant = tuple(f"{name}." for name in IRRELEVANT_PARAMS.get(stage, ()))
+    return {key: value for key, value in flat.items() if not f"{key}.".startswith(irrelevant)}
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Of nested mappings, values by dotted names."""
+    """Nested mappings as one, with dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -72,154 +74,156 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@dataclass
+class StageRun:
+    """The run of a stage that is being executed."""
+
+    run: Run
+    tags: dict[str, str]
+    params: dict[str, Any]
+    search: SearchRecord | None = None  # set by `tune`
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run, which are also kept in the record."""
+        self.tags |= tags
+        self.run.set_tags(tags)
+
+
 @contextmanager
 def stage_run(
-    stage: str, settings: Params, links: Mapping[str, str] | None = None, unfinished: str | None = None
-) -> Iterator[dict[str, Any]]:
-    """Run a stage under an MLflow run of its name, then log what it wrote.
+    stage: str,
+    params: Params,
+    exit_callbacks: ExitStack,
+    tags: Mapping[str, str] | None = None,
+    unfinished: str | None = None,
+) -> Iterator[StageRun]:
+    """Execute a stage under an MLflow run of its name, then write its record and log its outputs.
 
     Args:
         stage: its name.
-        settings: the parameters as the stage uses them.
-        links: further tags, which name the runs that this one builds on.
-        unfinished: the run of an earlier attempt, to go on with.
-
-    Yields:
-        The stage's record, which holds `run_id`, `tags`, `params` and `patch`. What the stage
-        adds to it is kept in the stage's run file (see RUN_FILES).
+        params: as the stage uses them.
+        exit_callbacks: run when the process ends, however it ends.
+        tags: further tags, with the ids of the runs that this one builds on.
+        unfinished: the run of an earlier attempt, to continue.
     """
+    exit_callbacks.callback(fail_open_runs)
     patch = provenance.uncommitted_patch()
-    tags = provenance.tags(stage, patch) | dict(links or {})
-    params = parameters(stage, settings)
-    with tracking.run(stage, tags, params, unfinished=unfinished) as run_id:
-        record = {"run_id": run_id, "tags": tags, "params": params, "patch": patch}
-        log_patch(stage, patch)
-        yield record
-        write_json(RUN_FILES[stage], record)
-        log_outputs(stage)
+    all_tags = provenance.run_tags(stage, patch) | dict(tags or {})
+    relevant = relevant_params(stage, params)
+    with start_run(stage, all_tags, relevant, unfinished=unfinished) as run:
+        log_patch(run, stage, patch)
+        stage_of_run = StageRun(run, all_tags, relevant)
+        yield stage_of_run
+        values = {key: str(value) for key, value in relevant.items()}
+        write_record(stage, RunRecord(
+            run_id=run.id, tags=stage_of_run.tags, params=values, patch=patch, search=stage_of_run.search
+        ))  # fmt: skip
+        draw_report_figures(stage, params)
+        log_outputs(run, stage)
 
 
-def log_patch(stage: str, patch: str) -> None:
-    """What was not committed, as an artifact of the active run."""
+def log_patch(run: Run, stage: str, patch: str) -> None:
+    """Log the uncommitted changes as an artifact."""
     if patch:
-        tracking.log_text(patch, f"source/{stage}.patch")
+        run.log_text(patch, f"source/{stage}.patch")
 
 
-def _log_fetch() -> None:
-    source = json.loads(SOURCE.read_text())
-    tracking.log_metrics({key: source[key] for key in ("images", "ignored", "bytes")})
-    tracking.log_files(SOURCE)
-    tracking.set_tag("data.sha256", source["sha256"])
+def log_outputs(run: Run, stage: str) -> None:
+    """Fill a run from the files that a stage wrote."""
+    match stage:
+        case "fetch":
+            source = json.loads(SOURCE.read_text())
+            run.log_metrics({key: source[key] for key in ("images", "ignored", "bytes")})
+            run.log_files(SOURCE)
+            run.set_tags({"data.sha256": source["sha256"]})
+        case "preprocess":
+            counts = json.loads((DATA_REPORT / "counts.json").read_text())
+            run.log_metrics({key: value for key, value in flatten(counts).items() if value is not None})
+            run.log_files(DATA_REPORT, "data")
+            _describe_dataset(run, dataset_info())
+        case "tune":
+            search = read_record("tune").search
+            if search and search.best:
+                run.log_metrics({"best_score": search.best.score})
+                run.set_tags({"best_trial": search.best.trial, "best_trial_run_id": search.best.run_id})
+            for path in (TRIALS, HYPERPARAMETERS, SEARCH_FIGURES):
+                run.log_files(path)
+            log_dataset(run, dataset_info())
+        case "train":
+            for path in (HISTORY, TRAINING_CURVES):
+                run.log_files(path)
+            log_dataset(run, dataset_info())
+        case "evaluate":
+            metrics = json.loads(METRICS.read_text())
+            run.log_metrics({k: v for k, v in flatten(metrics).items() if isinstance(v, int | float)})
+            if SPEED.exists():
+                run.log_metrics({f"speed.{key}": value for key, value in json.loads(SPEED.read_text()).items()})
+            run.log_files(METRICS)
+            run.log_files(EVALUATION)
 
 
-def _log_preprocess() -> None:
-    counts = json.loads((DATA_REPORT / "counts.json").read_text())
-    tracking.log_metrics({key: value for key, value in flatten(counts).items() if value is not None})
-    tracking.log_files(DATA_REPORT, "data")
-    _describe(dataset_facts())
-
-
-def _log_tune() -> None:
-    record = json.loads(HYPERPARAMETERS.read_text())
-    if record["score"] is not None:
-        tracking.log_metrics({"best_score": record["score"]})
-        tracking.set_tag("best_trial", record["trial"])
-        tracking.set_tag("best_trial_run_id", record["trial_run_id"])
-    for path in (TRIALS, HYPERPARAMETERS, TUNING):
-        tracking.log_files(path)
-    _log_dataset()
-
-
-def begin_trial(name: str, search: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """The id of a trial's run below its search, made where there is none yet.
-
-    Args:
-        name: of the trial.
-        search: the record of `tune`.
-        values: the trial's own, by their names under `train`.
-    """
-    params = {key: value for key, value in search["params"].items() if key.startswith("train.")}
-    params |= {f"train.{key}": value for key, value in values.items()}
-    return tracking.child(name, {**search["tags"], "stage": "trial"}, params, search["run_id"])
-
-
-def epoch_logger(suffix: str = "") -> Callable[[Mapping[str, float]], None]:
-    """What logs an epoch's row to the active run, unless an earlier attempt did.
+def epoch_logger(run: Run, suffix: str = "") -> Callable[[dict[str, float]], None]:
+    """A callback that logs an epoch's metrics, unless an earlier attempt already did.
 
     Args:
+        run: to log to.
         suffix: of the metrics' names.
     """
-    logged = tracking.logged_steps(f"loss{suffix}")
+    logged = run.logged_steps(f"loss{suffix}")
 
-    def log(row: Mapping[str, float]) -> None:
+    def log(row: dict[str, float]) -> None:
         if row["epoch"] not in logged:
-            tracking.log_metrics({f"{k}{suffix}": v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
+            metrics = {f"{key}{suffix}": value for key, value in row.items() if key != "epoch"}
+            run.log_metrics(metrics, step=int(row["epoch"]))
 
     return log
 
 
-def _log_train() -> None:
-    for path in (HISTORY, CURVES):
-        tracking.log_files(path)
-    _log_dataset()
+class DatasetInfo(BaseModel):
+    """What a run says about the data that it used."""
+
+    model_config = ConfigDict(frozen=True)
+
+    origin: str
+    location: str
+    digest: str  # DVC's hash of data/faces, or the archive's SHA-256
+    sha256: str  # of the archive
+    caption: str
 
 
-def _log_evaluate() -> None:
-    metrics = json.loads(METRICS.read_text())
-    tracking.log_metrics({k: v for k, v in flatten(metrics).items() if isinstance(v, int | float)})
-    if SPEED.exists():
-        speed = json.loads(SPEED.read_text())
-        tracking.log_metrics({f"speed.{key}": value for key, value in speed.items()})
-    tracking.log_files(METRICS)
-    tracking.log_files(EVALUATION)
+def dataset_info() -> DatasetInfo:
+    """The description of data/faces."""
+    metadata: dict[str, Any] = json.loads((DATASET / "dataset.json").read_text())
+    source, digest = metadata["source"], provenance.data_hash()
+    return DatasetInfo(
+        origin=source["origin"],
+        location=str(DATASET.resolve()),
+        digest=source["sha256"] if digest == "unknown" else digest,
+        sha256=source["sha256"],
+        caption=caption(metadata),
+    )
 
 
-def _log_dataset() -> None:
-    log_dataset(dataset_facts())
+def log_dataset(run: Run, dataset: DatasetInfo) -> None:
+    """Log which data a run used."""
+    _describe_dataset(run, dataset)
+    run.log_dataset(dataset.origin, dataset.location, dataset.digest)
 
 
-def dataset_facts() -> dict[str, str]:
-    """What a run says of the faces that it used."""
-    about: dict[str, Any] = json.loads((FACES / "dataset.json").read_text())
-    source = about["source"]
-    digest = provenance.data_hash()
-    return {
-        "origin": source["origin"],
-        "location": str(FACES.resolve()),
-        "digest": source["sha256"] if digest == "unknown" else digest,
-        "sha256": source["sha256"],
-        "caption": caption(about),
-    }
+def _describe_dataset(run: Run, dataset: DatasetInfo) -> None:
+    run.set_description(f"Faces: {dataset.caption}")
+    run.set_tags({"data.sha256": dataset.sha256})
 
 
-def log_dataset(facts: Mapping[str, str]) -> None:
-    """Say of the active run which faces it used."""
-    _describe(facts)
-    tracking.log_dataset(facts["origin"], facts["location"], facts["digest"])
+def log_val_predictions(run: Run, index: pd.DataFrame, probabilities: NDArray[np.float32]) -> None:
+    """Log predictions for the validation images, where `evaluate` logs them, too.
 
-
-def _describe(facts: Mapping[str, str]) -> None:
-    tracking.describe(f"Faces: {facts['caption']}")
-    tracking.set_tag("data.sha256", facts["sha256"])
-
-
-def log_predictions(table: pd.DataFrame) -> None:
-    """What the active run answers to the validation images, where `evaluate` has it as well."""
+    Args:
+        run: to log to.
+        index: the rows of the validation images.
+        probabilities: (n, 7).
+    """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / predictions.FILE
-        predictions.write(table, path)
-        tracking.log_files(path, predictions.FOLDER)
-
-
-def log_outputs(stage: str) -> None:
-    """Fill the active run from the files that a stage wrote."""
-    _OUTPUTS[stage]()
-
-
-_OUTPUTS: dict[str, Callable[[], None]] = {
-    "fetch": _log_fetch,
-    "preprocess": _log_preprocess,
-    "tune": _log_tune,
-    "train": _log_train,
-    "evaluate": _log_evaluate,
-}
+        path = Path(folder) / predictions.FILE_NAME
+        predictions.write(predictions.predictions_table(index, probabilities), path)
+        run.log_files(path, VALIDATION_FOLDER)

@@ -4,11 +4,15 @@ import math
 
 import tensorflow as tf
 
-from emotion.params import Augmentation
+from emotion.params.sections import Augmentation
 
 
 def augment(
-    images: tf.Tensor, settings: Augmentation, seed: tf.Tensor, size: int | None = None, turned: tf.Tensor | None = None
+    images: tf.Tensor,
+    settings: Augmentation,
+    seed: tf.Tensor,
+    size: int | None = None,
+    flipped: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Mirror, rotate, zoom, move, change the contrast, and erase a square.
 
@@ -17,7 +21,7 @@ def augment(
         settings: how much of each.
         seed: (2,) int64; the same seed gives the same changes.
         size: of the results, in pixels a side; None keeps that of the images.
-        turned: (batch,) bool, which images to mirror where flips alternate (Jordan, 2024: each
+        flipped: (batch,) bool, which images to mirror where flips alternate (Jordan, 2024: each
             image's two sides in turn, for chance shows one of them too often).
 
     Returns:
@@ -31,13 +35,13 @@ def augment(
 
     side = float(images.shape[1])
     mirrored = uniform(0, 1) < (0.5 if settings.flip == "random" else 0.0)
-    if settings.flip == "alternate" and turned is not None:
-        mirrored = turned
+    if settings.flip == "alternate" and flipped is not None:
+        mirrored = flipped
     angle = uniform(-1, 1) * settings.rotation * math.pi / 180
     scale = 1 + uniform(-1, 1) * settings.zoom
     move_x = uniform(-1, 1) * settings.translation * side
     move_y = uniform(-1, 1) * settings.translation * side
-    images = _project(images, tf.where(mirrored, -1.0, 1.0), angle, scale, move_x, move_y)
+    images = _affine(images, tf.where(mirrored, -1.0, 1.0), angle, scale, move_x, move_y)
     if size and size != images.shape[1]:
         images = tf.image.resize(images, (size, size), antialias=True)
     if settings.contrast:
@@ -45,11 +49,11 @@ def augment(
         factor = (1 + uniform(-1, 1) * settings.contrast)[:, None, None, None]
         images = tf.clip_by_value(mean + (images - mean) * factor, 0, 255)
     if settings.erasing:
-        images = _erase(images, settings.erasing, next(seeds))
+        images = _cutout(images, settings.erasing, next(seeds))
     return images
 
 
-def mix(images: tf.Tensor, labels: tf.Tensor, largest: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def mixup(images: tf.Tensor, labels: tf.Tensor, largest: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Mix every image and label with another of the batch (mixup, Zhang et al., 2018).
 
     Args:
@@ -64,7 +68,7 @@ def mix(images: tf.Tensor, labels: tf.Tensor, largest: float, seed: tf.Tensor) -
     return images * (1 - part) + images[::-1] * part, labels * (1 - part) + labels[::-1] * part
 
 
-def _project(
+def _affine(
     images: tf.Tensor, mirror: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor, move_x: tf.Tensor, move_y: tf.Tensor
 ) -> tf.Tensor:
     """One bilinear resampling for all geometric changes, about the image's centre."""
@@ -82,7 +86,7 @@ def _project(
     )  # fmt: skip
 
 
-def _erase(images: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
+def _cutout(images: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
     """Gray out a square (Cutout, DeVries and Taylor, 2017) of a random size and place."""
     size = images.shape[1]
     x, y, side = tf.unstack(tf.random.stateless_uniform((3, tf.shape(images)[0]), seed))

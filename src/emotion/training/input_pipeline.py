@@ -5,12 +5,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Split
-from emotion.data.labels import EMOTIONS, SIZE
-from emotion.params import Train
-from emotion.training.augmentation import augment, mix
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.params.sections import Train
+from emotion.training.augmentation import augment, mixup
 
 
-def training_batches(split: Split, settings: Train, step: int = 0, size: int = SIZE) -> tf.data.Dataset:
+def train_dataset(split: Split, settings: Train, step: int = 0, size: int = IMAGE_SIZE) -> tf.data.Dataset:
     """Augmented batches from a step on, without end.
 
     What a step yields depends only on its number and the seed, so that a training can go on
@@ -31,7 +31,7 @@ def training_batches(split: Split, settings: Train, step: int = 0, size: int = S
     labels = tf.constant(_one_hot(split) * (1 - smoothing) + smoothing / len(EMOTIONS))
     batch = min(settings.batch_size, len(split))
     per_epoch = steps_per_epoch(split, settings)
-    turned = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
+    flipped = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
 
     def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, within = number // per_epoch, number % per_epoch
@@ -40,13 +40,13 @@ def training_batches(split: Split, settings: Train, step: int = 0, size: int = S
             within * batch + tf.range(batch, dtype=tf.int64), tf.stack([seed, epoch]), len(split) - 1
         )
         pixels = tf.cast(tf.gather(images, rows), tf.float32)[..., None]
-        flips = tf.gather(turned, rows) ^ (epoch % 2 == 1)
+        flips = tf.gather(flipped, rows) ^ (epoch % 2 == 1)
         drawn = tf.stack([tf.constant(seed, tf.int64), number])
         pixels = augment(pixels, settings.augmentation, drawn, size, flips)
-        return mix(pixels, tf.gather(labels, rows), settings.augmentation.mixup, drawn)
+        return mixup(pixels, tf.gather(labels, rows), settings.augmentation.mixup, drawn)
 
     numbers = tf.data.Dataset.range(step, 2**62)
-    return _untuned(numbers.map(load, num_parallel_calls=2, deterministic=True).prefetch(2))
+    return _without_autotune(numbers.map(load, num_parallel_calls=2, deterministic=True).prefetch(2))
 
 
 def steps_per_epoch(split: Split, settings: Train) -> int:
@@ -54,13 +54,13 @@ def steps_per_epoch(split: Split, settings: Train) -> int:
     return max(1, len(split) // settings.batch_size)
 
 
-def plain_batches(split: Split, batch_size: int = 256) -> tf.data.Dataset:
+def eval_dataset(split: Split, batch_size: int = 256) -> tf.data.Dataset:
     """The images as they are, in their order, once, with one-hot labels."""
     dataset = tf.data.Dataset.from_tensor_slices((split.images[..., None], _one_hot(split)))
-    return _untuned(dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y)))
+    return _without_autotune(dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y)))
 
 
-def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def _without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Without tf.data's tuner, whose thread sleeps for as long as it ran, and so long holds up the end."""
     options = tf.data.Options()
     options.autotune.enabled = False

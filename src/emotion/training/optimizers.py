@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from emotion.params import Train
+from emotion.params.sections import Train
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. (2024)
 ITERATIONS = 3

@@ -3,8 +3,8 @@
 import math
 import time
 
-from emotion.data.labels import SIZE
-from emotion.params import Train
+from emotion.data.labels import IMAGE_SIZE
+from emotion.params.sections import Train
 
 GROWTH_ENDS = 0.6  # of the training: from there on images have their full size
 SIZE_STEP = 8  # pixels
@@ -26,7 +26,7 @@ class Schedule:
         self.steps = steps_per_epoch * settings.epochs
         self.budget = settings.budget_minutes and settings.budget_minutes * 60
         self.started = time.monotonic()
-        self.reserve = 0.0  # seconds that the last look at validation will take
+        self.validation_seconds = 0.0  # seconds that the last look at validation will take
 
     def start(self, seconds: float) -> None:
         """Begin, or go on after so many seconds of training."""
@@ -39,7 +39,7 @@ class Schedule:
 
     def progress(self, step: int) -> float:
         """Of the training before a step, 0..1."""
-        done = self.seconds / max(self.budget - self.reserve, 1e-9) if self.budget else step / self.steps
+        done = self.seconds / max(self.budget - self.validation_seconds, 1e-9) if self.budget else step / self.steps
         return min(done, 1.0)
 
     def learning_rate(self, progress: float) -> float:
@@ -50,8 +50,8 @@ class Schedule:
 
     def image_size(self, progress: float) -> int:
         """Growing images cost less at first (progressive resizing, Howard, 2018)."""
-        missing = (SIZE - self.settings.smallest_size) * max(0.0, 1 - progress / GROWTH_ENDS)
-        return max(self.settings.smallest_size, SIZE - SIZE_STEP * math.ceil(missing / SIZE_STEP))
+        missing = (IMAGE_SIZE - self.settings.initial_image_size) * max(0.0, 1 - progress / GROWTH_ENDS)
+        return max(self.settings.initial_image_size, IMAGE_SIZE - SIZE_STEP * math.ceil(missing / SIZE_STEP))
 
     def remaining(self, step: int) -> float:
         """Seconds that the rest will take, about: as the images grow, so does the time they take."""

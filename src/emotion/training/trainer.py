@@ -1,10 +1,8 @@
-"""Train a network on a split. Shared by `tune` and `train`."""
+"""Train a network on a split. Used by the trials of `tune` and by `train`."""
 
 import math
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,36 +14,30 @@ from numpy.typing import NDArray
 from emotion.data.dataset import Split
 from emotion.data.labels import EMOTIONS
 from emotion.networks.build import build, members
-from emotion.params import Train
+from emotion.params.sections import Train
 from emotion.runtime.errors import UserError
 from emotion.runtime.progress import track
 from emotion.training import precision
+from emotion.training.callbacks import Callback, Row
 from emotion.training.checkpoints import Arrays, Checkpoints
-from emotion.training.input_pipeline import class_weights, plain_batches, steps_per_epoch, training_batches
+from emotion.training.input_pipeline import class_weights, eval_dataset, steps_per_epoch, train_dataset
 from emotion.training.optimizers import make_optimizer
 from emotion.training.schedule import Schedule
 
-Row = dict[str, float]  # what is known of an epoch
-
 
 @dataclass
-class Fitted:
-    """A trained network with the weights of its best epoch, and a row per epoch.
-
-    The rows hold epoch, loss, accuracy (both of the augmented images), val_loss,
-    val_accuracy (at full size), learning_rate and image_size (pixels a side) of the last step,
-    and seconds (since the start).
-    """
+class TrainingResult:
+    """A trained network with the weights of its best epoch."""
 
     network: keras.Model
-    rows: list[Row]
+    rows: list[Row]  # one per epoch
     best_epoch: int  # from 1
-    precision: str  # and why
-    answers: NDArray[np.float32]  # (validation, 7) the probabilities in the best epoch
+    precision: str  # float32 or bfloat16, and the reason
+    val_probabilities: NDArray[np.float32]  # (validation images, 7), in the best epoch
 
     @property
     def history(self) -> pd.DataFrame:
-        """The rows as a table."""
+        """A row per epoch."""
         return pd.DataFrame(self.rows)
 
 
@@ -53,63 +45,48 @@ def fit(
     settings: Train,
     train: Split,
     validation: Split,
-    listeners: Sequence[Callable[[Row], None]] = (),
+    callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
-    hopeless: Callable[[list[Row]], bool] = lambda rows: False,
-) -> Fitted:
+    should_stop: Callable[[list[Row]], bool] = lambda rows: False,
+) -> TrainingResult:
     """Train a network and return it with its best weights.
 
     Args:
-        settings: the network and the recipe.
+        settings: the network and how to train it.
         train: the images to learn from.
-        validation: what the best weights are chosen on.
-        listeners: told of every epoch once it is safe, also of those of an earlier attempt.
-        checkpoints: where to go on from and to keep the state after every epoch, or None.
-        hopeless: asked after every epoch; ends the training where it says so.
+        validation: the images that decide which weights are the best.
+        callbacks: called with every epoch once its checkpoint is saved, also with those of an earlier attempt.
+        checkpoints: where to resume from and where to save the state after every epoch, or None.
+        should_stop: called after every epoch; True ends the training.
 
     Raises:
-        UserError: where the loss is no number any more.
+        UserError: if the loss becomes NaN or infinite.
     """
     trainer = Trainer(settings, train, validation)
-    kept = checkpoints.load() if checkpoints else None
-    if kept:
-        trainer.restore(*kept)
-        print(f"Going on after epoch {len(trainer.rows)}.", flush=True)
+    saved = checkpoints.load() if checkpoints else None
+    if saved:
+        trainer.restore(*saved)
+        print(f"Resuming after epoch {len(trainer.rows)}.", flush=True)
 
-    def tell(row: Row) -> None:
-        for listener in listeners:
-            listener(row)
+    def report(row: Row) -> None:
+        for callback in callbacks:
+            callback(row)
 
     for row in trainer.rows:
-        tell(row)
-    while not (trainer.done or (trainer.rows and hopeless(trainer.rows))):
+        report(row)
+    while not (trainer.done or (trainer.rows and should_stop(trainer.rows))):
         row = trainer.epoch()
         if checkpoints:
-            checkpoints.save(len(trainer.rows), trainer.arrays(), trainer.facts())
-        tell(row)
+            checkpoints.save(len(trainer.rows), trainer.arrays(), trainer.metadata())
+        report(row)
     trainer.restore_best()
-    return Fitted(trainer.network, trainer.rows, trainer.best_epoch, trainer.precision, trainer.best_answers)
-
-
-def tensorboard_writer(folder: Path) -> Callable[[Row], None]:
-    """A listener that writes what TensorBoard shows.
-
-    The folder is emptied: a training that goes on tells of its earlier epochs again.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    writer = tf.summary.create_file_writer(str(folder))
-
-    def write(row: Row) -> None:
-        with writer.as_default(step=int(row["epoch"])):
-            for name, value in row.items():
-                tf.summary.scalar(name, value)
-        writer.flush()
-
-    return write
+    return TrainingResult(
+        trainer.network, trainer.rows, trainer.best_epoch, trainer.precision, trainer.best_probabilities
+    )
 
 
 class Trainer:
-    """One training: its network, its optimizer, and how far it is."""
+    """One training: its network, its optimizer, and its progress."""
 
     def __init__(self, settings: Train, train: Split, validation: Split) -> None:
         self.settings, self.train = settings, train
@@ -120,76 +97,75 @@ class Trainer:
         keras.utils.set_random_seed(settings.seed)
         self.network = build(settings.network, settings.width, settings.dropout, settings.transfer, settings.ensemble)
         self.members = members(self.network)
-        precision.apply("float32")  # for what else is built in this process
+        precision.apply("float32")  # for other layers that this process builds
         self.optimizer = make_optimizer(settings, chosen)
         self.optimizer.build(self.network.trainable_variables)
-        self.validation, self.validation_batches = validation, plain_batches(validation)
-        self.weights = tf.constant(class_weights(train, settings.class_weighting))
+        self.validation, self.validation_batches = validation, eval_dataset(validation)
+        self.weights = tf.constant(class_weights(train, settings.class_weight_power))
         self.steps_per_epoch = steps_per_epoch(train, settings)
         self.schedule = Schedule(settings, self.steps_per_epoch)
         self.step = 0
         self.rows: list[Row] = []
         self.best: list[NDArray[Any]] = []
-        self.answers = self.best_answers = np.zeros(
-            (0, len(EMOTIONS)), np.float32
-        )  # to validation, of now and of the best
         self.best_epoch = 0
+        self.best_probabilities = np.zeros((0, len(EMOTIONS)), np.float32)
         self._batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(())
-        self._size = 0  # of the images in them
-        # Functions of this object, so that another training traces its own; traced for every
-        # image size anew, because fixed shapes are quicker.
+        self._image_size = 0  # of the images in _batches
+        # Attributes of this object, so that another training traces its own. They are traced once per
+        # image size, because fixed shapes are faster.
         self.train_step = tf.function(self._train_on)
-        self._answer = tf.function(lambda images: self.network(images, training=False))
+        self._predict = tf.function(lambda images: self.network(images, training=False))
 
     @property
     def done(self) -> bool:
-        """Whether the schedule has ended, or, without a budget, validation has not improved for too long."""
-        impatient = len(self.rows) - self.best_epoch >= self.settings.patience and not self.schedule.budget
-        return bool(self.rows) and (self.schedule.progress(self.step) >= 1 or impatient)
+        """Whether the schedule has ended or, without a budget, validation has not improved for `patience` epochs."""
+        out_of_patience = len(self.rows) - self.best_epoch >= self.settings.patience and not self.schedule.budget
+        return bool(self.rows) and (self.schedule.progress(self.step) >= 1 or out_of_patience)
 
     def epoch(self) -> Row:
-        """Train for an epoch, or until the budget is spent, and look at validation."""
-        started, losses, correct = self.step, 0.0, 0
+        """Train for an epoch, or until the budget is spent, and validate."""
+        first_step, losses, correct = self.step, 0.0, 0
         if not self.rows:
             self._begin()
-        for loss, right in track(self.steps(), self._name(), self.steps_per_epoch, lines=False):
+        for loss, right in track(self.steps(), self._name(), self.steps_per_epoch, log_lines=False):
             losses, correct = losses + loss, correct + right
-        steps = self.step - started
+        steps = self.step - first_step
         before = self.schedule.seconds
+        validation, probabilities = self.validate()
         row = {
             "epoch": len(self.rows) + 1,
             "loss": losses / steps,
             "accuracy": correct / steps / min(self.settings.batch_size, len(self.train)),
-            **self.validate(),
+            **validation,
             "learning_rate": float(self.optimizer.learning_rate),
-            "image_size": self._size,
+            "image_size": self._image_size,
             "seconds": self.schedule.seconds,
         }
-        self.schedule.reserve = self.schedule.seconds - before
-        self._report(row)
+        self.schedule.validation_seconds = self.schedule.seconds - before
+        self._print(row)
         self.rows.append(row)
-        self._keep_best(row)
+        self._keep_best(row, probabilities)
         return row
 
     def _begin(self) -> None:
-        """Start the clock, with an estimate of what validation will take of a budget."""
+        """Start the clock, with an estimate of how much of a budget validation takes."""
         images, _ = next(iter(self.validation_batches))
-        self._answer(images)  # traced
+        self._predict(images)  # traced
         self.schedule.start(0)
-        self._answer(images)
-        self.schedule.reserve = self.schedule.seconds * len(self.validation) / len(images)
-        if self.schedule.budget and self.schedule.reserve >= self.schedule.budget:
+        self._predict(images)
+        self.schedule.validation_seconds = self.schedule.seconds * len(self.validation) / len(images)
+        if self.schedule.budget and self.schedule.validation_seconds >= self.schedule.budget:
             raise UserError(
-                f"one look at the validation images takes about {self.schedule.reserve:.0f} s, and"
-                f" train.budget_minutes gives {self.schedule.budget:.0f} s to all of the training. Give it more."
+                f"one validation takes about {self.schedule.validation_seconds:.0f} s, but train.budget_minutes"
+                f" allows {self.schedule.budget:.0f} s for the whole training. Increase train.budget_minutes."
             )
 
     def steps(self) -> Iterator[tuple[float, int]]:
-        """Loss and number of right answers of every step of an epoch; of one at least."""
-        started = self.step
-        while self.step < started + self.steps_per_epoch:
+        """Yield the loss and the number of correct predictions of every step of an epoch, at least one."""
+        first_step = self.step
+        while self.step < first_step + self.steps_per_epoch:
             progress = self.schedule.progress(self.step)
-            if progress >= 1 and self.step > started:
+            if progress >= 1 and self.step > first_step:
                 return
             rate = self.schedule.learning_rate(progress)
             self.optimizer.learning_rate.assign(rate)
@@ -197,90 +173,89 @@ class Trainer:
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss became {float(loss)} in step {self.step + 1} (epoch {len(self.rows) + 1}) at a"
-                    f" learning rate of {rate:.3g}: the training diverged. Lower train.learning_rate (or the"
-                    " range in tune.space)."
+                    f" learning rate of {rate:.3g}: training diverged. Lower train.learning_rate (or its range"
+                    " in tune.space)."
                 )
             self.step += 1
             yield float(loss), int(right)
 
     def _train_on(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
-            answers = keras.tree.flatten(self.members(images, training=True))
-            losses = [keras.losses.categorical_crossentropy(labels, answer) for answer in answers]
+            probabilities = keras.tree.flatten(self.members(images, training=True))
+            losses = [keras.losses.categorical_crossentropy(labels, member) for member in probabilities]
             # The sum, so that every member learns as it would alone.
             loss = tf.reduce_mean(tf.add_n(losses) * tf.linalg.matvec(labels, self.weights))
         variables = self.network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
-        right = tf.argmax(tf.add_n(answers), 1) == tf.argmax(labels, 1)
-        return loss / len(answers), tf.reduce_sum(tf.cast(right, tf.int32))
+        right = tf.argmax(tf.add_n(probabilities), 1) == tf.argmax(labels, 1)
+        return loss / len(probabilities), tf.reduce_sum(tf.cast(right, tf.int32))
 
     def _next_batch(self, progress: float) -> tuple[tf.Tensor, tf.Tensor]:
         size = self.schedule.image_size(progress)
-        if size != self._size:
-            self._size = size
-            self._batches = iter(training_batches(self.train, self.settings, self.step, size))
+        if size != self._image_size:
+            self._image_size = size
+            self._batches = iter(train_dataset(self.train, self.settings, self.step, size))
         return next(self._batches)
 
-    def validate(self) -> Row:
-        """Loss (cross-entropy in nats) and accuracy of the validation images as they are."""
-        answers = np.concatenate([self._answer(images).numpy() for images, _ in self.validation_batches])
-        self.answers = answers
+    def validate(self) -> tuple[Row, NDArray[np.float32]]:
+        """Loss (cross-entropy in nats) and accuracy on the full-size validation images, and their probabilities."""
+        probabilities = np.concatenate([self._predict(images).numpy() for images, _ in self.validation_batches])
         labels = self.validation.labels
-        return {
-            "val_loss": float(-np.log(np.maximum(answers[np.arange(len(labels)), labels], 1e-7)).mean()),
-            "val_accuracy": float((answers.argmax(axis=1) == labels).mean()),
+        row = {
+            "val_loss": float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()),
+            "val_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
         }
+        return row, probabilities
 
-    def _keep_best(self, row: Row) -> None:
-        name = self.settings.select
-        best = self.rows[self.best_epoch - 1][name] if self.best_epoch else None
-        if best is None or (row[name] > best if name == "val_accuracy" else row[name] < best):
+    def _keep_best(self, row: Row, probabilities: NDArray[np.float32]) -> None:
+        monitor = self.settings.monitor
+        if not self.best_epoch or monitor.is_better(row[monitor], self.rows[self.best_epoch - 1][monitor]):
             self.best = [weight.numpy() for weight in self.network.weights]
-            self.best_answers = self.answers
+            self.best_probabilities = probabilities
             self.best_epoch = len(self.rows)
 
     def restore_best(self) -> None:
-        """Give the network its best weights."""
+        """Give the network the weights of its best epoch."""
         self.network.set_weights(self.best)
 
     def _state(self) -> list[Any]:
-        """All that changes in training, the state of random generators included."""
+        """All variables that training changes, including the state of random generators."""
         return [*self.network.variables, *self.optimizer.variables]
 
     def arrays(self) -> Arrays:
-        """The state for a checkpoint."""
-        now = {f"state-{number}": variable.numpy() for number, variable in enumerate(self._state())}
+        """The arrays of a checkpoint."""
+        state = {f"state-{number}": variable.numpy() for number, variable in enumerate(self._state())}
         best = {f"best-{number}": weight for number, weight in enumerate(self.best)}
-        return now | best | {"best-answers": self.best_answers}
+        return state | best | {"best-probabilities": self.best_probabilities}
 
-    def facts(self) -> dict[str, Any]:
-        """The rest of the state."""
+    def metadata(self) -> dict[str, Any]:
+        """The rest of a checkpoint."""
         return {
             "step": self.step,
             "rows": self.rows,
             "best_epoch": self.best_epoch,
             "seconds": self.schedule.seconds,
-            "reserve": self.schedule.reserve,
+            "validation_seconds": self.schedule.validation_seconds,
         }
 
-    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
-        """Be where a checkpoint was written."""
+    def restore(self, arrays: Arrays, metadata: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
         for number, variable in enumerate(self._state()):
             variable.assign(arrays[f"state-{number}"])
         self.best = [arrays[f"best-{number}"] for number in range(len(self.network.weights))]
-        self.best_answers = arrays["best-answers"]
-        self.step, self.rows, self.best_epoch = facts["step"], facts["rows"], facts["best_epoch"]
-        self.schedule.reserve = facts["reserve"]
-        self.schedule.start(facts["seconds"])
+        self.best_probabilities = arrays["best-probabilities"]
+        self.step, self.rows, self.best_epoch = metadata["step"], metadata["rows"], metadata["best_epoch"]
+        self.schedule.validation_seconds = metadata["validation_seconds"]
+        self.schedule.start(metadata["seconds"])
 
     def _name(self) -> str:
         number = len(self.rows) + 1
         return f"Epoch {number}" if self.schedule.budget else f"Epoch {number} of {self.settings.epochs}"
 
-    def _report(self, row: Row) -> None:
-        left = self.schedule.remaining(self.step)
+    def _print(self, row: Row) -> None:
+        remaining = self.schedule.remaining(self.step)
         print(
             f"{self._name()}: loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}, validation"
-            f" {row['val_accuracy']:.4f}, {row['seconds']:.0f} s, about {left:.0f} s left",
+            f" {row['val_accuracy']:.4f}, {row['seconds']:.0f} s, about {remaining:.0f} s left",
             flush=True,
         )

@@ -1,181 +1,158 @@
-"""Where the trials of a search run."""
+"""Where the trials of a search run: one at a time on this machine, or many on a Ray cluster."""
 
-import contextlib
+import json
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from emotion import params
-from emotion.data.dataset import Split, open_faces
+import emotion
+from emotion.data.dataset import Split, open_dataset
+from emotion.params.space import Ray, Tune
 from emotion.runtime.errors import UserError
-from emotion.runtime.paths import write_json
+from emotion.runtime.files import write_json
 from emotion.runtime.tensorflow import load_tensorflow
-from emotion.tracking import client as store
-from emotion.tuning.trial import REQUEST, RESULT, Request, Result, attempt
+from emotion.tracking.client import connection
+from emotion.tracking.stage_runs import DatasetInfo, dataset_info
+from emotion.tuning.protocol import Executor, TrialRequest, TrialResult
+from emotion.tuning.worker import REQUEST, RESULT, run_in_process, run_trial_safely
 
-LOST = 3  # times that Ray runs a trial again whose node or process is gone
+MAX_RETRIES = 3  # of a trial whose Ray node or process is lost
 
 
-def make_executor(settings: params.Tune, folder: Path) -> "Executor":
-    """The one that `tune.executor` names.
+def make_executor(settings: Tune, folder: Path) -> Executor:
+    """The executor that `tune.executor` names.
 
     Args:
         settings: of the search.
-        folder: where the search keeps what it has reached.
+        folder: where the search saves its state.
     """
-    return OnRay(settings.ray) if settings.executor == "ray" else Local(folder)
+    return RayExecutor(settings.ray) if settings.executor == "ray" else LocalExecutor(folder)
 
 
-class Executor(Protocol):
-    """Runs trials, each in a fresh process."""
-
-    capacity: int  # trials at a time
-
-    def start(self, name: str, request: Request) -> None:
-        """Begin a trial."""
-
-    def wait(self) -> tuple[str, Result]:
-        """The name and the result of the next that ends."""
-
-    def forget(self, name: str) -> None:
-        """Remove what is kept to go on with a trial."""
-
-    def close(self) -> None:
-        """End what runs."""
-
-
-class Local:
-    """One trial at a time on this machine, each a copy of a process that has its libraries loaded."""
+class LocalExecutor:
+    """One trial at a time on this machine, each forked from a process that has its libraries loaded."""
 
     capacity = 1
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.name = ""  # of the trial that runs
-        self._launch()
+        self.name = ""  # of the running trial
+        self.process: ForkServerProcess | None = None
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["emotion.tuning.preload"])
+        multiprocessing.forkserver.ensure_running()  # loads TensorFlow while the search prepares
 
-    def _launch(self) -> None:
-        self.socket, other = socket.socketpair()
-        # In a process group of its own: Ctrl-C reaches the search, which ends its trials.
-        command = [sys.executable, "-m", "emotion.tuning.trial"]
-        with other:
-            self.process = subprocess.Popen(command, stdin=other.fileno(), process_group=0)
-
-    def start(self, name: str, request: Request) -> None:
-        """Begin a trial."""
+    def start(self, name: str, request: TrialRequest) -> None:
+        """Start a trial."""
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESULT).unlink(missing_ok=True)
-        write_json(folder / REQUEST, request.model_dump())
-        if self.process.poll() is not None:
-            self.socket.close()
-            self._launch()
+        write_json(folder / REQUEST, request.model_dump(mode="json"))
         self.name = name
-        with contextlib.suppress(BrokenPipeError):  # it ended just now, which `wait` tells
-            self.socket.sendall(f"{folder}\n".encode())
+        self.process = self.context.Process(target=run_in_process, args=(folder,))
+        self.process.start()
 
-    def wait(self) -> tuple[str, Result]:
-        """The name and the result of the one that runs."""
-        try:
-            said = self.socket.recv(64).decode()
-        except ConnectionResetError:
-            said = ""
-        code = int(said) if said else self.process.wait()
+    def wait(self) -> tuple[str, TrialResult]:
+        """Wait for the running trial; return its name and its result."""
+        assert self.process is not None
+        self.process.join()
         path = self.folder / self.name / RESULT
         if path.exists():
-            return self.name, Result.model_validate_json(path.read_text())
-        return self.name, Result(outcome="failed", reason=f"its process ended with {_meaning(code)}")
+            return self.name, TrialResult.model_validate(json.loads(path.read_text()))
+        reason = f"its process ended with {_describe_exit_code(self.process.exitcode or 0)}"
+        return self.name, TrialResult(outcome="failed", reason=reason)
 
-    def forget(self, name: str) -> None:
-        """Remove what is kept to go on with a trial."""
+    def cleanup(self, name: str) -> None:
+        """Delete what is saved to resume a trial."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def close(self) -> None:
-        """End what runs; its finished epochs are kept."""
-        self.process.kill()
-        self.process.wait()
-        self.socket.close()
+        """Stop the running trial; its finished epochs are saved."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
 
 
-def _meaning(code: int) -> str:
+def _describe_exit_code(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
-    killed = " (the system does that where memory runs out)" if -code == signal.SIGKILL else ""
-    return f"signal {signal.Signals(-code).name}{killed}"
+    hint = " (the system does that when memory runs out)" if -code == signal.SIGKILL else ""
+    return f"signal {signal.Signals(-code).name}{hint}"
 
 
-class OnRay:
+class RayExecutor:
     """Trials as tasks on a Ray cluster, which schedules them.
 
-    Faces reach the nodes through Ray's object store, the package's code as a module of the job;
-    every trial logs to the MLflow server itself. Ray runs a trial again from its start where its
-    node or process is lost, in the same MLflow run.
+    The faces reach the nodes through Ray's object store, this package's code as a module of the job; every
+    trial logs to the MLflow server itself. Ray runs a trial again from its start, in the same MLflow run, if
+    its node or process is lost.
 
     Raises:
-        UserError: where Ray is not installed, the cluster cannot be reached or never has what a
-            trial takes, or several machines would share a SQLite file.
+        UserError: if Ray is not installed, the cluster cannot be reached or never has the resources of a
+            trial, or several machines would share a SQLite file.
     """
 
-    def __init__(self, settings: params.Ray) -> None:
+    def __init__(self, settings: Ray) -> None:
         try:
             import ray
         except ImportError:
-            raise UserError("tune.executor is ray, which is not installed. `pip install ray` brings it.") from None
+            raise UserError("tune.executor is ray, but Ray is not installed. Run `pip install ray`.") from None
         self.ray, self.capacity = ray, settings.trials_at_once
         _check_address(os.environ.get("RAY_ADDRESS", ""))
-        ray.init(logging_level="warning", runtime_env={"py_modules": [str(Path(__file__).parent)]})
-        self._check(settings)
-        faces = open_faces()
-        self.faces = [ray.put(faces.split(name)) for name in ("train", "validation")]
+        ray.init(logging_level="warning", runtime_env={"py_modules": [str(Path(emotion.__file__).parent)]})
+        self._check_resources(settings)
+        dataset = open_dataset()
+        self.inputs = [ray.put(dataset.split("train")), ray.put(dataset.split("validation")), dataset_info()]
         options = {"num_cpus": settings.cpus, "num_gpus": settings.gpus, "memory": settings.memory_gib * 2**30}
-        self.task = ray.remote(max_calls=1, max_retries=LOST, **options)(_on_a_worker)
+        self.task = ray.remote(max_calls=1, max_retries=MAX_RETRIES, **options)(_run_on_node)
         self.running: dict[Any, str] = {}
 
-    def _check(self, settings: params.Ray) -> None:
+    def _check_resources(self, settings: Ray) -> None:
         nodes = [node for node in self.ray.nodes() if node["Alive"]]
-        wanted = {"CPU": settings.cpus, "GPU": settings.gpus, "memory": settings.memory_gib * 2**30}
-        if not any(all(node["Resources"].get(k, 0) >= v for k, v in wanted.items()) for node in nodes):
-            raise UserError(f"no node of the Ray cluster has what tune.ray asks for a trial: {settings!r}.")
+        needed = {"CPU": settings.cpus, "GPU": settings.gpus, "memory": settings.memory_gib * 2**30}
+        if not any(all(node["Resources"].get(key, 0) >= value for key, value in needed.items()) for node in nodes):
+            raise UserError(f"no node of the Ray cluster has the resources that tune.ray asks for: {settings!r}.")
         machines = {node["NodeManagerHostname"] for node in nodes}
-        if len(machines) > 1 and store.store_uri().startswith("sqlite"):
+        if len(machines) > 1 and not connection().is_remote:
             raise UserError(
                 f"the Ray cluster has {len(machines)} machines, which cannot share mlflow.db. Set MLFLOW_TRACKING_URI"
-                " to a server that all of them reach."
+                " to a server that all of them can reach."
             )
 
-    def start(self, name: str, request: Request) -> None:
-        """Begin a trial."""
-        # As an argument: in Ray's runtime environment, passwords would be on its dashboard.
+    def start(self, name: str, request: TrialRequest) -> None:
+        """Start a trial."""
+        # As an argument: Ray's dashboard would show passwords in its runtime environment.
         environment = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
-        environment["MLFLOW_TRACKING_URI"] = store.store_uri()
-        self.running[self.task.remote(request.model_dump(), environment, *self.faces)] = name
+        environment["MLFLOW_TRACKING_URI"] = connection().uri
+        self.running[self.task.remote(request.model_dump(mode="json"), environment, *self.inputs)] = name
 
-    def wait(self) -> tuple[str, Result]:
-        """The name and the result of the next that ends."""
+    def wait(self) -> tuple[str, TrialResult]:
+        """Wait for the next trial that ends; return its name and its result."""
         (done,), _ = self.ray.wait(list(self.running), num_returns=1)
         name = self.running.pop(done)
         try:
-            return name, Result.model_validate(self.ray.get(done))
+            return name, TrialResult.model_validate(self.ray.get(done))
         except self.ray.exceptions.RayError as error:
-            return name, Result(outcome="failed", reason=str(error).strip().splitlines()[0])
+            return name, TrialResult(outcome="failed", reason=str(error).strip().splitlines()[0])
 
-    def forget(self, name: str) -> None:
-        """Remove what is kept to go on with a trial: nothing."""
+    def cleanup(self, name: str) -> None:
+        """Nothing is saved."""
 
     def close(self) -> None:
-        """End what runs."""
+        """Stop all running trials."""
         for task in self.running:
             self.ray.cancel(task, force=True)
         self.ray.shutdown()
 
 
 def _check_address(address: str) -> None:
-    """Refuse one where nobody listens, for which Ray itself waits for minutes."""
+    """Refuse an address where nothing listens; Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
         return  # none, or "auto"
@@ -185,12 +162,15 @@ def _check_address(address: str) -> None:
         raise UserError(f"no Ray cluster answers at {address}: {error}. Start it, or unset RAY_ADDRESS.") from None
 
 
-def _on_a_worker(request: dict[str, Any], environment: dict[str, str], train: Split, validation: Split) -> Any:
+def _run_on_node(
+    request: dict[str, Any], environment: dict[str, str], train: Split, validation: Split, dataset: DatasetInfo
+) -> dict[str, Any]:
     os.environ.update(environment)
-    store.without_journal()  # nobody would look for it on a worker's disk
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ.get("OMP_NUM_THREADS", "")  # Ray's, by the task's CPUs
+    connection().disable_offline_mode()  # nobody would look for an outbox on a node's disk
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ.get("OMP_NUM_THREADS", "")  # Ray sets it to the task's CPUs
     load_tensorflow()
     import ray
 
-    where = {"ray.node_id": ray.get_runtime_context().get_node_id()}
-    return attempt(Request.model_validate(request), train, validation, where=where).model_dump()
+    tags = {"ray.node_id": ray.get_runtime_context().get_node_id()}
+    result = run_trial_safely(TrialRequest.model_validate(request), train, validation, dataset, tags=tags)
+    return result.model_dump(mode="json")

@@ -1,6 +1,6 @@
 """The hyperparameter search: KerasTuner's oracles propose trials over the space in params.yaml.
 
-What the search has reached is on disk after every trial, so that a killed one goes on.
+The state of the search is saved after every trial, so that a killed one can continue.
 """
 
 import contextlib
@@ -13,129 +13,84 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cloudpickle
 import keras_tuner
 
-from emotion.params import Choice, Scalar, Space, Train, Tune, with_values
+from emotion.params.sections import Train, with_values
+from emotion.params.space import Choice, Scalar, Tune
 from emotion.runtime.errors import UserError
-from emotion.runtime.paths import whole
-from emotion.tracking import runs as tracking
-from emotion.tracking import stage_runs as records
-from emotion.tuning.executors import Executor
-from emotion.tuning.trial import Curve, Request, Result
+from emotion.runtime.files import atomic_write
+from emotion.tuning.oracle import make_oracle
+from emotion.tuning.protocol import Curve, Executor, TrialRequest, TrialResult
+from emotion.tuning.results import Trial
 
 STATE = "search.pickle"
 
 
-class NoTrialEndedWellError(UserError):
-    """Of a search all of whose trials failed."""
+class AllTrialsFailedError(UserError):
+    """No trial of the search has a score."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One that has ended."""
+class SearchObserver(Protocol):
+    """Is told about the trials of a search, to keep records of them."""
 
-    name: str
-    run_id: str
-    values: dict[str, Scalar]
-    epochs: int  # at most
-    ended_after: float  # seconds of the search
-    result: Result
+    def trial_started(self, name: str, values: Mapping[str, Scalar]) -> str:
+        """A trial starts, or starts again after the search was killed.
 
-    @property
-    def score(self) -> float | None:
-        """By the search's objective; None where the trial failed."""
-        return self.result.metrics.get("score")
+        Args:
+            name: of the trial.
+            values: that differ from the settings of the search, by name under `train`.
+
+        Returns:
+            The id of the run that the trial logs to; empty if nothing is logged.
+        """
+
+    def trial_ended(self, trial: Trial) -> None:
+        """A trial has ended."""
+
+    def trial_killed(self, run_id: str) -> None:
+        """A trial was stopped because the search ends."""
 
 
 @dataclass
-class State:
-    """All that a search has reached."""
+class SearchState:
+    """What a search has reached."""
 
     oracle: Any
-    ended: list[Trial] = field(default_factory=list)  # failed attempts included
+    ended: list[Trial] = field(default_factory=list)  # including failed attempts
     failures: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by KerasTuner's id of the trial
     seconds: float = 0.0  # so far
 
 
-def hyperparameters(space: Space) -> keras_tuner.HyperParameters:
-    """KerasTuner's form of `tune.space`."""
-    result = keras_tuner.HyperParameters()
-    for name, dimension in space.items():
-        with contextlib.ExitStack() as conditions:
-            for parent, values in dimension.when.items():
-                conditions.enter_context(result.conditional_scope(parent, list(values)))
-            if isinstance(dimension, Choice):
-                result.Choice(name, list(dimension.choice))
-            else:
-                declare = result.Int if dimension.is_whole else result.Float
-                # KerasTuner rounds the number of steps down: of 0 to 0.3 by 0.1 it would leave 0.3 out.
-                even = dimension.sampling == "linear" and not dimension.is_whole
-                beyond = (dimension.step or 0) * 1e-6 if even else 0
-                declare(name, dimension.min, dimension.max + beyond, dimension.step, dimension.sampling)
-    return result
-
-
-def make_oracle(settings: Tune) -> keras_tuner.Oracle:
-    """KerasTuner's oracle of the name."""
-    options: dict[str, Any] = {
-        "objective": keras_tuner.Objective("score", "max" if settings.objective == "val_accuracy" else "min"),
-        "hyperparameters": hyperparameters(settings.space),
-        "seed": settings.seed + 1,  # KerasTuner takes 0 for "none given"
-        "max_consecutive_failed_trials": 1 << 30,  # a failure costs one trial
-    }
-    if settings.oracle == "hyperband":
-        oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=settings.epochs, **options)
-        oracle.max_trials = settings.max_trials
-    else:
-        kinds = {
-            "random": keras_tuner.oracles.RandomSearchOracle,
-            "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
-            "grid": keras_tuner.oracles.GridSearchOracle,
-        }
-        oracle = kinds[settings.oracle](max_trials=settings.max_trials, **options)
-    oracle.verbose = 0
-    return oracle
-
-
 class Search:
-    """One search, begun or gone on with.
+    """One search, started or continued.
 
     Args:
         settings: how to search.
-        base: what every trial has in common.
-        record: of the stage, with the run that the trials belong to.
-        folder: where the search keeps what it has reached.
-        executor: what runs the trials.
-        dataset: what MLflow shows of the data.
+        base: the values that all trials share.
+        folder: where the search saves its state.
+        executor: runs the trials.
+        observer: is told about the trials.
     """
 
-    def __init__(
-        self,
-        settings: Tune,
-        base: Train,
-        record: Mapping[str, Any],
-        folder: Path,
-        executor: Executor,
-        dataset: dict[str, str],
-    ) -> None:
-        self.settings, self.base, self.record, self.folder, self.executor = settings, base, record, folder, executor
-        self.dataset = dataset
-        self.running: dict[str, Any] = {}  # KerasTuner's trials, by the names of ours
+    def __init__(self, settings: Tune, base: Train, folder: Path, executor: Executor, observer: SearchObserver) -> None:
+        self.settings, self.base, self.folder = settings, base, folder
+        self.executor, self.observer = executor, observer
+        self.running: dict[str, keras_tuner.engine.trial.Trial] = {}  # KerasTuner's trials, by the names of ours
         self.run_ids: dict[str, str] = {}
-        kept = _load(folder)
-        self.state = kept or State(make_oracle(settings))
-        if kept:
-            print(f"Going on with a search of which {len(kept.ended)} trials have ended.", flush=True)
+        saved = _load_state(folder)
+        self.state = saved or SearchState(make_oracle(settings))
+        if saved:
+            print(f"Resuming a search in which {len(saved.ended)} trials have ended.", flush=True)
         self.start = time.time() - self.state.seconds
 
     def run(self) -> list[Trial]:
-        """All trials, the best first; those that did not complete come after, and failed ones last.
+        """All trials, the best first; then those that did not complete, and failed ones last.
 
         Raises:
-            NoTrialEndedWellError: where all trials failed.
+            AllTrialsFailedError: if no trial has a score.
         """
         with tempfile.TemporaryDirectory() as scratch:
             self.state.oracle._set_project_dir(scratch, "oracle")  # it writes files of its own
@@ -144,33 +99,33 @@ class Search:
                     self._run()
             except BaseException:
                 for name in self.running:
-                    tracking.end(self.run_ids[name], "KILLED")
+                    self.observer.trial_killed(self.run_ids[name])
                 raise
         if all(trial.score is None for trial in self.state.ended):
-            raise NoTrialEndedWellError(f"no trial of the search ended well: {self.state.ended[-1].result.reason}")
+            raise AllTrialsFailedError(f"all trials failed. Last error: {self.state.ended[-1].result.reason}")
         return self._ranked()
 
     def _run(self) -> None:
         for proposal in list(self.state.oracle.ongoing_trials.values()):
             self._start(proposal)
         while True:
-            while len(self.running) < self.executor.capacity and (proposal := self._propose()):
+            while len(self.running) < self.executor.capacity and (proposal := self._ask()):
                 self._start(proposal)
             if not self.running:
                 return
-            self._end(*self.executor.wait())
+            self._tell(*self.executor.wait())
 
     @property
     def _deadline(self) -> float | None:
         minutes = self.settings.budget_minutes
         return None if minutes is None else self.start + 60 * minutes
 
-    def _propose(self) -> Any:
-        """KerasTuner's next trial, or None: there is none (yet), or the time is up after one at least."""
+    def _ask(self) -> Any:
+        """KerasTuner's next trial; None if there is none (yet), or the time is up after at least one."""
         oracle = self.state.oracle
         if self._deadline and oracle.trials and time.time() >= self._deadline:
             return None
-        with _quiet():
+        with _silent_keras_tuner():
             proposal = oracle.create_trial(f"worker-{len(oracle.trials)}")
         if proposal.status != "RUNNING":
             return None
@@ -179,54 +134,53 @@ class Search:
 
     def _start(self, proposal: Any) -> None:
         values, epochs = self._values(proposal)
-        failed = self.state.failures[proposal.trial_id]
-        name = f"trial-{int(proposal.trial_id):03d}" + (f"-retry-{failed}" if failed else "")
+        failures = self.state.failures[proposal.trial_id]
+        name = f"trial-{int(proposal.trial_id):03d}" + (f"-retry-{failures}" if failures else "")
         print(f"{name}: {values}, {epochs} epochs", flush=True)
-        own = {**values, "epochs": epochs, "select": self.settings.objective}
-        run_id = records.begin_trial(name, self.record, own)
+        own: dict[str, Scalar] = {**values, "epochs": epochs, "monitor": str(self.settings.objective)}
+        run_id = self.observer.trial_started(name, own)
         self.running[name], self.run_ids[name] = proposal, run_id
-        request = Request(
+        request = TrialRequest(
             run_id=run_id,
             train=with_values(self.base, {**own, "budget_minutes": None}, f"tune.space, {name}"),
             fraction=self.settings.fraction,
             subset_seed=self.settings.seed,
             executions=self.settings.executions_per_trial,
             objective=self.settings.objective,
-            earlier=self._curves() if self.settings.pruning == "median" else (),
+            completed_curves=self._completed_curves() if self.settings.pruning == "median" else (),
             deadline=self._deadline,
-            dataset=self.dataset,
         )
         self.executor.start(name, request)
 
     def _values(self, proposal: Any) -> tuple[dict[str, Scalar], int]:
-        """Of the space, and the epochs, which hyperband decides."""
+        """The values in the space, and the number of epochs, which hyperband decides."""
         proposed = dict(proposal.hyperparameters.values)
         epochs = proposed.get("tuner/epochs", self.settings.epochs)
-        return {
-            key: self._readable(key, value) for key, value in proposed.items() if key in self.settings.space
-        }, epochs
+        values = {key: self._round_value(key, value) for key, value in proposed.items() if key in self.settings.space}
+        return values, epochs
 
-    def _readable(self, name: str, value: Scalar) -> Scalar:
-        """A range's value with six digits at most: 0.3, where KerasTuner adds up steps to 0.30000000000000004."""
+    def _round_value(self, name: str, value: Scalar) -> Scalar:
+        """Six significant digits: 0.3, where KerasTuner adds steps up to 0.30000000000000004."""
         dimension = self.settings.space[name]
         if isinstance(dimension, Choice) or not isinstance(value, float):
             return value
         return min(max(float(f"{value:.6g}"), dimension.min), dimension.max)
 
-    def _curves(self) -> tuple[Curve, ...]:
+    def _completed_curves(self) -> tuple[Curve, ...]:
         return tuple(trial.result.curve for trial in self.state.ended if trial.result.outcome == "completed")
 
-    def _end(self, name: str, result: Result) -> None:
+    def _tell(self, name: str, result: TrialResult) -> None:
+        """Record how a trial ended, and try a failed one again if `tune.retries` allows it."""
         proposal, oracle = self.running.pop(name), self.state.oracle
         trial = Trial(name, self.run_ids[name], *self._values(proposal), time.time() - self.start, result)
         self.state.ended.append(trial)
+        self.observer.trial_ended(trial)
         if trial.score is None:
             print(f"{name} failed: {result.reason}", flush=True)
-            tracking.end(trial.run_id, "FAILED", {"outcome": "failed", "reason": result.reason})
             self.state.failures[proposal.trial_id] += 1
             if self.state.failures[proposal.trial_id] <= self.settings.retries:
                 self._save()
-                self.executor.forget(name)
+                self.executor.cleanup(name)
                 self._start(proposal)
                 return
             proposal.status, proposal.message = "FAILED", result.reason
@@ -235,36 +189,36 @@ class Search:
             proposal.status = "COMPLETED"
             proposal.metrics.register("score", oracle.objective.direction)
             proposal.metrics.update("score", trial.score)
-        with _quiet():
+        with _silent_keras_tuner():
             oracle.end_trial(proposal)
         self._save()
-        self.executor.forget(name)
+        self.executor.cleanup(name)
 
     def _save(self) -> None:
         self.state.seconds = time.time() - self.start
-        with whole(self.folder / STATE) as part, part.open("wb") as file:
-            cloudpickle.dump(self.state, file)  # KerasTuner's oracles hold lambdas
+        with atomic_write(self.folder / STATE) as tmp, tmp.open("wb") as file:
+            cloudpickle.dump(self.state, file)  # KerasTuner's oracles contain lambdas
             file.flush()
             os.fsync(file.fileno())
 
     def _ranked(self) -> list[Trial]:
-        sign = -1 if self.settings.objective == "val_accuracy" else 1
+        sign = -1 if self.settings.objective.direction == "max" else 1
 
         def key(trial: Trial) -> tuple[bool, bool, float]:
-            failed = trial.score is None
-            return failed, trial.result.outcome != "completed", 0.0 if trial.score is None else sign * trial.score
+            has_failed = trial.score is None
+            return has_failed, trial.result.outcome != "completed", sign * (trial.score or 0.0)
 
         return sorted(self.state.ended, key=key)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of KerasTuner's age, and of its Gaussian process where it is sure of little."""
+def _silent_keras_tuner() -> Iterator[None]:
+    """Without KerasTuner's deprecation warnings, and those of its Gaussian process about little data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _load(folder: Path) -> State | None:
+def _load_state(folder: Path) -> SearchState | None:
     path = folder / STATE
     return pickle.loads(path.read_bytes()) if path.exists() else None  # noqa: S301  a file of our own

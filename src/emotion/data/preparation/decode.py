@@ -1,4 +1,4 @@
-"""A whole archive of images to 48x48 gray faces."""
+"""Decode an archive of images into one array of 48x48 gray faces."""
 
 import hashlib
 import warnings
@@ -11,15 +11,15 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from emotion.data.labels import SIZE
-from emotion.data.preparation.images import UnreadableImageError, decode_face
+from emotion.data.labels import IMAGE_SIZE
+from emotion.data.preparation.images import UnreadableImageError, load_face
 from emotion.data.sources.archive import parse
 from emotion.runtime.progress import track
 
 
 @dataclass
-class Decoded:
-    """What is kept of every image while its pixels go to the disk."""
+class DecodedArchive:
+    """What is kept of every image while its pixels are written to disk."""
 
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)  # name, folder, emotion, usage
     pixel_hashes: list[str] = field(default_factory=list)
@@ -32,14 +32,35 @@ class Decoded:
         return table.assign(pixel_hash=self.pixel_hashes, blank=self.blank)
 
 
-def _decode_all(archive: zipfile.ZipFile, output: BinaryIO) -> Decoded:
-    decoded = Decoded()
+def decode_archive(archive: zipfile.ZipFile, path: Path) -> DecodedArchive:
+    """Write every labelled image, in the order of their names, into one array on disk.
+
+    One image is decoded at a time, so that memory does not grow with their number.
+
+    Args:
+        archive: in the layout of `emotion.data.sources.archive`.
+        path: becomes (n, 48, 48) uint8 in numpy's format.
+    """
+    with path.open("wb") as output:
+        _write_header(output, len(archive.namelist()))
+        start = output.tell()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pillow warns about odd metadata, which is not used
+            decoded = _decode_all(archive, output)
+        output.seek(0)
+        _write_header(output, len(decoded.rows))
+        assert output.tell() == start, "numpy pads headers so that a smaller count fits"
+    return decoded
+
+
+def _decode_all(archive: zipfile.ZipFile, output: BinaryIO) -> DecodedArchive:
+    decoded = DecodedArchive()
     names = sorted(name for name in archive.namelist() if parse(name))
     for name in track(names, "Decoding", len(names)):
         entry = parse(name)
         assert entry is not None
         try:
-            pixels = decode_face(archive.read(name))
+            pixels = load_face(archive.read(name))
         except UnreadableImageError as reason:
             decoded.quarantine.append((name, str(reason)))
             continue
@@ -54,24 +75,6 @@ def _decode_all(archive: zipfile.ZipFile, output: BinaryIO) -> Decoded:
     return decoded
 
 
-def decode_archive(archive: zipfile.ZipFile, path: Path) -> Decoded:
-    """Write every labelled image, in the order of their names, into one array on disk.
-
-    One image at a time, so that memory does not grow with their number. `path` becomes
-    (n, 48, 48) uint8 in numpy's format.
-    """
-    with path.open("wb") as output:
-        _write_header(output, len(archive.namelist()))
-        start = output.tell()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pillow warns of odd metadata that we do not use
-            decoded = _decode_all(archive, output)
-        output.seek(0)
-        _write_header(output, len(decoded.rows))
-        assert output.tell() == start, "numpy pads headers so that a shorter count fits"
-    return decoded
-
-
 def _write_header(output: BinaryIO, count: int) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, SIZE, SIZE)}
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, IMAGE_SIZE, IMAGE_SIZE)}
     np.lib.format.write_array_header_1_0(output, header)

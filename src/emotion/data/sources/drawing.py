@@ -3,21 +3,16 @@
 An emotion is a set of action units, the visible muscle movements of the Facial Action
 Coding System (Ekman and Friesen, 1978). Each unit displaces a few points of a schematic
 head or adds a wrinkle; the head is turned, lit, blurred, and exposed to noise.
-
-Head coordinates: the origin lies between the eyes and the mouth, x to the viewer's right,
-y down, and the head is about 2 units high. Angles are in radians.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
-from emotion.data.labels import SIZE
-
-OVERSAMPLING = 3  # drawn this many times larger, then reduced, which smooths the edges
+from emotion.data.labels import IMAGE_SIZE
+from emotion.data.sources.canvas import OVERSAMPLING, Canvas, arc, ellipse
 
 # The action units that make up each emotion.
 ACTION_UNITS: Mapping[str, tuple[int, ...]] = {
@@ -29,8 +24,6 @@ ACTION_UNITS: Mapping[str, tuple[int, ...]] = {
     "sad": (1, 4, 15),
     "surprise": (1, 2, 5, 26),
 }
-
-Points = NDArray[np.float64]  # (n, 2)
 
 
 @dataclass(frozen=True)
@@ -89,55 +82,6 @@ def action_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
     return {unit: intensity * rng.uniform(0.65, 1.1) if unit in active else abs(rng.normal(0, 0.09)) for unit in every}
 
 
-class Canvas:
-    """Draws head coordinates as pixels of a turned head."""
-
-    def __init__(self, background: float, pose: Mapping[str, float]) -> None:
-        side = SIZE * OVERSAMPLING
-        self.image = Image.new("L", (side, side), int(background))
-        self.draw = ImageDraw.Draw(self.image)
-        self.pose = pose
-        self.scale = side * pose["zoom"]
-
-    def project(self, points: Points) -> list[tuple[float, float]]:
-        """Rotate by yaw, pitch and roll as if the points lay on a rounded head."""
-        x, y = points[:, 0], points[:, 1]
-        z = np.sqrt(np.clip(1 - 0.9 * x**2 - 0.4 * y**2, 0, None))
-        yaw, pitch, roll = self.pose["yaw"], self.pose["pitch"], self.pose["roll"]
-        x = x * np.cos(yaw) + (z - 0.6) * np.sin(yaw)
-        y = y * np.cos(pitch) + (z - 0.6) * np.sin(pitch)
-        turned_x = x * np.cos(roll) - y * np.sin(roll) + self.pose["x"]
-        turned_y = x * np.sin(roll) + y * np.cos(roll) + self.pose["y"]
-        half = self.image.width / 2
-        return list(zip(half + turned_x * self.scale, half + turned_y * self.scale, strict=True))
-
-    def polygon(self, points: Points, tone: float) -> None:
-        """Fill a closed outline."""
-        self.draw.polygon(self.project(points), fill=_tone(tone))
-
-    def line(self, points: Points, width: float, tone: float) -> None:
-        """Stroke an open curve, `width` in head coordinates."""
-        pixels = max(1, round(width * self.scale))
-        self.draw.line(self.project(points), fill=_tone(tone), width=pixels, joint="curve")
-
-
-def _tone(value: float) -> int:
-    return int(np.clip(value, 0, 255))
-
-
-def _arc(left: tuple[float, float], middle: tuple[float, float], right: tuple[float, float]) -> Points:
-    """A parabola through three points, as 11 points from left to right."""
-    t = np.linspace(0, 1, 11)[:, None]
-    a, b, c = (np.array(p) for p in (left, middle, right))
-    return a * (1 - t) * (1 - 2 * t) + b * 4 * t * (1 - t) + c * t * (2 * t - 1)
-
-
-def _oval(x: float, y: float, width: float, height: float) -> Points:
-    """An ellipse around (x, y), given its half axes."""
-    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    return np.stack([x + width * np.cos(angle), y + height * np.sin(angle)], axis=1)
-
-
 def draw_face(emotion: str, rng: np.random.Generator) -> Image.Image:
     """Draw one 48x48 gray face that shows `emotion` (a key of ACTION_UNITS).
 
@@ -168,14 +112,14 @@ def _draw_head(canvas: Canvas, person: Person, units: Mapping[int, float]) -> No
     x, y = np.sin(angle), -np.cos(angle)
     width = np.where(y > 0, person.width * (1 - (1 - person.jaw) * y**2), person.width)
     if person.hair_length > 0:
-        canvas.polygon(_oval(0, -0.1, person.width * 1.25, 1.08), person.hair)
+        canvas.polygon(ellipse(0, -0.1, person.width * 1.25, 1.08), person.hair)
         low = person.hair_length
         canvas.polygon(
             np.array([(-1.25, -0.1), (1.25, -0.1), (1.15, low), (-1.15, low)]) * (person.width, 1),
             person.hair,
         )
     elif person.hairline > -1.2:
-        canvas.polygon(_oval(0, -0.25, person.width * 1.08, 0.9), person.hair)
+        canvas.polygon(ellipse(0, -0.25, person.width * 1.08, 0.9), person.hair)
     neck = person.width * 0.55
     canvas.polygon(np.array([(-neck, 0.4), (neck, 0.4), (neck, 1.6), (-neck, 1.6)]), person.skin * 0.75)
     chin = 1 + 0.16 * units[26]
@@ -190,14 +134,14 @@ def _draw_fringe(canvas: Canvas, person: Person, rng: np.random.Generator) -> No
     """Hair over the forehead, and glasses: what may hide part of an expression."""
     if person.hairline > -1.2:
         part = rng.uniform(-0.4, 0.4)
-        top = _oval(0, -0.15, person.width * 1.04, 0.95)
+        top = ellipse(0, -0.15, person.width * 1.04, 0.95)
         top = top[top[:, 1] < person.hairline + 0.15]
         top = top[np.argsort(top[:, 0])]
-        edge = _arc((top[-1, 0], top[-1, 1]), (part, person.hairline), (top[0, 0], top[0, 1]))
+        edge = arc((top[-1, 0], top[-1, 1]), (part, person.hairline), (top[0, 0], top[0, 1]))
         canvas.polygon(np.concatenate([top, edge]), person.hair)
     if person.glasses:
         for side in (-1, 1):
-            rim = _oval(side * person.eye_distance, -0.12, 0.25, 0.2)
+            rim = ellipse(side * person.eye_distance, -0.12, 0.25, 0.2)
             canvas.line(np.concatenate([rim, rim[:1]]), 0.035, 25)
         canvas.line(np.array([(-0.1, -0.14), (0.1, -0.14)]), 0.03, 25)
 
@@ -211,13 +155,13 @@ def _draw_brow(canvas: Canvas, person: Person, units: Mapping[int, float], side:
     inner = (side * (person.eye_distance - 0.19 - 0.05 * units[4]), inner_y)
     middle = (side * person.eye_distance, height - 0.04 - (inner_lift + outer_lift) / 2 + lowered * 0.4)
     outer = (side * (person.eye_distance + 0.23), height + 0.05 - outer_lift + lowered * 0.1)
-    canvas.line(_arc(inner, middle, outer), person.brow_thickness, min(person.hair, person.skin * 0.6))
+    canvas.line(arc(inner, middle, outer), person.brow_thickness, min(person.hair, person.skin * 0.6))
     shade = person.skin * (1 - 0.35 * min(1, units[4]))
     canvas.line(np.array([(side * 0.06, height + 0.02), (side * 0.05, height + 0.2)]), 0.03, shade)
     raised = (units[1] + units[2]) / 2
     for row in (0.13, 0.22) if raised > 0.35 else ():
         y = height - inner_lift - row
-        crease = _arc((0, y), (side * 0.2, y - 0.02), (side * 0.42, y + 0.03))
+        crease = arc((0, y), (side * 0.2, y - 0.02), (side * 0.42, y + 0.03))
         canvas.line(crease, 0.02, person.skin * (1 - 0.22 * raised))
 
 
@@ -226,11 +170,11 @@ def _draw_eye(canvas: Canvas, person: Person, units: Mapping[int, float], side: 
     x, y, half = side * person.eye_distance, -0.13, person.eye_size
     upper = half * (0.5 + 0.55 * units[5] - 0.22 * units[7] - 0.22 * units[9] - 0.12 * units[6])
     lower = half * (0.42 + 0.1 * units[5] - 0.25 * units[7] - 0.4 * units[6] - 0.25 * units[9])
-    top = _arc((x - half, y), (x, y - max(0.02, upper)), (x + half, y))
-    bottom = _arc((x - half, y), (x, y + max(0.0, lower)), (x + half, y))
+    top = arc((x - half, y), (x, y - max(0.02, upper)), (x + half, y))
+    bottom = arc((x - half, y), (x, y + max(0.0, lower)), (x + half, y))
     opening = np.concatenate([top, bottom[::-1]])
     canvas.polygon(opening, min(250, person.skin * 0.35 + 160))
-    iris = _oval(x, y - 0.01, half * 0.46, half * 0.46)
+    iris = ellipse(x, y - 0.01, half * 0.46, half * 0.46)
     iris[:, 1] = np.clip(iris[:, 1], y - max(0.02, upper), y + max(0.0, lower))
     canvas.polygon(iris, 35)
     canvas.line(top, 0.035, min(50, person.skin * 0.4))
@@ -239,7 +183,7 @@ def _draw_eye(canvas: Canvas, person: Person, units: Mapping[int, float], side: 
         shade = person.skin * (1 - 0.3 * units[6])
         for tilt in (-0.07, 0.05):
             canvas.line(np.array([(x + side * (half + 0.04), y), (x + side * (half + 0.15), y + tilt)]), 0.02, shade)
-        fold = _arc((x - half, y + 0.1), (x, y + 0.16), (x + half, y + 0.1))
+        fold = arc((x - half, y + 0.1), (x, y + 0.16), (x + half, y + 0.1))
         canvas.line(fold, 0.025, shade)
 
 
@@ -249,18 +193,18 @@ def _draw_nose(canvas: Canvas, person: Person, units: Mapping[int, float]) -> No
     width = person.nose * (1 + 0.3 * units[9])
     shade = person.skin * 0.72
     canvas.line(np.array([(0.05, -0.1), (width * 0.9, tip - 0.03)]), 0.02, person.skin * 0.85)
-    canvas.line(_arc((-width, tip), (0, tip + 0.06), (width, tip)), 0.03, shade)
+    canvas.line(arc((-width, tip), (0, tip + 0.06), (width, tip)), 0.03, shade)
     for side in (-1, 1):
-        canvas.polygon(_oval(side * width * 0.55, tip + 0.015, 0.035, 0.022), person.skin * 0.4)
+        canvas.polygon(ellipse(side * width * 0.55, tip + 0.015, 0.035, 0.022), person.skin * 0.4)
         depth = min(1.0, 0.9 * units[9] + 0.7 * units[12])
-        fold = _arc(
+        fold = arc(
             (side * (width + 0.02), tip - 0.06),
             (side * (width + 0.16), tip + 0.06),
             (side * (person.mouth_width + 0.1), 0.45),
         )
         canvas.line(fold, 0.025, person.skin * (1 - 0.35 * depth))
     for row in (-0.13, -0.05, 0.03) if units[9] > 0.3 else ():
-        wrinkle = _arc((-0.1, row), (0, row - 0.04), (0.1, row))
+        wrinkle = arc((-0.1, row), (0, row - 0.04), (0.1, row))
         canvas.line(wrinkle, 0.025, person.skin * (1 - 0.5 * min(1, units[9])))
 
 
@@ -275,30 +219,30 @@ def _draw_mouth(canvas: Canvas, person: Person, units: Mapping[int, float]) -> N
     lower = upper + gap
     lip = person.lip_thickness * (1 - 0.6 * min(1, units[23]) - 0.25 * min(1, units[20]))
     left, right = (-half, corner), (half, corner)
-    outline = [_arc(left, (0, upper - lip), right), _arc(left, (0, lower + lip * 1.4), right)[::-1]]
+    outline = [arc(left, (0, upper - lip), right), arc(left, (0, lower + lip * 1.4), right)[::-1]]
     canvas.polygon(np.concatenate(outline), person.lips)
-    opening = np.concatenate([_arc(left, (0, upper), right), _arc(left, (0, lower), right)[::-1]])
+    opening = np.concatenate([arc(left, (0, upper), right), arc(left, (0, lower), right)[::-1]])
     if gap > 0.03:
         canvas.polygon(opening, 30)
         if units[12] > 0.35 or units[16] > 0.35 or units[20] > 0.4:  # teeth
             shown = 0.75 if units[12] > 0.35 else 0.5
             inner = np.array(left) * 0.8 + np.array([0, 0.2 * y])
             band = [
-                _arc((inner[0], corner), (0, upper), (-inner[0], corner)),
-                _arc((inner[0], corner), (0, upper + gap * shown), (-inner[0], corner))[::-1],
+                arc((inner[0], corner), (0, upper), (-inner[0], corner)),
+                arc((inner[0], corner), (0, upper + gap * shown), (-inner[0], corner))[::-1],
             ]
             canvas.polygon(np.concatenate(band), 225)
     else:
-        canvas.line(_arc(left, (0, (upper + lower) / 2), right), 0.03, person.lips * 0.45)
+        canvas.line(arc(left, (0, (upper + lower) / 2), right), 0.03, person.lips * 0.45)
     below = y + 0.2 + gap
-    canvas.line(_arc((-0.1, below), (0, below - 0.03), (0.1, below)), 0.02, person.skin * 0.85)
+    canvas.line(arc((-0.1, below), (0, below - 0.03), (0.1, below)), 0.02, person.skin * 0.85)
 
 
 def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Light from one side, defocus, exposure and sensor noise."""
     blurred = image.filter(ImageFilter.GaussianBlur(OVERSAMPLING * rng.uniform(0.1, 0.75)))
     pixels = np.asarray(blurred.reduce(OVERSAMPLING), dtype=np.float64)
-    across = np.linspace(-1, 1, SIZE)
+    across = np.linspace(-1, 1, IMAGE_SIZE)
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.4)
     slope = np.cos(angle) * across[None, :] + np.sin(angle) * across[:, None]
     pixels *= 1 + strength * slope

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from emotion.runtime.errors import UserError
-from emotion.runtime.progress import watch
+from emotion.runtime.progress import log_folder_size
 
 if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
@@ -38,7 +38,7 @@ def fetch_kaggle(dataset: str, version: int | None, downloads: Path, destination
     print(title, flush=True)
     terminal = sys.stderr.isatty()  # where the client draws a bar; in a log it would be one endless line
     try:
-        with contextlib.nullcontext() if terminal else watch(folder, title):
+        with contextlib.nullcontext() if terminal else log_folder_size(folder, title):
             api.dataset_download_files(name, path=str(folder), quiet=not terminal)
     except requests.HTTPError as error:
         raise UserError(_explain(name, error.response.status_code)) from None

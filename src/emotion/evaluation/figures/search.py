@@ -1,4 +1,4 @@
-"""Pictures of a search: what its trials scored, and what that depended on."""
+"""Figures of a search: the scores of its trials, and what they depend on."""
 
 from pathlib import Path
 from typing import Any
@@ -13,42 +13,43 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
 from emotion.evaluation.figures.base import save_figure
-from emotion.params import Choice, Range, Space, Tune
-from emotion.runtime.paths import whole
+from emotion.params.objective import Objective
+from emotion.params.space import Choice, Range, Space, Tune
+from emotion.runtime.files import atomic_write
 
-PICTURES = ("best_so_far.png", "by_hyperparameter.png", "importance.png")
-FEWEST = 5  # trials whose importance is looked at
-COLOURS = {"completed": "tab:blue", "pruned": "tab:orange", "out of time": "tab:gray"}
+FIGURES = ("best_so_far.png", "by_hyperparameter.png", "importance.png")
+MIN_TRIALS = 5  # for hyperparameter importance
+COLORS = {"completed": "tab:blue", "pruned": "tab:orange", "timed_out": "tab:gray"}
 
 
-def draw(trials: pd.DataFrame, settings: Tune, caption: str, folder: Path) -> None:
-    """Every picture of the trials that have a score.
+def draw_search(trials: pd.DataFrame, settings: Tune, caption: str, folder: Path) -> None:
+    """Draw all figures of the trials that have a score.
 
     Args:
-        trials: a row per trial, from `tune.table`.
+        trials: a row per trial, as in reports/trials.csv.
         settings: of the search.
-        caption: what the faces are.
-        folder: where to.
+        caption: the description of the data.
+        folder: to write to.
     """
     title = f"{len(trials)} trials on {caption}"
     scored = trials[trials["score"].notna()]
-    with whole(folder) as part:
-        part.mkdir()
+    with atomic_write(folder) as tmp:
+        tmp.mkdir()
         if scored.empty or not settings.space:
-            for name in PICTURES:
-                _note(title, "Nothing was searched.", part / name)
+            for name in FIGURES:
+                _note(title, "Nothing was searched.", tmp / name)
             return
-        best_so_far(scored, settings.objective, title, part / PICTURES[0])
-        by_hyperparameter(scored, settings, title, part / PICTURES[1])
-        importance(scored, settings, title, part / PICTURES[2])
-        parallel_coordinates(scored, settings, title, part / "parallel_coordinates.html")
+        draw_best_so_far(scored, settings.objective, title, tmp / FIGURES[0])
+        draw_by_hyperparameter(scored, settings, title, tmp / FIGURES[1])
+        draw_importance(scored, settings, title, tmp / FIGURES[2])
+        draw_parallel_coordinates(scored, settings, title, tmp / "parallel_coordinates.html")
 
 
-def best_so_far(trials: pd.DataFrame, objective: str, title: str, path: Path) -> None:
-    """Scores over the time of the search, and the best until then."""
+def draw_best_so_far(trials: pd.DataFrame, objective: Objective, title: str, path: Path) -> None:
+    """Draw the scores over the time of the search, and the best score so far."""
     ordered = trials.sort_values("ended_after")
     minutes = ordered["ended_after"] / 60
-    best = ordered["score"].cummax() if objective == "val_accuracy" else ordered["score"].cummin()
+    best = ordered["score"].cummax() if objective.direction == "max" else ordered["score"].cummin()
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axis = figure.subplots()
     axis.step(minutes, best, where="post", color="tab:green", label="best so far")
@@ -58,8 +59,8 @@ def best_so_far(trials: pd.DataFrame, objective: str, title: str, path: Path) ->
     save_figure(figure, path)
 
 
-def by_hyperparameter(trials: pd.DataFrame, settings: Tune, title: str, path: Path) -> None:
-    """Scores against the values of every hyperparameter."""
+def draw_by_hyperparameter(trials: pd.DataFrame, settings: Tune, title: str, path: Path) -> None:
+    """Draw the scores by the values of every hyperparameter."""
     columns = min(4, len(settings.space))
     rows = -(-len(settings.space) // columns)
     figure = Figure(figsize=(4 * columns, 3.2 * rows + 0.5), layout="constrained")
@@ -69,7 +70,7 @@ def by_hyperparameter(trials: pd.DataFrame, settings: Tune, title: str, path: Pa
         values = known[f"train.{name}"]
         if isinstance(dimension, Choice):
             places = [dimension.choice.index(value) for value in values]
-            # Beside each other, so that equal ones are seen.
+            # With jitter, so that equal values can be told apart.
             _scatter(axis, known, np.asarray(places) + np.random.default_rng(0).uniform(-0.15, 0.15, len(places)))
             axis.set_xticks(range(len(dimension.choice)), _texts(dimension))
         else:
@@ -87,16 +88,16 @@ def by_hyperparameter(trials: pd.DataFrame, settings: Tune, title: str, path: Pa
     save_figure(figure, path)
 
 
-def importance(trials: pd.DataFrame, settings: Tune, title: str, path: Path) -> None:
-    """How much worse a model of the scores becomes where a hyperparameter's values are shuffled.
+def draw_importance(trials: pd.DataFrame, settings: Tune, title: str, path: Path) -> None:
+    """Draw how much worse a model of the scores becomes when a hyperparameter's values are shuffled.
 
-    Permutation importance of a random forest (Breiman, 2001), in units of the objective's
-    variance; of few trials it says little, and it sees what was searched and nothing else.
-    Trials that were ended early are left out: their scores are those of fewer epochs.
+    Permutation importance of a random forest (Breiman, 2001), in units of the objective's variance. It says
+    little about few trials, and nothing about values that were not searched. Trials that were stopped early
+    are left out: their scores come from fewer epochs.
     """
     trials = trials[trials["outcome"] == "completed"]
-    if len(trials) < FEWEST:
-        _note(title, f"Of fewer than {FEWEST} completed trials nothing can be said of importance.", path)
+    if len(trials) < MIN_TRIALS:
+        _note(title, f"Importance needs at least {MIN_TRIALS} completed trials.", path)
         return
     values = pd.DataFrame({name: _positions(trials, settings.space, name) for name in settings.space})
     forest = RandomForestRegressor(300, min_samples_leaf=2, random_state=0).fit(values, trials["score"])
@@ -116,8 +117,8 @@ def _note(title: str, text: str, path: Path) -> None:
     save_figure(figure, path)
 
 
-def parallel_coordinates(trials: pd.DataFrame, settings: Tune, title: str, path: Path) -> None:
-    """A line per trial through its values and its score; drag along an axis to select."""
+def draw_parallel_coordinates(trials: pd.DataFrame, settings: Tune, title: str, path: Path) -> None:
+    """Draw a line per trial through its values and its score, as HTML; drag along an axis to select."""
     axes = []
     for name, dimension in settings.space.items():
         positions = _positions(trials, settings.space, name)
@@ -139,26 +140,26 @@ def parallel_coordinates(trials: pd.DataFrame, settings: Tune, title: str, path:
             axis |= {"range": [dimension.min, dimension.max]}
         axes.append(axis)
     axes.append({"label": settings.objective, "values": trials["score"]})
-    colours = {
+    colors = {
         "color": trials["score"],
         "colorscale": "Viridis",
-        "reversescale": settings.objective == "val_loss",
+        "reversescale": settings.objective.direction == "min",
         "showscale": True,
     }
-    figure = plotly.Figure(plotly.Parcoords(dimensions=axes, line=colours), {"title": {"text": title}})
-    with whole(path) as part:
-        figure.write_html(part, include_plotlyjs=True)  # it must open without a network
+    figure = plotly.Figure(plotly.Parcoords(dimensions=axes, line=colors), {"title": {"text": title}})
+    with atomic_write(path) as tmp:
+        figure.write_html(tmp, include_plotlyjs=True)  # it opens without a network
 
 
 def _scatter(axis: Axes, trials: pd.DataFrame, places: "np.ndarray | pd.Series") -> None:
-    for outcome, colour in COLOURS.items():
+    for outcome, color in COLORS.items():
         chosen = (trials["outcome"] == outcome).to_numpy()
         if chosen.any():
-            axis.scatter(np.asarray(places)[chosen], trials["score"][chosen], color=colour, label=outcome)
+            axis.scatter(np.asarray(places)[chosen], trials["score"][chosen], color=color, label=outcome)
 
 
 def _ticks(dimension: Range) -> NDArray[np.float64]:
-    """Five values, evenly spaced where the axis is logarithmic."""
+    """Five values, evenly spaced on a logarithmic axis."""
     return np.geomspace(dimension.min, dimension.max, 5)
 
 
@@ -167,7 +168,7 @@ def _texts(dimension: Choice) -> list[str]:
 
 
 def _positions(trials: pd.DataFrame, space: Space, name: str) -> pd.Series:
-    """Where each trial is on the axis of a hyperparameter; choices by number, -1 where not searched."""
+    """Each trial's position on the axis of a hyperparameter: choices by index, -1 if not searched."""
     dimension, values = space[name], trials[f"train.{name}"]
     if isinstance(dimension, Choice):
         return pd.Series([-1 if pd.isna(value) else dimension.choice.index(value) for value in values], trials.index)

@@ -1,4 +1,4 @@
-"""The gate's questions to a version: its files, its graph, and its answers beside the champion's."""
+"""The gate's checks of a version: its files, its graph, and its predictions compared with the champion's."""
 
 import tempfile
 from collections.abc import Callable
@@ -9,130 +9,137 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Split
-from emotion.data.labels import EMOTIONS, SIZE
-from emotion.inference.op_allowlist import forbidden_operations, size
-from emotion.params import Params
-from emotion.registry import versions as registry
-from emotion.registry.promotion import rules as gate
-from emotion.registry.promotion.rules import Answers, Rule, Verdict
-from emotion.registry.registration import input_example
-from emotion.registry.versions import Version
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.inference.op_allowlist import disallowed_ops
+from emotion.params.sections import Params
+from emotion.registry.promotion import rules
+from emotion.registry.promotion.rules import Predictions, Rule, Verdict
+from emotion.registry.signature import (
+    has_expected_signature,
+    has_only_saved_model,
+    input_example,
+    saved_model_of,
+)
+from emotion.registry.versions import Version, download_version, downloaded_digests
 from emotion.runtime.errors import UserError
+from emotion.runtime.files import folder_size
 from emotion.tracking import provenance
 
-QUERIES = 100  # of the latency
+LATENCY_CALLS = 100
 
 
-def examine(settings: Params, version: Version, champion: Version | None, test: Split) -> Verdict:
-    """Every rule about a version's files as the registry has them, and their answers.
+def run_gate(params: Params, version: Version, champion: Version | None, test: Split) -> Verdict:
+    """Apply every rule to a version's files from the registry, and to their predictions.
 
     Args:
-        settings: register and evaluate are used.
+        params: register and evaluate are used.
         version: the candidate.
-        champion: what it is compared with, or None.
-        test: the images that both are asked about, in one go.
+        champion: that it is compared with, or None.
+        test: the images that both predict.
 
     Raises:
-        UserError: where there are no test images.
+        UserError: if there are no test images.
     """
     if not len(test):
-        raise UserError("data/faces has no test images to score versions on. `dvc repro preprocess` makes some.")
-    bounds, bins = settings.register_.gate, settings.evaluate.calibration_bins
-    name = settings.register_.name
+        raise UserError("data/faces has no test images to score versions on. Run `dvc repro preprocess`.")
+    settings, bins, name = params.register_.gate, params.evaluate.calibration_bins, params.register_.name
     with tempfile.TemporaryDirectory() as scratch:
         folders = {
-            v.number: registry.download(name, v.number, Path(scratch) / v.number) for v in (version, champion) if v
+            v.number: download_version(name, v.number, Path(scratch) / v.number) for v in (version, champion) if v
         }
-        rules = sound(version, folders[version.number])
+        results = integrity_rules(version, folders[version.number])
         against = champion.number if champion else None
-        if not all(rule.passed for rule in rules):
-            return Verdict(version=version.number, champion=against, rules=tuple(rules), figures={})
-        can_compare = champion is not None and all(r.passed for r in sound(champion, folders[champion.number]))
-        asked = [version.number, *([champion.number] if champion and can_compare else [])]
-        answers = _answers([registry.saved_model_of(folders[number]) for number in asked], test, settings)
-    if not _are_distributions(answers[0].probabilities):
-        rules.append(_sound_rule("answers", "not all are distributions", "distributions", False))
-        return Verdict(version=version.number, champion=against, rules=tuple(rules), figures={})
-    rules += gate.absolute(bounds, test.labels, answers[0], bins)
-    figures = gate.figures(test.labels, "candidate", answers[0], bins)
-    emotions: gate.Emotions = ()
-    rules += _data_rules(version)
-    if can_compare:
-        figures |= gate.figures(test.labels, "champion", answers[1], bins)
-        emotions = gate.per_emotion(test.labels, answers[0], answers[1])
-        rules += gate.comparison(bounds, test.labels, answers[0], answers[1], emotions)
-    elif champion:
-        rules.append(
+        if not all(rule.passed for rule in results):
+            return Verdict(version=version.number, champion=against, rules=tuple(results))
+        is_comparable = champion is not None and all(
+            rule.passed for rule in integrity_rules(champion, folders[champion.number])
+        )
+        compared = [version.number, *([champion.number] if champion and is_comparable else [])]
+        predictions = _predict([saved_model_of(folders[number]) for number in compared], test, params)
+    candidate, *champions = predictions
+    if not _are_distributions(candidate.probabilities):
+        results.append(_integrity_rule("predictions", "not all are distributions", "distributions", False))
+        return Verdict(version=version.number, champion=against, rules=tuple(results))
+    results += rules.threshold_rules(settings, test.labels, candidate, bins)
+    metrics = rules.gate_metrics(test.labels, "candidate", candidate, bins)
+    emotions: rules.Emotions = ()
+    results += _data_rules(version)
+    for reference in champions:  # at most one
+        metrics |= rules.gate_metrics(test.labels, "champion", reference, bins)
+        emotions = rules.compare_emotions(test.labels, candidate, reference)
+        results += rules.comparison_rules(settings, test.labels, candidate, reference, emotions)
+    if champion and not champions:
+        results.append(
             Rule(
-                name="the champion can be asked", kind="comparison", figure="its files are not as registered",
-                bound="sound", passed=False,
+                name="the champion's files", kind="comparison", value="changed since registration",
+                threshold="as registered", passed=False,
             )
         )  # fmt: skip
     return Verdict(
-        version=version.number, champion=against, rules=tuple(rules), figures=figures, emotions=emotions
+        version=version.number, champion=against, rules=tuple(results), metrics=metrics, emotions=emotions
     )  # fmt: skip
 
 
-def sound(version: Version, folder: Path) -> list[Rule]:
-    """Whether the files are those that were registered, and safe to ask. Stops at the first that is not."""
-    rules: list[Rule] = []
+def integrity_rules(version: Version, folder: Path) -> list[Rule]:
+    """Whether the files are those that were registered, and safe to load. Stops at the first failure."""
+    results: list[Rule] = []
     for name, check in CHECKS.items():
         try:
-            rules.append(check(version, folder))
-        except Exception as error:  # noqa: BLE001  what cannot even be read or asked is not sound
-            what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            rules.append(_sound_rule(name, what, "can be read and asked", False))
-        if not rules[-1].passed:
+            results.append(check(version, folder))
+        except Exception as error:  # noqa: BLE001  what cannot be read or loaded has no integrity
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            results.append(_integrity_rule(name, reason, "can be read and loaded", False))
+        if not results[-1].passed:
             break
-    return rules
+    return results
 
 
-def _sound_rule(name: str, figure: str, bound: str, passed: bool) -> Rule:
-    return Rule(name=name, kind="sound", figure=figure, bound=bound, passed=passed)
+def _integrity_rule(name: str, value: str, threshold: str, passed: bool) -> Rule:
+    return Rule(name=name, kind="integrity", value=value, threshold=threshold, passed=passed)
 
 
 def files_rule(version: Version, folder: Path) -> Rule:
     """Whether the files are those that were registered."""
-    registered, found = version.files, registry.file_digests(folder)
+    registered, found = version.files, downloaded_digests(folder)
     changed = sorted(path for path in {*registered, *found} if registered.get(path) != found.get(path))
-    figure = f"{len(found)} files"
+    value = f"{len(found)} files"
     if not registered:
-        figure = "no digests on record"
+        value = "no digests recorded"
     elif changed:
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        figure = f"changed: {changed[0]}{more}"
-    return _sound_rule("files", figure, "as registered", not changed and bool(registered))
+        others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        value = f"changed: {changed[0]}{others}"
+    return _integrity_rule("files", value, "as registered", not changed and bool(registered))
 
 
 def _operations_rule(version: Version, folder: Path) -> Rule:
-    forbidden = forbidden_operations(registry.saved_model_of(folder))
-    named = ", ".join(f"{operation} in {place}" for operation, place in sorted(forbidden.items())[:3])
-    return _sound_rule("operations", named or "all pure", "no files, no chance, no Python", not forbidden)
+    disallowed = disallowed_ops(saved_model_of(folder))
+    listed = ", ".join(f"{operation} in {place}" for operation, place in sorted(disallowed.items())[:3])
+    return _integrity_rule("operations", listed or "all allowed", "no files, no randomness, no Python", not disallowed)
 
 
 def _signature_rule(version: Version, folder: Path) -> Rule:
-    fits = registry.has_the_signature(folder)
-    bound = f"({SIZE}, {SIZE}, 1) float32 to {len(EMOTIONS)}"
-    return _sound_rule("signature", bound if fits else "another", bound, fits)
+    is_expected = has_expected_signature(folder)
+    expected = f"({IMAGE_SIZE}, {IMAGE_SIZE}, 1) float32 to {len(EMOTIONS)}"
+    return _integrity_rule("signature", expected if is_expected else "different", expected, is_expected)
 
 
 def _flavor_rule(version: Version, folder: Path) -> Rule:
-    well = registry.serves_its_saved_model(folder)
-    figure = "only the SavedModel" if well else "other code or files, see MLmodel"
-    return _sound_rule("what MLflow would run", figure, "only the SavedModel", well)
+    passed = has_only_saved_model(folder)
+    value = "only the SavedModel" if passed else "other code or files, see MLmodel"
+    return _integrity_rule("MLflow flavor", value, "only the SavedModel", passed)
 
 
-def _answer_rule(version: Version, folder: Path) -> Rule:
+def _prediction_rule(version: Version, folder: Path) -> Rule:
     from emotion.inference.load import load_saved_model, predict
 
     face = input_example()[..., 0].astype(np.uint8)
-    model = load_saved_model(registry.saved_model_of(folder))
-    once, again = predict(model, face, 1), predict(model, face, 1)
-    well = once.shape == (1, len(EMOTIONS)) and _are_distributions(once)
-    figure = "a distribution" if well else f"shape {once.shape}, sum {once.sum():.3g}"
-    if well and not np.array_equal(once, again):
-        figure, well = "another one each time", False
-    return _sound_rule("answer", figure, "a distribution", well)
+    model = load_saved_model(saved_model_of(folder))
+    first, second = predict(model, face, 1), predict(model, face, 1)
+    passed = first.shape == (1, len(EMOTIONS)) and _are_distributions(first)
+    value = "a distribution" if passed else f"shape {first.shape}, sum {first.sum():.3g}"
+    if passed and not np.array_equal(first, second):
+        value, passed = "different each time", False
+    return _integrity_rule("prediction", value, "a distribution", passed)
 
 
 def _are_distributions(probabilities: NDArray[np.float32]) -> bool:
@@ -142,35 +149,36 @@ def _are_distributions(probabilities: NDArray[np.float32]) -> bool:
 CHECKS: dict[str, Callable[[Version, Path], Rule]] = {
     "files": files_rule,
     "operations": _operations_rule,
-    "what MLflow would run": _flavor_rule,
+    "MLflow flavor": _flavor_rule,
     "signature": _signature_rule,
-    "answer": _answer_rule,
+    "prediction": _prediction_rule,
 }
 
 
 def _data_rules(version: Version) -> list[Rule]:
-    """Today's test images may have been in the training of a version of other data."""
+    """A version trained on other data may have been trained on today's test images."""
     here, there = provenance.data_hash(), version.tags.get("data.dvc_hash", "unknown")
     if "unknown" in (here, there):
         return []
-    figure = "these faces" if here == there else f"others: {there[:8]}, here are {here[:8]}"
-    return [Rule(name="trained on", kind="comparison", figure=figure, bound="these faces", passed=here == there)]
+    value = "this dataset" if here == there else f"another dataset: {there[:8]}, not {here[:8]}"
+    return [Rule(name="training data", kind="comparison", value=value, threshold="this dataset", passed=here == there)]
 
 
-def _answers(folders: list[Path], test: Split, settings: Params) -> list[Answers]:
-    """Of every model to the same images; latencies in turn, so that noise hits all alike."""
-    from emotion.inference.load import load_saved_model, predict, seconds
+def _predict(folders: list[Path], test: Split, params: Params) -> list[Predictions]:
+    """Every model's predictions for the same images; latencies in turn, so that noise affects all alike."""
+    from emotion.inference.benchmark import time_call
+    from emotion.inference.load import load_saved_model, predict
 
     models = [load_saved_model(folder) for folder in folders]
     latencies: list[list[float]] = [[] for _ in models]
-    for _ in range(QUERIES):
-        for model, taken in zip(models, latencies, strict=True):
-            taken.append(seconds(partial(predict, model, test.images[:1], 1)))
+    for _ in range(LATENCY_CALLS):
+        for model, times in zip(models, latencies, strict=True):
+            times.append(time_call(partial(predict, model, test.images[:1], 1)))
     return [
-        Answers(
-            predict(model, test.images, settings.evaluate.batch_size),
-            1000 * float(np.median(taken[1:])),  # the first query prepares
-            size(folder) / 2**20,
+        Predictions(
+            predict(model, test.images, params.evaluate.batch_size),
+            1000 * float(np.median(times[1:])),  # the first call is slower
+            folder_size(folder) / 2**20,
         )
-        for model, taken, folder in zip(models, latencies, folders, strict=True)
+        for model, times, folder in zip(models, latencies, folders, strict=True)
     ]

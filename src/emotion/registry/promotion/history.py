@@ -1,4 +1,4 @@
-"""Who was champion when: entries that are written once, and what follows from them."""
+"""The entries of a model's history, and the aliases that follow from them."""
 
 import os
 import socket
@@ -11,52 +11,52 @@ from typing import Literal
 
 from pydantic import Field
 
-from emotion.params import Section
-from emotion.runtime import processes
+from emotion.params.validation import Section
+from emotion.runtime.processes import login_name
 
 CHAMPION, PREVIOUS, CHALLENGER = ALIASES = ("champion", "previous", "challenger")
-LONGEST_REASON = 500  # characters: an entry must not be cut, and MLflow cuts at 6000
+MAX_REASON = 500  # characters, so that an entry fits into the ledger
 
 
-def now() -> str:
-    """UTC, to the second, ISO 8601."""
+def current_time() -> str:
+    """UTC to the second, in ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def person() -> str:
-    """Who is at work: git's name of them, or the system's, and the machine."""
+def current_user() -> str:
+    """Who runs this program, as git, MLflow or the system knows them, and on which machine."""
     try:
         done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True)
         name = done.stdout.strip()
     except OSError:
         name = ""
-    return f"{name or os.environ.get('MLFLOW_TRACKING_USERNAME') or processes.user()}@{socket.gethostname()}"
+    return f"{name or os.environ.get('MLFLOW_TRACKING_USERNAME') or login_name()}@{socket.gethostname()}"
 
 
 class Entry(Section):
-    """One change of who is champion or challenger."""
+    """One change of the champion or the challenger."""
 
-    # outside: the aliases were changed by something else, and the history takes note
-    action: Literal["promote", "challenge", "rollback", "outside"]
-    version: str | None  # champion from now on; of `challenge`, the challenger
-    challenger: str | None = None  # outside: the challenger that was found
-    before: str | None = None  # champion until now
+    # external: the aliases were changed by another program
+    action: Literal["promote", "challenge", "rollback", "external"]
+    version: str | None  # the new champion; with `challenge`, the new challenger
+    challenger: str | None = None  # with `external`: the challenger that was found
+    before: str | None = None  # the champion before
     verdict: str = ""
     forced: bool = False
     reason: str = ""
     commit: str = ""  # that the version was trained from
-    files: str = ""  # SHA-256 over the version's files
-    run_id: str = ""  # that holds the gate's verdict
-    by: str = Field(default_factory=person)
-    at: str = Field(default_factory=now)
+    files: str = ""  # SHA-256 of the version's SavedModel
+    run_id: str = ""  # of the run with the gate's verdict
+    by: str = Field(default_factory=current_user)
+    at: str = Field(default_factory=current_time)
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)  # no two entries are equal
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What a history amounts to."""
+class AliasState:
+    """The champions and the challenger after all entries of a history."""
 
-    champions: tuple[str | None, ...] = ()  # each with those that a rollback leads to before it
+    champions: tuple[str | None, ...] = ()  # the champion, after those that rollbacks lead to
     challenger: str | None = None
 
     @property
@@ -66,27 +66,27 @@ class Standing:
 
     @property
     def previous(self) -> str | None:
-        """The one that a rollback leads to."""
+        """The version that a rollback leads to."""
         return next(
             (version for version in reversed(self.champions[:-1]) if version and version != self.champion), None
         )
 
     def aliases(self) -> dict[str, str]:
-        """What the registry's aliases should be."""
+        """The aliases that the registry should have."""
         wanted = zip(ALIASES, (self.champion, self.previous, self.challenger), strict=True)
         return {alias: version for alias, version in wanted if version}
 
 
-def standing(entries: Iterable[Entry], existing: Iterable[str]) -> Standing:
-    """What follows from a history.
+def replay(entries: Iterable[Entry], existing: Iterable[str]) -> AliasState:
+    """Apply all entries of a history.
 
     Args:
-        entries: in their order.
+        entries: in order.
         existing: the versions that were not deleted.
     """
     champions: list[str | None] = []
     challenger: str | None = None
-    there = {None, *existing}
+    available = {None, *existing}
     for entry in entries:
         if entry.action == "challenge":
             challenger = entry.version
@@ -96,11 +96,11 @@ def standing(entries: Iterable[Entry], existing: Iterable[str]) -> Standing:
                 champions.pop()
         if not champions or champions[-1] != entry.version:
             champions.append(entry.version)
-        if entry.action == "outside":
+        if entry.action == "external":
             challenger = entry.challenger
         if challenger == entry.version:
             challenger = None
-    kept = [version for version in champions if version in there]
+    kept = [version for version in champions if version in available]
     if kept[-1:] != champions[-1:]:
         kept.append(None)  # the champion was deleted: there is none
-    return Standing(tuple(kept) if champions else (), challenger if challenger in there else None)
+    return AliasState(tuple(kept) if champions else (), challenger if challenger in available else None)

@@ -1,1 +1,9 @@
-"""The web demo, and the Hugging Face Space that runs it."""
+"""The web demo, and the Hugging Face Space that runs it.
+
+Importing this room turns Gradio's analytics off, before Gradio itself is imported.
+"""
+
+import os
+
+os.environ.update(GRADIO_ANALYTICS_ENABLED="False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

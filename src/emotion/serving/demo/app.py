@@ -1,10 +1,9 @@
-"""The web demo: a picture in, its faces with their emotions out.
+"""The web demo: an image in, its faces with their emotions out.
 
-`emotion demo` starts it, and so does the app.py of a Space.
+`emotion demo` starts it, and so does the app.py of a Hugging Face Space.
 """
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,65 +11,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 import gradio as gr
 import numpy as np
-from gradio.data_classes import ImageData
 from PIL import Image
 
 from emotion.data.labels import EMOTIONS
-from emotion.data.preparation.images import Picture, TooLargeImageError, UnreadableImageError, decode_picture
+from emotion.data.preparation.images import RGBImage
 from emotion.data.sources.drawing import draw_face
 from emotion.runtime.errors import UserError
-from emotion.serving.batch import facts
-from emotion.serving.demo import page
-from emotion.serving.hot_reload import CHAMPION, Fixed, Followed, Loaded
+from emotion.serving.batch import face_to_dict
+from emotion.serving.demo.page import STYLE, render_model_info, render_result
+from emotion.serving.demo.uploaded_image import UploadedImage
+from emotion.serving.hot_reload import CHAMPION, AliasWatcher, LoadedModel, StaticModel
 
-LARGEST_UPLOAD = "10mb"
-WAITING = 32  # requests in the queue; more are told that it is busy
-AT_ONCE = 1  # an answer uses all cores
-UPLOADS_LIVE = (5, 30)  # seconds: looked at so often, deleted at such an age
-MOST_FACES = 24  # that are shown and explained; more would keep others waiting
+MAX_UPLOAD = "10mb"
+MAX_QUEUE = 32  # requests; further ones are refused as busy
+CONCURRENCY = 1  # a prediction uses all cores
+DELETE_UPLOADS = (5, 30)  # seconds: interval of the cleanup, and age of what it deletes
+MAX_FACES = 24  # that are shown and explained; more would keep others waiting
 ALIASES = (CHAMPION, "previous", "challenger")
-PHOTO, CUT = "a photo: find the faces", "one face, cut out"
-ABOUT = (
-    "# Which emotion does a face show?\nUpload a picture, use the camera, or pick one of the drawn faces. Pictures are"
-    " deleted within a minute. The answer names the expression that somebody labelling the picture would see, not what"
-    " a person feels."
+PHOTO, CROPPED = "a photo: detect faces", "a cropped face"
+INTRODUCTION = (
+    "# Which emotion does a face show?\nUpload an image, use the camera, or choose one of the drawn faces. Images are"
+    " deleted within a minute. The model names the expression that an annotator would see, not what a person feels."
 )
 
 
-def decoded(upload: ImageData | None) -> Picture | None:
-    """An upload's pixels, (height, width, 3) uint8; its size is looked at first."""
-    if upload is None:
-        return None
-    try:
-        return decode_picture(Path(upload.path or "").read_bytes())
-    except (FileNotFoundError, IsADirectoryError):
-        raise gr.Error("The picture is not kept that long: choose it again.", print_exception=False) from None
-    except TooLargeImageError:
-        raise gr.Error("This picture cannot be used: it is too large.", print_exception=False) from None
-    except UnreadableImageError:
-        refused = "This picture cannot be used: it is no image that can be read."
-        raise gr.Error(refused, print_exception=False) from None
-
-
-def only_uploads(photo: gr.Image) -> None:
-    """Let a picture come by an upload alone: Gradio would fetch any address, and all that it has."""
-    move = photo.async_move_resource_to_block_cache
-
-    async def refusing(path: str | Path | None) -> str | None:
-        if path is not None and re.match(r"\s*[a-z][a-z0-9+.-]*:", str(path), re.IGNORECASE):
-            raise gr.Error("This picture cannot be used: upload it.", print_exception=False)
-        return await move(path)
-
-    photo.async_move_resource_to_block_cache = refusing  # type: ignore[method-assign, assignment]
-
-
-def samples(folder: Path) -> list[Path]:
-    """A drawn face for each emotion, as PNG files."""
+def write_samples(folder: Path) -> list[Path]:
+    """Write a drawn face for each emotion as a PNG file."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for seed, emotion in enumerate(EMOTIONS):
@@ -80,110 +48,110 @@ def samples(folder: Path) -> list[Path]:
     return paths
 
 
-def _sample(path: Path) -> tuple[str, str]:
-    """A drawn face as the picture, and what it is."""
-    return str(path), CUT
+def _choose_sample(path: Path) -> tuple[str, str]:
+    return str(path), CROPPED
 
 
-def build(models: Fixed | Followed, drawn: list[Path]) -> gr.Blocks:
-    """The page.
+def build(models: StaticModel | AliasWatcher, samples: list[Path]) -> gr.Blocks:
+    """Build the page.
 
     Args:
-        models: which answer.
-        drawn: from `samples`.
+        models: that answer.
+        samples: from `write_samples`.
     """
 
-    def answer(picture: Picture | None, kind: str, alias: str) -> tuple[str, dict[str, Any], str, str, Any]:
-        """The faces of a picture: as HTML, as JSON; which version answered, its model card, and what else may."""
-        loaded, note = models.get(alias)
-        if picture is None:
-            return "", {}, *about_model(loaded, note, alias)
-        (faces,) = loaded.predictor.predict([picture], crop=kind == CUT)
-        shown = sorted(faces, key=lambda face: -face.box.side)[:MOST_FACES]
+    def predict(image: RGBImage | None, kind: str, alias: str) -> tuple[str, dict[str, Any], str, str, Any]:
+        """The faces of an image as HTML and as JSON; the model that answered, its card, and the other choices."""
+        model, note = models.get(alias)
+        if image is None:
+            return "", {}, *model_info(model, note, alias)
+        (faces,) = model.predictor.predict([image], detect=kind != CROPPED)
+        shown = sorted(faces, key=lambda face: -face.box.side)[:MAX_FACES]
         shown.sort(key=lambda face: (face.box.left, face.box.top))
-        cut = [face.box.cut(picture) for face in shown]
-        heats = None
-        if shown and loaded.heat_map:
-            heats = loaded.heat_map.of(np.stack(cut), [face.emotion for face in shown])
-        told = {"model": loaded.about.title, "faces": [facts(face) for face in faces]}
-        more = len(faces) - len(shown)
-        return page.found(picture, shown, cut, heats, more), told, *about_model(loaded, note, alias)
+        crops = [face.box.crop(image) for face in shown]
+        heat_maps = None
+        if shown and model.gradcam:
+            heat_maps = model.gradcam.heat_maps(np.stack(crops), [face.emotion for face in shown])
+        content = {"model": model.info.title, "faces": [face_to_dict(face) for face in faces]}
+        html = render_result(image, shown, crops, heat_maps, hidden=len(faces) - len(shown))
+        return html, content, *model_info(model, note, alias)
 
-    def about_model(loaded: Loaded, note: str, alias: str) -> tuple[str, str, Any]:
-        """Which version answers, its card, and what else may."""
+    def model_info(model: LoadedModel, note: str, alias: str) -> tuple[str, str, Any]:
+        """The model that answers, its card, and the other choices."""
         choices = list(models.aliases)
         value = alias if alias in choices else CHAMPION
         choice = gr.Radio(choices=choices, value=value, visible=len(choices) > 1)
-        return page.served(loaded.about.title, loaded.about.facts, note), loaded.about.card, choice
+        return render_model_info(model.info.title, model.info.facts, note), model.info.card, choice
 
-    def opened(alias: str) -> tuple[str, str, Any]:
-        """What a page shows when it is opened."""
-        return about_model(*models.get(alias), alias)
+    def on_load(alias: str) -> tuple[str, str, Any]:
+        """The content of a page that is opened."""
+        return model_info(*models.get(alias), alias)
 
     blocks: gr.Blocks
-    with gr.Blocks(title="Which emotion?", analytics_enabled=False, delete_cache=UPLOADS_LIVE) as blocks:
-        gr.Markdown(ABOUT)
-        about = gr.HTML()
-        alias = gr.Radio(list(ALIASES), value=ALIASES[0], label="Which version answers", visible=False)
+    with gr.Blocks(title="Which emotion?", analytics_enabled=False, delete_cache=DELETE_UPLOADS) as blocks:
+        gr.Markdown(INTRODUCTION)
+        info = gr.HTML()
+        alias = gr.Radio(list(ALIASES), value=ALIASES[0], label="Version", visible=False)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                photo = gr.Image(label="Picture", sources=["upload", "webcam", "clipboard"], height=320, buttons=[])
-                only_uploads(photo)
-                photo.preprocess = decoded  # type: ignore[method-assign, assignment]  # its own would decode anything
-                kind = gr.Radio([PHOTO, CUT], value=PHOTO, label="What it is")
+                image = UploadedImage(label="Image", sources=["upload", "webcam", "clipboard"], height=320, buttons=[])
+                kind = gr.Radio([PHOTO, CROPPED], value=PHOTO, label="The image is")
                 gr.Markdown("Drawn faces")
                 with gr.Row():
-                    buttons = [gr.Button(path.stem, icon=path, size="sm", min_width=90) for path in drawn]
+                    buttons = [gr.Button(path.stem, icon=path, size="sm", min_width=90) for path in samples]
             with gr.Column(scale=3, min_width=320):
-                shown = gr.HTML(label="Faces")
+                result = gr.HTML(label="Faces")
                 with gr.Accordion("As JSON", open=False):
-                    told = gr.JSON(show_label=False)
+                    content = gr.JSON(show_label=False)
         with gr.Accordion("Model card", open=False):
             card = gr.Markdown()
-        inputs, outputs = [photo, kind, alias], [shown, told, about, card, alias]
-        events = {"concurrency_limit": AT_ONCE, "concurrency_id": "answers", "show_progress_on": [shown]}
-        gr.on([photo.input, kind.input, alias.input], answer, inputs, outputs, api_name="predict", **events)
-        for button, path in zip(buttons, drawn, strict=True):
-            put = button.click(partial(_sample, path), None, [photo, kind], queue=False, api_visibility="private")
-            put.then(answer, inputs, outputs, api_visibility="private", **events)
-        blocks.load(opened, [alias], [about, card, alias], api_visibility="private", queue=False)
-    blocks.queue(max_size=WAITING, api_open=False)  # nor may a program go past the queue
+        inputs, outputs = [image, kind, alias], [result, content, info, card, alias]
+        events = {"concurrency_limit": CONCURRENCY, "concurrency_id": "predictions", "show_progress_on": [result]}
+        gr.on([image.input, kind.input, alias.input], predict, inputs, outputs, api_name="predict", **events)
+        for button, path in zip(buttons, samples, strict=True):
+            chosen = button.click(
+                partial(_choose_sample, path), None, [image, kind], queue=False, api_visibility="private"
+            )
+            chosen.then(predict, inputs, outputs, api_visibility="private", **events)
+        blocks.load(on_load, [alias], [info, card, alias], api_visibility="private", queue=False)
+    blocks.queue(max_size=MAX_QUEUE, api_open=False)  # programs cannot bypass the queue
     return blocks
 
 
 @contextmanager
-def launched(
-    models: Fixed | Followed, host: str, port: int, share: bool = False, drawn: Path | None = None
+def launch(
+    models: StaticModel | AliasWatcher, host: str, port: int, share: bool = False, samples: Path | None = None
 ) -> Iterator[str]:
-    """The demo, as long as the context lasts.
+    """Serve the demo until the end of the context.
 
     Args:
-        models: which answer.
-        host: the address to listen at; 127.0.0.1 for this machine alone.
+        models: that answer.
+        host: the address to listen on; 127.0.0.1 for this machine only.
         port: to listen on.
-        share: whether to open a public address through Gradio's servers.
-        drawn: the folder of `samples`, where it is there already.
+        share: whether to open a public URL through Gradio's servers.
+        samples: the folder of `write_samples`, if it exists already.
 
     Yields:
-        The address to open.
+        The URL to open.
 
     Raises:
-        UserError: where the port is taken.
+        UserError: if the port is in use.
     """
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
-        paths = sorted(drawn.glob("*.png")) if drawn else samples(Path(folder) / "samples")
-        gr.set_static_paths(paths)  # what is not is a copy that is soon deleted
+        paths = sorted(samples.glob("*.png")) if samples else write_samples(Path(folder) / "samples")
+        gr.set_static_paths(paths)  # other files are copied, and the copies soon deleted
         blocks = build(models, paths)
         try:
             _, local, public = blocks.launch(
-                server_name=host, server_port=port, share=share, max_file_size=LARGEST_UPLOAD, css=page.STYLE,
+                server_name=host, server_port=port, share=share, max_file_size=MAX_UPLOAD, css=STYLE,
                 theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]), footer_links=["api"],
                 prevent_thread_lock=True, quiet=True, show_error=False, ssr_mode=False, enable_monitoring=False,
                 mcp_server=False, pwa=False,
             )  # fmt: skip
         except OSError as error:
-            raise UserError(f"the demo cannot listen on {host}:{port}: {error}. `--port` takes another.") from error
+            message = f"the demo cannot listen on {host}:{port}: {error}. Choose another port with `--port`."
+            raise UserError(message) from error
         try:
             yield public or local
         finally:

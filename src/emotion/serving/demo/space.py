@@ -1,4 +1,4 @@
-"""A folder that a Hugging Face Space, or any machine with Python 3.11, runs the demo from."""
+"""A folder that runs the demo on Hugging Face Spaces, or on any machine with Python 3.11."""
 
 import shutil
 from importlib.metadata import requires, version
@@ -10,59 +10,45 @@ from packaging.utils import canonicalize_name
 
 import emotion
 from emotion.runtime.errors import UserError
-from emotion.runtime.paths import whole
-from emotion.serving.model_source import CARD, Served
+from emotion.runtime.files import atomic_write
+from emotion.serving.model_source import CARD, ModelBundle, ModelInfo
 
-# What the demo imports; what these need in turn is pinned as well.
-PACKAGES = ("gradio", "keras", "matplotlib", "mtcnn", "numpy", "pillow", "pydantic", "pyyaml", "scipy", "tensorflow")
-
-APP = '''"""The demo of the model beside this file: `python app.py`."""
-
-import os
-import threading
-from pathlib import Path
-
-from emotion.serving.hot_reload import Fixed, load
-from emotion.serving.demo.app import launched
-
-HERE = Path(__file__).parent
-
-if __name__ == "__main__":
-    models = Fixed(load(str(HERE / "model")))
-    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("GRADIO_SERVER_PORT", 7860))
-    with launched(models, host, port, drawn=HERE / "samples") as address:
-        print(f"Open {address}", flush=True)
-        threading.Event().wait()
-'''
+# What the demo imports; the dependencies of these are pinned, too.
+PACKAGES = (
+    "gradio", "jinja2", "keras", "matplotlib", "mtcnn", "numpy", "pillow", "pydantic", "pyyaml", "scipy",
+    "tensorflow",
+)  # fmt: skip
+APP = Path(__file__).parent / "templates" / "app.py.txt"
 
 
-def write(served: Served, folder: Path) -> None:
+def write_space(bundle: ModelBundle, folder: Path) -> None:
     """Write the Space: app.py, README.md, requirements.txt, this package, the model and samples.
 
     Args:
-        served: what it shows.
-        folder: which must not exist yet.
+        bundle: the model to show.
+        folder: must not exist yet.
 
     Raises:
-        UserError: where it does.
+        UserError: if it exists.
     """
-    from emotion.serving.demo.app import samples
+    from emotion.serving.demo.app import write_samples
 
     if folder.exists():
-        raise UserError(f"{folder} is there already. Remove it, or name another folder.")
-    with whole(folder) as part:
-        part.mkdir(parents=True)
+        raise UserError(f"{folder} already exists. Remove it, or choose another folder.")
+    with atomic_write(folder) as tmp:
+        tmp.mkdir(parents=True)
         package = Path(emotion.__file__).parent
-        shutil.copytree(package, part / "emotion", ignore=shutil.ignore_patterns("__pycache__"))
-        served.write(part / "model")
-        samples(part / "samples")
-        (part / "app.py").write_text(APP)
-        (part / "requirements.txt").write_text("".join(f"{pin}\n" for pin in pins(PACKAGES)))
-        (part / "README.md").write_text(f"---\n{_front_matter(served)}---\n\n{(part / 'model' / CARD).read_text()}")
+        shutil.copytree(package, tmp / "emotion", ignore=shutil.ignore_patterns("__pycache__", "*.pyi"))
+        bundle.write(tmp / "model")
+        write_samples(tmp / "samples")
+        shutil.copy(APP, tmp / "app.py")
+        (tmp / "requirements.txt").write_text("".join(f"{pin}\n" for pin in pin_requirements(PACKAGES)))
+        card = (tmp / "model" / CARD).read_text()
+        (tmp / "README.md").write_text(f"---\n{_front_matter(bundle.info)}---\n\n{card}")
 
 
-def _front_matter(served: Served) -> str:
-    """What Hugging Face asks of a Space's README."""
+def _front_matter(info: ModelInfo) -> str:
+    """The configuration that Hugging Face expects in the README of a Space."""
     return yaml.safe_dump(
         {
             "title": "Which emotion?",
@@ -73,7 +59,7 @@ def _front_matter(served: Served) -> str:
             "sdk_version": version("gradio"),
             "python_version": "3.11",
             "app_file": "app.py",
-            "short_description": served.title[:60],
+            "short_description": info.title[:60],
             "license": "apache-2.0",
         },
         allow_unicode=True,
@@ -81,8 +67,8 @@ def _front_matter(served: Served) -> str:
     )
 
 
-def pins(names: tuple[str, ...]) -> list[str]:
-    """The installed versions of packages and of all that they need."""
+def pin_requirements(names: tuple[str, ...]) -> list[str]:
+    """The installed versions of packages and of all their dependencies."""
     pinned: dict[str, str] = {}
     queue = [Requirement(name) for name in names]
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -93,7 +79,7 @@ def pins(names: tuple[str, ...]) -> list[str]:
             continue
         seen.add((name, extras))
         pinned[name] = version(name)
-        for needed in map(Requirement, requires(name) or ()):
-            if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in (*extras, "")):
-                queue.append(needed)
+        for dependency in map(Requirement, requires(name) or ()):
+            if not dependency.marker or any(dependency.marker.evaluate({"extra": extra}) for extra in (*extras, "")):
+                queue.append(dependency)
     return [f"{name}=={pinned[name]}" for name in sorted(pinned)]

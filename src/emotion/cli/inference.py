@@ -1,0 +1,134 @@
+"""`emotion predict`, `export`, `demo` and `space`."""
+
+import contextlib
+import gc
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(help="models:/NAME/VERSION, a SavedModel's folder, or a LiteRT file; by default the champion."),
+]
+MinConfidenceOption = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help='Answer "unsure" below this confidence; by default the model\'s own threshold.'),
+]
+
+
+class Format(StrEnum):
+    """The formats of `export`."""
+
+    LITERT = "litert"
+    INT8 = "int8"
+    ONNX = "onnx"
+
+
+def predict(
+    paths: Annotated[list[str], typer.Argument(help="Images, folders, patterns, videos; - for standard input.")],
+    model: ModelOption = None,
+    no_detect: Annotated[bool, typer.Option("--no-detect", help="Each image is a single cropped face.")] = False,
+    min_confidence: MinConfidenceOption = None,
+    frame_interval: Annotated[float, typer.Option(min=0, help="Seconds between the frames of a video.")] = 1.0,
+    annotate: Annotated[Path | None, typer.Option(help="A folder for images with boxes and scores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all scores as CSV.")] = False,
+) -> None:
+    """Find faces in images and predict their emotions.
+
+    Exit codes: 0 all files were read, 1 at least one was not; the others are predicted nevertheless.
+    """
+    from rich import progress
+    from rich.console import Console
+
+    from emotion.cli import tables
+    from emotion.serving import batch, inputs
+    from emotion.serving.predictor import Predictor
+
+    names = inputs.expand_paths(paths)
+    predictor = Predictor.from_source(model, min_confidence)
+    gc.enable()  # there may be many images
+    shown = progress.track(names, "Reading", console=Console(stderr=True), disable=not sys.stderr.isatty())
+    read = inputs.read_inputs(shown, frame_interval)
+    results = list(batch.predict_images(predictor, read, not no_detect, annotate))
+    if as_json:
+        print(json.dumps([result.to_dict() for result in results], indent=2))
+    elif as_csv:
+        print(batch.results_table(results).to_csv(index=False), end="")
+    else:
+        tables.show(tables.predictions_table(results))
+    failed = [result for result in results if result.error]
+    for result in failed:
+        print(f"emotion: {result.name}: {result.error}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+def export(
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    to_format: Annotated[Format, typer.Option("--format", help="int8 is LiteRT with 8-bit integers.")],
+    model: ModelOption = None,
+) -> None:
+    """Convert a model for another runtime, and check that its predictions stay the same.
+
+    Needs data/faces: parity, accuracy and speed are measured on validation images.
+    """
+    from emotion.cli import tables
+    from emotion.data.dataset import open_dataset
+    from emotion.inference.convert import convert
+    from emotion.serving.model_source import open_model
+
+    dataset = open_dataset()
+    with open_model(model) as bundle:
+        bundle.check()
+        parity = convert(bundle.model, to_format.value, target, dataset)
+        tables.show(tables.parity_table(bundle.info.title, target, parity))
+
+
+def demo(
+    model: ModelOption = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port to listen on.")] = 7860,
+    min_confidence: MinConfidenceOption = None,
+    share: Annotated[bool, typer.Option("--share", help="Open a public URL through Gradio's servers.")] = False,
+) -> None:
+    """Show the champion in a browser; a new champion takes over automatically."""
+    import threading
+
+    from emotion.params.load import load_params
+    from emotion.registry.versions import get_aliases
+    from emotion.serving.hot_reload import AliasWatcher, StaticModel, load_model
+
+    name = load_params().register_.name
+    models: StaticModel | AliasWatcher
+    if model:
+        models = StaticModel(load_model(model, min_confidence))
+    else:
+        models = AliasWatcher(name, lambda: get_aliases(name), lambda uri: load_model(uri, min_confidence))
+    from emotion.serving.demo.app import launch
+
+    gc.enable()  # this may run for months
+    with launch(models, host, port, share) as url:
+        print(f"Open {url}. Press Ctrl-C to stop.", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+def space(
+    folder: Annotated[Path, typer.Argument(help="The folder to write; it must not exist yet.")],
+    model: ModelOption = None,
+) -> None:
+    """Write a folder that runs the demo on Hugging Face Spaces, or on any machine."""
+    from emotion.serving.demo.space import write_space
+    from emotion.serving.model_source import open_model
+
+    with open_model(model) as bundle:
+        write_space(bundle, folder)
+        print(
+            f"{folder} shows {bundle.info.title}. Publish it with `hf auth login` and `hf upload --repo-type space"
+            f" USER/NAME {folder} .`"
+        )

@@ -1,0 +1,112 @@
+"""`emotion promote`, `rollback` and `history`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+EXIT_CODES = {"PROMOTED": 0, "HELD": 3, "REJECTED": 4}
+CONFLICT = 5
+
+VersionArgument = Annotated[str, typer.Argument(help="A version of the registered model, such as 3.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; it is recorded.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+
+
+class Alias(StrEnum):
+    """The aliases that a version can be promoted to."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+
+
+@contextmanager
+def _exit_on_conflict() -> Iterator[None]:
+    from emotion.registry.promotion.reconcile import ConflictError
+
+    try:
+        yield
+    except ConflictError as error:
+        print(f"emotion: {error}", file=sys.stderr)
+        raise typer.Exit(CONFLICT) from None
+
+
+def promote(
+    context: typer.Context,
+    version: VersionArgument,
+    to: Annotated[Alias, typer.Option(help="The alias that it gets.")] = Alias.CHAMPION,
+    reason: ReasonOption = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the decision without writing anything.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote even if thresholds are not met; needs a reason.")
+    ] = False,
+) -> None:
+    """Make a registered version the champion, if it passes the gate.
+
+    Exit codes: 0 promoted, 3 held (worse than the champion), 4 rejected (by itself), 5 another change at the
+    same time was first, 1 any other error.
+    """
+    from emotion.cli import tables
+    from emotion.params.load import load_params
+    from emotion.registry.promotion import promote as promotion
+    from emotion.tracking.client import connection
+    from emotion.tracking.runs import fail_open_runs
+
+    params = load_params()
+    name = params.register_.name
+    connection().disable_offline_mode()
+    context.call_on_close(fail_open_runs)
+    with _exit_on_conflict():
+        decision = promotion.promote(params, version, to.value, reason, force, dry_run)
+    if decision.verdict is None:
+        print(f"{name} version {version} is already the {to}.")
+        return
+    tables.show(tables.verdict_table(decision.verdict))
+    forced = ", forced" if decision.forced else ""
+    print(
+        f"{name} version {version}: {decision.outcome}{forced}{' (dry run: nothing was changed)' if dry_run else ''}."
+    )
+    if decision.outcome == "PROMOTED" and not dry_run:
+        before = f"it replaces version {decision.champion}" if decision.champion else "there was none before"
+        print(f"It is now the {to}{f'; {before}' if to == Alias.CHAMPION else ''}.")
+    raise typer.Exit(EXIT_CODES[decision.outcome])
+
+
+def rollback(reason: ReasonOption = "") -> None:
+    """Make the previous champion the champion again; repeat it to go further back."""
+    from emotion.params.load import load_params
+    from emotion.registry.promotion import promote as promotion
+    from emotion.tracking.client import connection
+
+    name = load_params().register_.name
+    connection().disable_offline_mode()
+    with _exit_on_conflict():
+        entry = promotion.rollback(name, reason)
+    print(f"{name} version {entry.version} is the champion again; it replaces version {entry.before}.")
+
+
+def history(as_json: JsonOption = False) -> None:
+    """Show who was champion when, why, by whom, and from which commit."""
+    from emotion.cli import tables
+    from emotion.params.load import load_params
+    from emotion.registry.promotion.ledger import read_entries
+    from emotion.registry.promotion.reconcile import current_state, reconcile
+    from emotion.tracking.client import connection
+
+    name = load_params().register_.name
+    connection().disable_offline_mode()
+    for note in reconcile(name):
+        print(f"Note: {note}.", file=sys.stderr)
+    entries = read_entries(name)
+    if as_json:
+        print(json.dumps([entry.model_dump() for entry in entries], indent=2))
+        return
+    tables.show(tables.history_table(name, entries))
+    state = current_state(name)
+    if state.champion is None:
+        print("There is no champion.")
+    print(", ".join(f"{alias}: version {number}" for alias, number in state.aliases().items()))

@@ -1,0 +1,62 @@
+"""`emotion trials`, `compare` and `preset`."""
+
+from typing import Annotated
+
+import typer
+
+from emotion.runtime.errors import UserError
+
+
+def trials(
+    search: Annotated[str | None, typer.Option(help="The run of the search; by default the newest one.")] = None,
+    sort: Annotated[str | None, typer.Option(help="A column to sort by instead of the score.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Show only the first N trials.", metavar="N")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all columns as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
+) -> None:
+    """List the trials of a search, the best first."""
+    from emotion.cli import tables
+    from emotion.tracking import compare as comparison
+
+    run = comparison.find_runs(search)[0] if search else comparison.newest_search()
+    table = comparison.trials_table(run, sort)[:top]
+    if as_json:
+        print(table.to_json(orient="records", indent=2))
+    elif as_csv:
+        print(table.to_csv(index=False), end="")
+    else:
+        wanted = (sort, *comparison.searched_params(run))
+        columns = [name for name in table if name not in comparison.DETAILS or name in wanted]
+        tables.show_frame(table[columns], f"Search {run.id}, sorted by {sort or run.params.get('tune.objective')}")
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Run ids, their prefixes, or trials as trial-003.")],
+) -> None:
+    """Compare runs with the first one: different parameters, metrics, and statistical significance."""
+    from emotion.cli import tables
+    from emotion.tracking.compare import compare_runs, find_runs
+
+    result = compare_runs(find_runs(*runs))
+    tables.show_frame(result.params.reset_index(names="parameter"), "Different parameters")
+    differences = result.metrics.iloc[:, 1:].sub(result.metrics.iloc[:, 0], axis=0)
+    both = result.metrics.join(differences.add_prefix("difference of "))
+    tables.show_frame(both.reset_index(names="metric"), "Metrics")
+    if result.significance.empty:
+        print("No run has predictions for the same validation images as the first one.")
+    else:
+        title = "Predictions for the same validation images, compared with the first run (McNemar's exact test)"
+        tables.show_frame(result.significance, title)
+
+
+def preset(name: Annotated[str, typer.Argument(help="quick, standard or record.")]) -> None:
+    """Print a preset's parameters as options of `dvc exp run`."""
+    from emotion.params.load import load_preset
+
+    try:
+        print(" ".join(f"-S {key}={value}" for key, value in load_preset(name).items()))
+    except UserError:
+        # In `dvc exp run $(emotion preset NAME)` the shell continues after an error. Without options, DVC would
+        # train something else; this option makes it fail.
+        print(f"--no-such-preset={name}")
+        raise

@@ -1,0 +1,67 @@
+"""Figures of the data: class distribution, examples, augmentation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from emotion.data.dataset import Dataset, Images
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE, SPLITS
+from emotion.evaluation.figures.base import FACES_PER_ROW, save_figure, show_face
+from emotion.params.sections import Augmentation
+from emotion.runtime.tensorflow import load_tensorflow
+
+
+def draw_dataset(dataset: Dataset, augmentation: Augmentation, folder: Path) -> None:
+    """Draw the class distribution, example faces, and the same faces augmented."""
+    draw_class_distribution(dataset, folder / "class_distribution.png")
+    images = example_images(dataset)
+    draw_face_grid(images, EMOTIONS, f"Examples: {dataset.caption}", folder / "examples.png")
+    title = f"The same faces, augmented: {dataset.caption}"
+    draw_face_grid(augment_once(images, augmentation), EMOTIONS, title, folder / "augmented.png")
+
+
+def draw_class_distribution(dataset: Dataset, path: Path) -> None:
+    """Draw the images per emotion and split, as counts and as percentages of the split."""
+    counts = pd.crosstab(dataset.index["emotion"], dataset.index["split"]).reindex(index=EMOTIONS, columns=SPLITS)
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    counts.plot.bar(ax=left, rot=30, ylabel="images", xlabel="", title="Images")
+    (counts / counts.sum() * 100).plot.bar(ax=right, rot=30, ylabel="% of the split", xlabel="", title="Shares")
+    figure.suptitle(f"Class distribution: {dataset.caption}")
+    save_figure(figure, path)
+
+
+def example_images(dataset: Dataset) -> Images:
+    """The first training faces of every emotion, (7 * FACES_PER_ROW, 48, 48); blank where there are too few."""
+    grid = np.zeros((len(EMOTIONS), FACES_PER_ROW, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    for row, emotion in enumerate(EMOTIONS):
+        is_example = (dataset.index["split"] == "train") & (dataset.index["emotion"] == emotion)
+        chosen = np.flatnonzero(is_example)[:FACES_PER_ROW]
+        grid[row, : len(chosen)] = dataset.images[chosen]
+    return grid.reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
+
+
+def augment_once(images: Images, augmentation: Augmentation) -> Images:
+    """The images as one training step could see them."""
+    load_tensorflow()
+    import tensorflow as tf
+
+    from emotion.training.augmentation import augment
+
+    augmented = augment(tf.constant(images[..., None], tf.float32), augmentation, tf.constant([0, 0], tf.int64))
+    return np.asarray(augmented.numpy()[..., 0], np.uint8)
+
+
+def draw_face_grid(images: Images, row_labels: Sequence[str], title: str, path: Path) -> None:
+    """Draw faces in rows of FACES_PER_ROW, each row with its label."""
+    figure = Figure(figsize=(FACES_PER_ROW * 1.1, len(row_labels) * 1.15 + 0.4), layout="constrained")
+    axes = figure.subplots(len(row_labels), FACES_PER_ROW, squeeze=False)
+    for position, axis in enumerate(axes.flat):
+        show_face(axis, images[position])
+        if position % FACES_PER_ROW == 0:
+            axis.set_ylabel(row_labels[position // FACES_PER_ROW])
+    figure.suptitle(title)
+    save_figure(figure, path)

@@ -1,0 +1,99 @@
+"""Figures of the metrics on test images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from emotion.data.dataset import Images
+from emotion.data.labels import EMOTIONS
+from emotion.evaluation.figures.base import FACES_PER_ROW, save_figure, show_face
+from emotion.evaluation.robustness import CORRUPTIONS
+
+
+def draw_confusion(matrix: NDArray[np.int64], caption: str, path: Path) -> None:
+    """Draw the confusion matrix: counts, colored by the share of the actual emotion; rows are actual."""
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axis = figure.subplots()
+    colors = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        axis.text(column, row, str(count), ha="center", va="center", color=color)
+    ticks = range(len(EMOTIONS))
+    axis.set_xticks(ticks, EMOTIONS, rotation=30)
+    axis.set_yticks(ticks, EMOTIONS)
+    axis.set(xlabel="predicted", ylabel="actual", title=f"Test images: {caption}")
+    figure.colorbar(colors, label="share of the actual emotion")
+    save_figure(figure, path)
+
+
+def draw_per_class(table: pd.DataFrame, caption: str, path: Path) -> None:
+    """Draw precision, recall and F1 of every emotion."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axis = figure.subplots()
+    table.set_index("emotion")[["precision", "recall", "f1"]].plot.bar(ax=axis, rot=30, ylim=(0, 1.15), xlabel="")
+    axis.legend(loc="upper center", ncols=3)
+    axis.set_title(f"Test images: {caption}")
+    save_figure(figure, path)
+
+
+def draw_reliability(table: pd.DataFrame, caption: str, path: Path) -> None:
+    """Draw accuracy by confidence (a reliability diagram), with each bin's share of the images."""
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axis = figure.subplots()
+    axis.bar(table["confidence"], table["share"], width=0.02, alpha=0.4, label="share of images")
+    axis.plot([0, 1], [0, 1], ":", color="gray", label="perfectly calibrated")
+    axis.plot(table["confidence"], table["accuracy"], "o-", label="accuracy")
+    axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Test images: {caption}")
+    axis.legend()
+    save_figure(figure, path)
+
+
+def draw_coverage(table: pd.DataFrame, caption: str, path: Path) -> None:
+    """Draw accuracy and coverage when predictions below a confidence are withheld."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(table["coverage"], table["accuracy"])
+    left.set(
+        xlabel="coverage (share of images answered)", ylabel="accuracy of the answers", xlim=(0, 1), ylim=(None, 1.01)
+    )
+    right.plot(table["threshold"], table["coverage"], label="coverage")
+    right.plot(table["threshold"], table["accuracy"], label="accuracy of the answers")
+    right.set(xlabel="confidence threshold", xlim=(0, 1), ylim=(0, 1.01))
+    right.legend()
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    figure.suptitle(f"Test images: {caption}")
+    save_figure(figure, path)
+
+
+def draw_robustness(table: pd.DataFrame, title: str, path: Path) -> None:
+    """Accuracy against every corruption's strength, from `emotion.evaluation.robustness.robustness_table`."""
+    figure = Figure(figsize=(3.2 * len(CORRUPTIONS), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(CORRUPTIONS), sharey=True)
+    for axis, (name, (_, _, unit)) in zip(axes, CORRUPTIONS.items(), strict=True):
+        rows = table[table["corruption"] == name].sort_values("level")
+        axis.plot(rows["level"], rows["accuracy"], "o-")
+        axis.set(title=name, xlabel=unit, ylim=(0, 1))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("accuracy")
+    figure.suptitle(title)
+    save_figure(figure, path)
+
+
+def draw_mistakes(images: Images, titles: Sequence[str], caption: str, path: Path) -> None:
+    """Draw the mistakes with the highest confidence, the worst first."""
+    rows = max(1, -(-len(images) // FACES_PER_ROW))
+    figure = Figure(figsize=(FACES_PER_ROW * 1.5, rows * 2 + 0.5), layout="constrained")
+    axes = figure.subplots(rows, FACES_PER_ROW, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        show_face(axis, image)
+        axis.set_title(title, fontsize=7)
+    figure.suptitle(f"Worst mistakes on test images: {caption}")
+    save_figure(figure, path)

@@ -1,0 +1,33 @@
+"""Figures of a training."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from emotion.data.labels import IMAGE_SIZE
+from emotion.evaluation.figures.base import save_figure
+
+METRICS = ("accuracy", "loss", "learning_rate", "image_size")
+
+
+def draw_training_curves(history: pd.DataFrame, caption: str, path: Path) -> None:
+    """Draw accuracy, loss, learning rate, and the size of the training images by epoch.
+
+    Args:
+        history: a row per epoch.
+        caption: the description of the data.
+        path: of the PNG file.
+    """
+    figure = Figure(figsize=(16, 4), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
+        axis.plot(history["epoch"], history[name], label="training")
+        if f"val_{name}" in history:
+            axis.plot(history["epoch"], history[f"val_{name}"], label="validation (full-size images)")
+            axis.legend()
+        axis.set(xlabel="epoch", title=name.replace("_", " "))
+        axis.grid(alpha=0.3)
+        if name == "image_size":
+            axis.set_ylim(0, IMAGE_SIZE + 2)
+    figure.suptitle(f"Training on {caption}")
+    save_figure(figure, path)

@@ -1,0 +1,45 @@
+"""Latency and throughput of a model on this machine."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emotion.inference.load import predict
+
+if TYPE_CHECKING:
+    from emotion.data.dataset import Images
+
+LATENCY_CALLS, THROUGHPUT_PASSES, BATCHES_PER_PASS = 100, 3, 4
+
+
+def measure_speed(model: Any, images: "Images", batch_size: int) -> dict[str, float]:
+    """Measure how fast predictions are on this machine under its current load.
+
+    Args:
+        model: from `load_saved_model`.
+        images: (n, 48, 48) uint8, at least one.
+        batch_size: for the throughput.
+
+    Returns:
+        latency_ms_median and latency_ms_p95 of one image at a time, over 100 calls;
+        images_per_second in batches, the best of three passes over at most 4 of them.
+    """
+    one, many = images[:1], images[: BATCHES_PER_PASS * batch_size]
+    predict(model, many[:batch_size], batch_size)
+    predict(model, one, 1)
+    latencies = [time_call(lambda: predict(model, one, 1)) * 1000 for _ in range(LATENCY_CALLS)]
+    passes = [time_call(lambda: predict(model, many, batch_size)) for _ in range(THROUGHPUT_PASSES)]
+    return {
+        "latency_ms_median": float(np.median(latencies)),
+        "latency_ms_p95": float(np.percentile(latencies, 95)),
+        "images_per_second": len(many) / min(passes),
+    }
+
+
+def time_call(work: Callable[[], object]) -> float:
+    """The seconds that a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -1,0 +1,45 @@
+"""Reading params.yaml and the presets."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from emotion.params.sections import Params
+from emotion.params.space import Scalar
+from emotion.params.validation import format_validation_errors
+from emotion.runtime.errors import UserError
+
+PRESETS = Path(__file__).with_name("presets.yaml")
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read and validate the parameters.
+
+    Raises:
+        UserError: naming every key that is missing, unknown or out of bounds.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no {path} here. Run from the project's root.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        reasons = format_validation_errors(error, content, Params)
+        raise UserError("; ".join(f"{path}: {reason}" for reason in reasons)) from None
+
+
+def load_preset(name: str) -> dict[str, Scalar]:
+    """The parameters that a preset changes, by dotted names.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    presets: dict[str, dict[str, Scalar]] = yaml.safe_load(PRESETS.read_text())
+    if name not in presets:
+        raise UserError(f"there is no preset {name}. Choose one of {', '.join(presets)}.")
+    return {"tune.max_trials": 0, **presets[name]}

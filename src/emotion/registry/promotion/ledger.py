@@ -1,0 +1,129 @@
+"""The append-only ledger of a model's promotions.
+
+It is a run in MLflow whose parameters are the entries: MLflow writes a parameter once and never again, so
+that of two changes at the same time only one succeeds.
+"""
+
+from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
+
+from emotion.registry.promotion.history import Entry
+from emotion.runtime.errors import UserError
+from emotion.tracking.client import connection
+from emotion.tracking.runs import start_run
+
+LEDGER_TAG = "history.run_id"  # tag of a model: the run that is its ledger
+APPLIED_TAG = "history.applied"  # tag of a model: how many entries its aliases and tags reflect
+LEDGER_OF_TAG = "history.of"  # tag of a ledger's run: its model
+MAX_ENTRY = 6000  # characters; MLflow truncates longer parameters
+
+
+def ledger_run(name: str, create: bool = False) -> str:
+    """The id of the run that is a model's ledger.
+
+    Args:
+        name: of the model.
+        create: create the model if there is none. Only one of two processes can succeed in that, so that
+            there are never two ledgers.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    client = connection().client
+    with connection().translate_errors():
+        known = _model_tag(name, LEDGER_TAG)
+        if known is None and create:
+            created = _create_ledger(name)
+            try:
+                client.create_registered_model(name, tags={LEDGER_TAG: created})
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                client.delete_run(created)  # another process was first
+            known = _model_tag(name, LEDGER_TAG)
+        if known is None:
+            raise UserError(f"MLflow has no registered model {name}. Run `dvc repro` to make one.")
+        if not known:  # the model was registered by another program
+            _create_ledger(name)
+            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+            order = ["attributes.start_time ASC", "attributes.run_id ASC"]
+            oldest = client.search_runs(
+                experiments, f"tags.`{LEDGER_OF_TAG}` = '{name}'", order_by=order, max_results=1
+            )
+            known = str(oldest[0].info.run_id)
+            client.set_registered_model_tag(name, LEDGER_TAG, known)
+    return known
+
+
+def _model_tag(name: str, key: str) -> str | None:
+    """A tag of a registered model, empty if it has none; None if there is no such model."""
+    try:
+        return str(connection().client.get_registered_model(name).tags.get(key, ""))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def _create_ledger(name: str) -> str:
+    with start_run(f"history of {name}", {LEDGER_OF_TAG: name}, {}) as run:
+        run.set_description("The promotions of the model: `emotion history` shows them. Every parameter is an entry.")
+    return run.id
+
+
+def read_entries(name: str) -> list[Entry]:
+    """The entries of a model's ledger, in order.
+
+    Raises:
+        UserError: if there is no such model, or an entry was not written by this program.
+    """
+    with connection().translate_errors():
+        params = connection().client.get_run(ledger_run(name)).data.params
+    entries: list[Entry] = []
+    for number in sorted(params):
+        try:
+            entries.append(Entry.model_validate_json(params[number]))
+        except ValidationError:
+            raise UserError(f"entry {number} in the history of {name} was not written by this program.") from None
+    return entries
+
+
+def write_entry(name: str, number: int, entry: Entry) -> bool:
+    """Write an entry, unless that number is taken.
+
+    Args:
+        name: of the model.
+        number: of the entry, from 1.
+        entry: no two entries are equal.
+
+    Returns:
+        Whether this entry was written, and not one of another process.
+    """
+    client, run_id, key, text = connection().client, ledger_run(name), f"{number:05d}", entry.model_dump_json()
+    if len(text) > MAX_ENTRY:
+        raise UserError(f"an entry of the history has at most {MAX_ENTRY} characters, got {len(text)}.")
+    with connection().translate_errors():
+        try:
+            client.log_param(run_id, key, text)
+        except MlflowException as error:
+            run = client.get_run(run_id)
+            if run.info.lifecycle_stage == "deleted":
+                raise UserError(
+                    f"the run with the history of {name} was deleted. Restore it with `mlflow runs restore --run-id"
+                    f" {run_id}`."
+                ) from error
+            if key not in run.data.params:
+                raise
+        return bool(client.get_run(run_id).data.params[key] == text)
+
+
+def applied_entries(name: str) -> int:
+    """How many entries the model's aliases and tags reflect."""
+    with connection().translate_errors():
+        return int(connection().client.get_registered_model(name).tags.get(APPLIED_TAG, 0))
+
+
+def set_applied_entries(name: str, count: int) -> None:
+    """Record that the aliases and tags reflect so many entries."""
+    with connection().translate_errors():
+        connection().client.set_registered_model_tag(name, APPLIED_TAG, str(count))

@@ -1,0 +1,106 @@
+"""The registry's aliases and tags follow the ledger.
+
+The ledger decides: an entry is written once, by one process. If a process dies before the aliases follow,
+the next command completes the change. Changes of the aliases by other programs are recorded.
+"""
+
+import time
+
+from emotion.registry.promotion.history import ALIASES, CHALLENGER, CHAMPION, AliasState, Entry, current_user, replay
+from emotion.registry.promotion.ledger import applied_entries, read_entries, set_applied_entries, write_entry
+from emotion.registry.versions import get_aliases, list_versions, set_alias, tag_version
+from emotion.runtime.errors import UserError
+
+RECONCILE_DELAY = 1.0  # seconds, after which a difference is not the work of a process that is still running
+MAX_ATTEMPTS = 10
+
+
+class ConflictError(UserError):
+    """Another process changed the history at the same time, and was first."""
+
+
+def current_state(name: str) -> AliasState:
+    """The champion, its predecessors and the challenger according to the ledger."""
+    return replay(read_entries(name), list_versions(name))
+
+
+def append_entry(name: str, entries: list[Entry], entry: Entry) -> None:
+    """Append an entry to those that a decision was based on, and update aliases and tags.
+
+    Raises:
+        ConflictError: if another change was first.
+    """
+    if not write_entry(name, len(entries) + 1, entry):
+        winner = read_entries(name)[len(entries)]
+        action = {"rollback": "rolled back to", "external": "changed the alias to"}.get(winner.action, "promoted")
+        raise ConflictError(
+            f"Nothing was changed: {winner.by} {action} version {winner.version or 'none'} at the same time. Check"
+            " `emotion history` and try again."
+        )
+    reconcile(name)
+
+
+def reconcile(name: str) -> list[str]:
+    """Update aliases and tags from the ledger, and record changes by other programs.
+
+    Returns:
+        Descriptions of what was done; empty if there was nothing to do.
+    """
+    notes: list[str] = []
+    recorded = None
+    for _ in range(MAX_ATTEMPTS):  # other processes may write at the same time
+        entries, applied = read_entries(name), applied_entries(name)
+        state, found = replay(entries, list_versions(name)), get_aliases(name)
+        if applied < len(entries):
+            if entries[-1] != recorded and (applied or found):
+                notes.append(f"the last change, {entries[-1].action} of version {entries[-1].version}, was completed")
+            for entry in entries[applied:]:
+                _tag_version(name, entry)
+            _update_aliases(name, state, found)
+            if applied_entries(name) < len(entries):
+                set_applied_entries(name, len(entries))
+        elif state.aliases() == {alias: found[alias] for alias in ALIASES if alias in found}:
+            return notes
+        elif (state.champion, state.challenger) != (found.get(CHAMPION), found.get(CHALLENGER)):
+            time.sleep(RECONCILE_DELAY)
+            if get_aliases(name) != found or len(read_entries(name)) != len(entries):
+                continue  # another process is changing them
+            entry = Entry(
+                action="external", version=found.get(CHAMPION), challenger=found.get(CHALLENGER),
+                before=state.champion, by="unknown",
+            )  # fmt: skip
+            if write_entry(name, len(entries) + 1, entry):
+                recorded = entry
+                notes.append(
+                    f"the aliases were changed by another program: the champion is now {entry.version or 'none'}."
+                    " The change was recorded in the history"
+                )
+        else:
+            _update_aliases(name, state, found)
+            notes.append(f"the alias previous was reset to {state.previous or 'none'}")
+    return notes
+
+
+def _update_aliases(name: str, state: AliasState, found: dict[str, str]) -> None:
+    """Previous first, so that there is never a champion without the way back."""
+    wanted = state.aliases()
+    for alias in reversed(ALIASES):
+        if found.get(alias) != wanted.get(alias):
+            set_alias(name, alias, wanted.get(alias))
+
+
+def _tag_version(name: str, entry: Entry) -> None:
+    if entry.version in list_versions(name) and entry.verdict:
+        tags = gate_tags(entry.verdict, entry.forced, entry.reason, entry.run_id) | {"gate.by": entry.by}
+        tag_version(name, str(entry.version), tags)
+
+
+def gate_tags(outcome: str, forced: bool, reason: str, run_id: str) -> dict[str, str]:
+    """The tags of a version about the last decision."""
+    return {
+        "gate.verdict": outcome,
+        "gate.forced": str(forced).lower(),
+        "gate.reason": reason,
+        "gate.run_id": run_id,
+        "gate.by": current_user(),
+    }

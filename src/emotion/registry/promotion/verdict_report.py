@@ -1,0 +1,69 @@
+"""The verdict of the gate as a run in MLflow, with a report to read."""
+
+import pandas as pd
+
+from emotion.params.sections import Params
+from emotion.registry.promotion.history import current_user
+from emotion.registry.promotion.rules import Verdict
+from emotion.registry.versions import Version
+from emotion.tracking import provenance
+from emotion.tracking.runs import start_run
+from emotion.tracking.stage_runs import flatten
+
+
+def log_verdict(params: Params, version: Version, verdict: Verdict, forced: bool, reason: str) -> str:
+    """Log a verdict as a run of its own; return the run's id."""
+    thresholds = flatten({"gate": params.register_.gate.model_dump()})
+    tags = {
+        "stage": "promote",
+        "version": version.number,
+        "data.dvc_hash": provenance.data_hash(),
+        "champion": verdict.champion or "",
+        "verdict": verdict.outcome,
+        "forced": str(forced).lower(),
+        "reason": reason,
+        "by": current_user(),
+    }
+    with start_run(f"promote {version.number}", tags, thresholds) as run:
+        run.log_metrics(verdict.metrics)
+        run.log_text(verdict.model_dump_json(indent=2), "verdict.json")
+        run.log_text(to_markdown(verdict), "verdict.md")
+        passed = len(verdict.rules) - len(verdict.failed)
+        run.set_description(f"{verdict.outcome}: {passed} of {len(verdict.rules)} rules passed.")
+    return run.id
+
+
+def to_markdown(verdict: Verdict) -> str:
+    """The verdict as a Markdown report."""
+    champion = f"compared with version {verdict.champion}" if verdict.champion else "there is no champion yet"
+    rules = pd.DataFrame(
+        [
+            {
+                "rule": rule.name,
+                "value": rule.value,
+                "threshold": rule.threshold,
+                "outcome": "passed" if rule.passed else "**failed**",
+            }
+            for rule in verdict.rules
+        ]
+    )
+    parts = [f"# Version {verdict.version}: {verdict.outcome}, {champion}", _table(rules)]
+    if verdict.emotions:
+        emotions = pd.DataFrame(
+            [
+                {
+                    "emotion": row["emotion"],
+                    "images": row["images"],
+                    "recall": f"{row['recall']:.4f}",
+                    "champion's recall": f"{row['champion_recall']:.4f}",
+                    "p (McNemar)": f"{row['p_value']:.3g}",
+                }
+                for row in verdict.emotions
+            ]
+        )
+        parts.append(_table(emotions))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: pd.DataFrame) -> str:
+    return str(rows.to_markdown(index=False, disable_numparse=True))

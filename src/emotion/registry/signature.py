@@ -1,0 +1,55 @@
+"""What every version takes and returns, and which files it may consist of."""
+
+from pathlib import Path
+
+import numpy as np
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.sources.drawing import draw_face
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, IMAGE_SIZE, IMAGE_SIZE, 1))]),
+    outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(EMOTIONS)))]),
+)
+DOWNLOAD_METADATA = "registered_model_meta"  # a file that MLflow adds to what it downloads
+ALLOWED_FILES = {  # beside the SavedModel
+    "MLmodel", "classifier.keras", "conda.yaml", "data/keras_module.txt", "input_example.json", "python_env.yaml",
+    "requirements.txt", "serving_input_example.json", DOWNLOAD_METADATA,
+}  # fmt: skip
+
+
+def input_example() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """A drawn face, (1, 48, 48, 1) float32, so that no photograph is distributed with a model."""
+    face = np.asarray(draw_face("happy", np.random.default_rng(0)), dtype=np.float32)
+    return face[None, ..., None]
+
+
+def saved_model_of(folder: Path) -> Path:
+    """The SavedModel of a downloaded version."""
+    return folder / "data" / "model"
+
+
+def classifier_of(folder: Path) -> Path:
+    """The trained network of a downloaded version, in Keras' format."""
+    return folder / "classifier.keras"
+
+
+def has_expected_signature(folder: Path) -> bool:
+    """Whether a downloaded version has the signature that all versions have."""
+    return bool(Model.load(str(folder)).signature == SIGNATURE)
+
+
+def has_only_saved_model(folder: Path) -> bool:
+    """Whether MLflow, when it serves a downloaded version, runs the SavedModel and no other code."""
+    flavors = Model.load(str(folder)).flavors
+    keras, pyfunc = flavors.get("keras", {}), flavors.get("python_function", {})
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return (
+        set(flavors) == {"keras", "python_function"}
+        and pyfunc.get("loader_module") == "mlflow.keras"
+        and not {"code", "data", "model_path"} & set(pyfunc)
+        and (keras.get("data"), keras.get("save_exported_model")) == ("data", True)
+        and all(path in ALLOWED_FILES or path.startswith("data/model/") for path in files)
+    )

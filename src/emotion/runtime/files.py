@@ -1,0 +1,67 @@
+"""Files that are written completely or not at all, and their digests."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` for a file or folder, which then replaces `path`.
+
+    If writing fails, the temporary path is removed and `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f"tmp-{path.name}")
+    _remove(tmp)
+    try:
+        yield tmp
+        if tmp.is_dir():
+            _remove(path)  # a folder cannot be replaced in one step
+        tmp.replace(path)
+    finally:
+        _remove(tmp)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file atomically."""
+    with atomic_write(path) as tmp:
+        tmp.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """All files below a folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below a folder, by its relative path."""
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in folder_files(folder)}
+
+
+def folder_digest(folder: Path) -> str:
+    """One SHA-256 of the names and contents of all files below a folder."""
+    lines = (f"{name}\0{digest}\n" for name, digest in file_digests(folder).items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def folder_size(folder: Path) -> int:
+    """The size of all files below a folder, in bytes."""
+    return sum(path.stat().st_size for path in folder_files(folder))

@@ -1,0 +1,93 @@
+"""What the store knows of runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from emotion.runtime.processes import has_exited
+from emotion.tracking import delivery
+from emotion.tracking.client import connection
+from emotion.tracking.runs import PARENT_TAG, PROCESS_TAG, end_run
+
+MAX_RUNS_PER_PAGE = 1000  # that MLflow returns
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What the store knows of a run."""
+
+    id: str
+    name: str
+    status: str  # RUNNING, FINISHED, FAILED, KILLED
+    params: dict[str, str]
+    metrics: dict[str, float]  # the last value of each
+    tags: dict[str, str]
+
+
+def search_runs(name: str | None = None, parent: str | None = None) -> list[RunInfo]:
+    """The experiment's runs, the newest first.
+
+    Args:
+        name: only runs of this name.
+        parent: only runs below the run of this id.
+    """
+    store = connection()
+    conditions = [f"attributes.run_name = '{name}'"] if name else []
+    conditions += [f"tags.`{PARENT_TAG}` = '{parent}'"] if parent else []
+    runs: list[RunInfo] = []
+    token = None
+    with store.translate_errors():
+        while True:
+            page = store.client.search_runs(
+                [store.experiment_id], " and ".join(conditions), max_results=MAX_RUNS_PER_PAGE, page_token=token
+            )
+            runs += map(_run_info, page)
+            token = page.token
+            if not token:
+                return runs
+
+
+def get_run(run_id: str) -> RunInfo | None:
+    """One run of any experiment, or its replacement; None if there is neither."""
+    with connection().translate_errors():
+        known = delivery.resolve_run_id(run_id)
+        return _run_info(connection().client.get_run(known)) if known else None
+
+
+def _run_info(run: mlflow.entities.Run) -> RunInfo:
+    return RunInfo(
+        run.info.run_id, run.info.run_name, run.info.status, run.data.params, run.data.metrics, run.data.tags
+    )
+
+
+def download_artifact(run_id: str, path: str) -> Path | None:
+    """A run's artifact as a local file; None if it does not exist."""
+    _ = connection().client
+    try:
+        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
+    except (MlflowException, OSError):
+        return None
+
+
+def kill_runs(run_id: str) -> None:
+    """Set an abandoned run and its child runs to KILLED, if they are still RUNNING."""
+    if connection().is_offline:
+        return  # `emotion cleanup-runs` finds them later
+    for run in [run for run in search_runs() if run_id in (run.id, run.tags.get(PARENT_TAG))]:
+        if run.status == "RUNNING":
+            end_run(run.id, "KILLED")
+
+
+def cleanup_runs() -> tuple[list[RunInfo], list[RunInfo]]:
+    """Set RUNNING runs whose process has exited to KILLED.
+
+    Returns:
+        Those runs, and the RUNNING ones that were left alone: their process is alive or on another machine.
+    """
+    running = [run for run in search_runs() if run.status == "RUNNING"]
+    dead = [run for run in running if has_exited(run.tags.get(PROCESS_TAG, ""))]
+    for run in dead:
+        end_run(run.id, "KILLED")
+    return dead, [run for run in running if run not in dead]

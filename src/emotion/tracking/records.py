@@ -1,0 +1,75 @@
+"""The record that each stage keeps of its MLflow run: files of their own, which no stage depends on.
+
+With a record and the stage's outputs, the run can be logged again where MLflow has lost it.
+"""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from emotion.params.objective import Objective
+from emotion.params.space import Scalar
+from emotion.runtime.errors import UserError
+from emotion.runtime.files import write_json
+from emotion.runtime.paths import RUN_RECORDS
+
+RECORDED_STAGES = ("fetch", "preprocess", "tune", "train")  # `evaluate` and `register` add to the run of `train`
+
+
+class TrialRecord(BaseModel):
+    """A trial of a search."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trial: str
+    run_id: str
+    score: float
+    values: dict[str, Scalar]
+
+
+class SearchRecord(BaseModel):
+    """What a search found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    objective: Objective
+    best: TrialRecord | None = None  # None if nothing was searched
+    runners_up: tuple[TrialRecord, ...] = ()
+
+
+class RunRecord(BaseModel):
+    """The MLflow run of a stage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    patch: str  # the uncommitted changes
+    search: SearchRecord | None = None  # of `tune`
+
+
+def record_path(stage: str) -> Path:
+    """Where the record of a stage is kept."""
+    return RUN_RECORDS / f"{stage}.json"
+
+
+def write_record(stage: str, record: RunRecord) -> None:
+    """Write the record of a stage atomically."""
+    write_json(record_path(stage), record.model_dump(mode="json"))
+
+
+def read_record(stage: str) -> RunRecord:
+    """Read the record of a stage.
+
+    Raises:
+        UserError: if the stage has not run and was not pulled, or the file is damaged.
+    """
+    path = record_path(stage)
+    try:
+        return RunRecord.model_validate(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Run `dvc repro {stage}` or `dvc pull`.") from None
+    except (ValueError, ValidationError):
+        raise UserError(f"{path} is damaged. Run `dvc checkout` or `dvc repro --force {stage}`.") from None

@@ -1,0 +1,159 @@
+"""Unfinished trainings and searches, which a killed stage continues in the same MLflow run.
+
+Each has a folder in models/checkpoints, named by a hash of everything that decides its result:
+the parameters, the data, the library versions, and the code that dvc.yaml lists as the stage's dependencies.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from emotion.runtime.errors import UserError
+from emotion.runtime.files import file_digest, write_json
+from emotion.runtime.paths import CHECKPOINTS, DATASET, project_root
+from emotion.tracking.queries import kill_runs
+from emotion.training.checkpoints import Checkpoints
+
+RUN = "run.json"
+FINISHED = "finished"
+LIBRARIES = ("tensorflow", "keras", "keras-tuner", "numpy")
+
+
+@dataclass(frozen=True)
+class ResumableWork:
+    """One training or search, which may have been started by an earlier process."""
+
+    folder: Path
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The states of a training."""
+        return Checkpoints(self.folder)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from doing the same work; the lock ends with this process.
+
+        Raises:
+            UserError: if another process is doing it.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder.with_suffix(".lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                "this training is already running in another process. Wait for it or stop it; finished epochs are"
+                " saved."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process is working on it."""
+        try:
+            with self.lock():
+                return False
+        except UserError:
+            return True
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run of the attempts so far."""
+        return self._read().get("run_id")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters that `begin` was given."""
+        return dict(self._read().get("params", {}))
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = json.loads((self.folder / RUN).read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def begin(self, run_id: str, params: Mapping[str, Any] | None = None) -> None:
+        """Remember the run, before the first epoch is done."""
+        write_json(self.folder / RUN, {"run_id": run_id, "params": dict(params or {})})
+
+    def unfinished_siblings(self) -> list["ResumableWork"]:
+        """Other unfinished work that was begun with parameters."""
+        siblings = [ResumableWork(path.parent) for path in sorted(self.folder.parent.glob(f"*/{RUN}"))]
+        return [it for it in siblings if it.params and it != self and not (it.folder / FINISHED).exists()]
+
+    def discard(self) -> None:
+        """Delete it, so that the next attempt starts from the beginning."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def finish(self) -> None:
+        """Mark it as finished. Its files stay until DVC has cached the stage's outputs."""
+        (self.folder / FINISHED).touch()
+
+
+def resumable_work(stage: str, params: Mapping[str, Any]) -> ResumableWork:
+    """The work of a stage with these parameters and the current data, code and libraries.
+
+    It is in the project's root, where an experiment in a temporary copy finds it, too.
+
+    Args:
+        stage: `tune` or `train`.
+        params: every parameter that decides the result.
+    """
+    libraries = {name: version(name) for name in LIBRARIES}
+    digest = hashlib.sha256(json.dumps({"stage": stage, **params, **libraries}, sort_keys=True).encode())
+    weights = Path(str(params["train.transfer.weights"]))
+    files = [DATASET / "images.npy", DATASET / "index.csv", *stage_code(stage)]
+    for path in (*files, *([weights] if weights.is_file() else [])):
+        digest.update(file_digest(path).encode())
+    return ResumableWork(project_root() / CHECKPOINTS / digest.hexdigest()[:16])
+
+
+def stage_code(stage: str) -> list[Path]:
+    """The Python files that dvc.yaml lists as dependencies of a stage, also below folders."""
+    dependencies = yaml.safe_load(Path("dvc.yaml").read_text())["stages"][stage]["deps"]
+    code = [Path(path) for path in dependencies if str(path).startswith("src/")]
+    return [file for path in code for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+
+
+def close_stale_searches(current: ResumableWork, params: Mapping[str, Any]) -> None:
+    """If a search is new, print how it differs from unfinished ones, and end their abandoned runs.
+
+    Args:
+        current: the search that is about to begin or continue.
+        params: its parameters.
+    """
+    if current.run_id:
+        return
+    for other in current.unfinished_siblings():
+        names = sorted({*params, *other.params})
+        changes = [
+            f"{name} was {other.params.get(name)}" for name in names if params.get(name) != other.params.get(name)
+        ]
+        difference = ", ".join(changes) or "different data or code"
+        print(f"Starting a new search; the unfinished one in {other.folder} differs: {difference}.")
+        if other.run_id and not other.is_locked:
+            kill_runs(other.run_id)
+
+
+def delete_finished() -> None:
+    """Delete the files of finished work.
+
+    For the stage after `train`: until DVC starts that stage, a kill can still lose the outputs of `train`.
+    """
+    for marker in (project_root() / CHECKPOINTS).glob(f"*/{FINISHED}"):
+        shutil.rmtree(marker.parent)
+        marker.parent.with_suffix(".lock").unlink(missing_ok=True)

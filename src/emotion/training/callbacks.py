@@ -1,0 +1,30 @@
+"""What is told about a training after every epoch."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+# The metrics of one epoch: epoch (from 1), loss, accuracy (both on augmented images), val_loss,
+# val_accuracy (on full-size images), learning_rate and image_size (pixels per side) of the last step, and
+# seconds (since the start of the training).
+Row = dict[str, float]
+Callback = Callable[[Row], None]
+
+
+def tensorboard_callback(folder: Path) -> Callback:
+    """A callback that writes event files for TensorBoard.
+
+    The folder is emptied first: a resumed training reports its earlier epochs again.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    writer = tf.summary.create_file_writer(str(folder))
+
+    def write(row: Row) -> None:
+        with writer.as_default(step=int(row["epoch"])):
+            for name, value in row.items():
+                tf.summary.scalar(name, value)
+        writer.flush()
+
+    return write

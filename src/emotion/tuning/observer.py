@@ -1,0 +1,30 @@
+"""Keeps a run in MLflow for every trial of a search."""
+
+from collections.abc import Mapping
+
+from emotion.params.space import Scalar
+from emotion.tracking.restore import start_trial_run
+from emotion.tracking.runs import end_run
+from emotion.tracking.stage_runs import StageRun
+from emotion.tuning.results import Trial
+
+
+class TrialLogger:
+    """A `SearchObserver` that creates and ends the trials' runs, below the run of the search."""
+
+    def __init__(self, search: StageRun) -> None:
+        self.search = search
+
+    def trial_started(self, name: str, values: Mapping[str, Scalar]) -> str:
+        """Create the trial's run, or find it if the search is continued."""
+        own = {f"train.{key}": value for key, value in values.items()}
+        return start_trial_run(name, self.search.run.id, self.search.tags, self.search.params, own)
+
+    def trial_ended(self, trial: Trial) -> None:
+        """End the run of a failed trial; other trials have ended theirs."""
+        if trial.score is None:
+            end_run(trial.run_id, "FAILED", {"outcome": "failed", "reason": trial.result.reason})
+
+    def trial_killed(self, run_id: str) -> None:
+        """End the run of a trial that was stopped with the search."""
+        end_run(run_id, "KILLED")

@@ -1,0 +1,48 @@
+"""KerasTuner's form of the search space, and its oracles, which propose the trials."""
+
+import contextlib
+from typing import Any
+
+import keras_tuner
+
+from emotion.params.space import Choice, Space, Tune
+
+
+def to_keras_tuner(space: Space) -> keras_tuner.HyperParameters:
+    """KerasTuner's form of `tune.space`."""
+    result = keras_tuner.HyperParameters()
+    for name, dimension in space.items():
+        with contextlib.ExitStack() as conditions:
+            for parent, values in dimension.when.items():
+                conditions.enter_context(result.conditional_scope(parent, list(values)))
+            if isinstance(dimension, Choice):
+                result.Choice(name, list(dimension.choice))
+            else:
+                declare = result.Int if dimension.is_integer else result.Float
+                # KerasTuner rounds the number of steps down: from 0 to 0.3 by 0.1 it would omit 0.3.
+                has_even_steps = dimension.sampling == "linear" and not dimension.is_integer
+                margin = (dimension.step or 0) * 1e-6 if has_even_steps else 0
+                declare(name, dimension.min, dimension.max + margin, dimension.step, dimension.sampling)
+    return result
+
+
+def make_oracle(settings: Tune) -> keras_tuner.Oracle:
+    """The oracle that `tune.oracle` names."""
+    options: dict[str, Any] = {
+        "objective": keras_tuner.Objective("score", settings.objective.direction),
+        "hyperparameters": to_keras_tuner(settings.space),
+        "seed": settings.seed + 1,  # KerasTuner treats 0 as no seed
+        "max_consecutive_failed_trials": 1 << 30,  # a failure costs one trial
+    }
+    match settings.oracle:
+        case "hyperband":
+            oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=settings.epochs, **options)
+            oracle.max_trials = settings.max_trials
+        case "random":
+            oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=settings.max_trials, **options)
+        case "bayesian":
+            oracle = keras_tuner.oracles.BayesianOptimizationOracle(max_trials=settings.max_trials, **options)
+        case "grid":
+            oracle = keras_tuner.oracles.GridSearchOracle(max_trials=settings.max_trials, **options)
+    oracle.verbose = 0
+    return oracle

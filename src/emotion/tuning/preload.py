@@ -1,0 +1,7 @@
+"""Loads what every trial needs: imported once, by the process that the trials are forked from."""
+
+from emotion.runtime.tensorflow import load_tensorflow
+
+load_tensorflow(list_devices=False)
+
+from emotion.tuning import trial, worker  # noqa: E402, F401  after TensorFlow is configured

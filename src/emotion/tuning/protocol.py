@@ -1,0 +1,54 @@
+"""What a search asks of a trial, and what a trial answers."""
+
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from emotion.params.objective import Objective
+from emotion.params.sections import Train
+from emotion.params.validation import Section
+
+Curve = tuple[float, ...]  # the objective after each epoch
+Outcome = Literal["completed", "pruned", "timed_out", "failed"]
+
+
+class TrialRequest(Section):
+    """What a trial has to do."""
+
+    run_id: str  # that the trial's worker logs to; empty if nothing is logged
+    train: Train
+    fraction: float  # of the training images
+    subset_seed: int  # which of them
+    executions: int  # trainings, with seeds from train.seed on
+    objective: Objective
+    completed_curves: tuple[Curve, ...] = ()  # of earlier trials, for pruning; empty without pruning
+    deadline: float | None = None  # in seconds since 1970
+
+
+class TrialResult(Section):
+    """How a trial ended."""
+
+    outcome: Outcome
+    reason: str = ""  # of a failure
+    # Of the best epoch by the objective: loss, accuracy, val_loss, val_accuracy, learning_rate and image_size. Of the
+    # trial: score, score_spread, duration and training_seconds (in seconds), epochs, parameters.
+    metrics: dict[str, float] = Field(default_factory=dict)
+    curve: Curve = ()
+
+
+class Executor(Protocol):
+    """Runs trials, each in a fresh process."""
+
+    capacity: int  # trials at a time
+
+    def start(self, name: str, request: TrialRequest) -> None:
+        """Start a trial."""
+
+    def wait(self) -> tuple[str, TrialResult]:
+        """Wait for the next trial that ends; return its name and its result."""
+
+    def cleanup(self, name: str) -> None:
+        """Delete what is saved to resume a trial."""
+
+    def close(self) -> None:
+        """Stop all running trials."""

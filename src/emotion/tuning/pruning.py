@@ -1,0 +1,65 @@
+"""When a trial is stopped before its last epoch."""
+
+import statistics
+import time
+
+from emotion.data.labels import IMAGE_SIZE
+from emotion.params.objective import Objective
+from emotion.training.callbacks import Row
+from emotion.tuning.protocol import Curve, Outcome, TrialRequest
+
+# Pruning needs so many trials to compare with, and so much of a trial's own epochs.
+MIN_TRIALS, MIN_EPOCHS_FRACTION = 3, 1 / 3
+
+
+def median_stopping_rule(curve: Curve, completed: tuple[Curve, ...], epochs: int, objective: Objective) -> bool:
+    """Whether a trial should be stopped (Golovin et al., 2017).
+
+    It should if its best value so far is worse than the median of the averages that the completed trials had
+    until this epoch.
+
+    Args:
+        curve: of the trial so far.
+        completed: the curves of completed trials.
+        epochs: of the whole trial.
+        objective: of the search.
+    """
+    length = len(curve)
+    averages = [statistics.fmean(other[:length]) for other in completed if len(other) >= length]
+    if len(averages) < MIN_TRIALS or length < MIN_EPOCHS_FRACTION * epochs:
+        return False
+    return objective.is_better(statistics.median(averages), objective.best(curve))
+
+
+class PruningCallback:
+    """Stops a training that should be pruned, or whose search is out of time.
+
+    Attributes:
+        outcome: of the training so far.
+        prunes: whether the median stopping rule applies; the deadline always does.
+    """
+
+    def __init__(self, request: TrialRequest) -> None:
+        self.request = request
+        self.outcome: Outcome = "completed"
+        self.prunes = True
+
+    def __call__(self, rows: list[Row]) -> bool:
+        """Whether to stop after these epochs."""
+        request, epochs = self.request, self.request.train.epochs
+        curve = tuple(row[request.objective] for row in rows)
+        # While the training images are smaller than the validation images, the curve lags behind.
+        is_comparable = len(rows) < epochs and rows[-1]["image_size"] == IMAGE_SIZE
+        if (
+            self.prunes
+            and is_comparable
+            and median_stopping_rule(curve, request.completed_curves, epochs, request.objective)
+        ):
+            self.outcome = "pruned"
+        return self.is_out_of_time() or self.outcome != "completed"
+
+    def is_out_of_time(self) -> bool:
+        """Whether the deadline of the search has passed."""
+        if self.request.deadline and time.time() >= self.request.deadline:
+            self.outcome = "timed_out"
+        return self.outcome == "timed_out"

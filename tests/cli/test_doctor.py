@@ -1,0 +1,30 @@
+"""`emotion doctor`."""
+
+import shutil
+
+from support.project import Project
+
+
+def test_the_doctor_finds_what_is_missing_and_says_how_to_fix_it(copied_project: Project) -> None:
+    def examined(code: int, **environment: str) -> str:
+        done = copied_project.run("emotion", "doctor", check=False, **environment)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    shown = examined(0)
+    for subject in ("Python", "git", "disk", "memory", "processor", "MLflow", "outbox", "Kaggle", "DVC"):
+        assert subject in shown
+    assert "schema" in shown
+    copied_project.run("emotion", "restore")
+    assert "schema" in examined(0)
+    assert "cannot be used" in examined(1, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9")
+    assert "secret" not in examined(1, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9")
+    token = "KGAT_very_secret"
+    shown = examined(0, KAGGLE_API_TOKEN=token)
+    assert "credentials in KAGGLE_API_TOKEN" in shown
+    assert token not in shown
+    shutil.rmtree(copied_project.folder / ".dvc/cache")
+    shutil.rmtree(copied_project.folder / "data/faces")
+    assert "neither here nor in the cache: data/faces" in examined(0)
+    (copied_project.folder / "dvc.lock").write_text("no: [yaml")
+    assert "`git checkout dvc.lock`" in examined(1)

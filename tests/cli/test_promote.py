@@ -1,0 +1,46 @@
+"""`emotion promote`, `rollback` and `history`."""
+
+import json
+import re
+
+from support.project import MODEL, Project
+
+LENIENT = {"min_accuracy": 0.0, "max_calibration_error": 1.0, "max_latency_ratio": 1e6}
+
+
+def change_gate(project: Project, **bounds: float) -> None:
+    for key, value in bounds.items():
+        project.set_params(**{f"register__gate__{key}": value})
+
+
+def test_exit_codes_tell_a_script_what_came_of_a_promotion(copied_project: Project) -> None:
+    project = copied_project
+    project.run("emotion", "restore")
+    change_gate(project, min_accuracy=0.999)
+    rejected = project.run("emotion", "promote", "1", check=False)
+    assert rejected.returncode == 4
+    assert re.search(r"accuracy +│ 0\.\d+ +│ >= 0\.999 +│ failed", rejected.stdout)
+    assert rejected.stdout.endswith(f"{MODEL} version 1: REJECTED.\n")
+    assert project.client.get_model_version(MODEL, "1").tags["gate.verdict"] == "REJECTED"
+    without_reason = project.run("emotion", "promote", "1", "--force", check=False)
+    assert (without_reason.returncode, without_reason.stderr) == (
+        1, "emotion: --force needs a --reason, which is recorded.\n",
+    )  # fmt: skip
+
+    change_gate(project, **LENIENT)
+    dry = project.run("emotion", "promote", "1", "--dry-run")
+    assert "PROMOTED (dry run: nothing was changed)" in dry.stdout
+    assert "There is no champion." in project.run("emotion", "history").stdout
+    first = project.run("emotion", "promote", "1", "--reason", "the first [of many]")
+    assert first.stdout.endswith("It is now the champion; there was none before.\n")
+    assert project.run("emotion", "promote", "1").stdout == f"{MODEL} version 1 is already the champion.\n"
+    shown = project.run("emotion", "history")
+    assert "the first [of many]" in shown.stdout
+    assert "champion: version 1" in shown.stdout
+    (entry,) = json.loads(project.run("emotion", "history", "--json").stdout)
+    assert entry["commit"] == project.run("git", "rev-parse", "HEAD").stdout.strip()
+    nowhere = project.run("emotion", "rollback", check=False)
+    assert nowhere.returncode == 1
+    assert nowhere.stderr.startswith(f"emotion: {MODEL} had no champion before 1.")
+    missing = project.run("emotion", "promote", "7", check=False)
+    assert (missing.returncode, missing.stderr) == (1, f"emotion: {MODEL} has no version 7. Its versions: 1.\n")

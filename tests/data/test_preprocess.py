@@ -1,0 +1,179 @@
+"""From the archive to three splits."""
+
+import json
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emotion.data.dataset import Dataset, open_dataset
+from emotion.params.sections import Params
+from emotion.preprocess import preprocess
+from emotion.runtime.errors import UserError
+from support.archives import layout, noise, write_zip
+
+SOURCE = {"source": "archive", "origin": "test.zip"}
+
+
+Run = Callable[..., Dataset]
+
+
+@pytest.fixture
+def run(tmp_path: Path, params: Params) -> Run:
+    def preprocess_files(files: dict[str, bytes], **changes: Any) -> Dataset:
+        archive = write_zip(tmp_path / "a.zip", files)
+        changed = params.preprocess.model_copy(update=changes)
+        preprocess(changed, archive, SOURCE, tmp_path / "faces", tmp_path / "report")
+        return open_dataset(tmp_path / "faces")
+
+    return preprocess_files
+
+
+def test_usages_are_the_splits_of_the_challenge(run: Run) -> None:
+    faces = run(layout())
+    assert dict(zip(faces.index["usage"], faces.index["split"], strict=True)) == {
+        "Training": "train",
+        "PublicTest": "validation",
+        "PrivateTest": "test",
+    }
+
+
+def test_row_i_of_the_table_is_about_image_i_of_the_array(run: Run) -> None:
+    files = layout()
+    faces = run(files)
+    for row in (0, 50, 100):
+        content = files[faces.index["name"][row]]
+        expected = next(n for n, c in enumerate(files.values()) if c == content)
+        pixels = np.random.default_rng(expected).integers(0, 256, (48, 48), dtype=np.uint8)
+        np.testing.assert_array_equal(faces.images[row], pixels)
+
+
+def test_the_array_is_memory_mapped(run: Run) -> None:
+    assert isinstance(run(layout()).images, np.memmap)
+
+
+def test_the_order_of_the_zip_does_not_matter(run: Run) -> None:
+    files = layout()
+    first = run(files).index
+    shuffled = list(files.items())
+    random.shuffle(shuffled)
+    pd.testing.assert_frame_equal(run(dict(shuffled)).index, first)
+
+
+def test_folders_take_validation_from_every_emotion_of_train_and_all_of_test(run: Run) -> None:
+    faces = run(layout(private=False, each=10), protocol="folders", validation_fraction=0.2)
+    table = pd.crosstab(faces.index["emotion"], faces.index["split"])
+    assert (table["validation"] == 2).all()
+    assert (table["train"] == 8).all()
+    assert (table["test"] == 10).all()
+
+
+def test_identical_images_never_fall_on_both_sides_of_the_cut(run: Run) -> None:
+    files = layout(private=False, each=12)
+    names = [name for name in files if name.startswith("train/")]
+    for name in names[1::2]:  # every second training image repeats its neighbour
+        files[name] = files[names[names.index(name) - 1]]
+    index = run(files, protocol="folders", validation_fraction=0.3).index
+    validation, train = (set(index.loc[index["split"] == s, "pixel_hash"]) for s in ("validation", "train"))
+    assert validation
+    assert not validation & train
+
+
+def test_another_seed_chooses_other_validation_images(run: Run) -> None:
+    first = run(layout(), protocol="folders").index["split"]
+    assert (run(layout(), protocol="folders", seed=1).index["split"] != first).any()
+
+
+def test_an_archive_without_private_test_says_so_under_challenge(run: Run) -> None:
+    with pytest.raises(UserError, match=r"no PrivateTest images.*protocol=folders"):
+        run(layout(private=False))
+
+
+def test_names_without_a_usage_are_refused_under_challenge_and_fine_under_folders(run: Run) -> None:
+    files = layout() | {"train/train/happy/smile.png": noise(999)}
+    with pytest.raises(UserError, match=r"smile\.png.*protocol=folders"):
+        run(files)
+    assert "train/train/happy/smile.png" in set(run(files, protocol="folders").index["name"])
+
+
+def leaky() -> dict[str, bytes]:
+    files = layout()
+    files["test/test/sad/PrivateTest_0.png"] = files["train/train/sad/Training_0.png"]
+    files["test/test/sad/PublicTest_0.png"] = files["train/train/happy/Training_0.png"]
+    return files
+
+
+def test_held_out_images_that_are_also_in_training_are_flagged(run: Run) -> None:
+    index = run(leaky()).index
+    flagged = set(index.loc[index["seen_in_training"], "name"])
+    assert flagged == {"test/test/sad/PrivateTest_0.png", "test/test/sad/PublicTest_0.png"}
+
+
+def test_dropping_leaked_images_takes_them_from_training_only(run: Run) -> None:
+    index = run(leaky(), drop_leaked=True).index
+    unused = set(index.loc[index["split"] == "unused", "name"])
+    assert unused == {"train/train/sad/Training_0.png", "train/train/happy/Training_0.png"}
+    assert not index["seen_in_training"].any()
+
+
+def test_duplicates_leaks_and_conflicting_labels_are_counted(run: Run, tmp_path: Path) -> None:
+    run(leaky())
+    counts = json.loads((tmp_path / "report" / "counts.json").read_text())
+    assert counts["images"] == 126
+    assert counts["distinct_images"] == 124
+    assert counts["duplicate_groups"] == 2
+    assert counts["groups_with_conflicting_labels"] == 1
+    assert counts["seen_in_training"] == {"validation": 1, "test": 1}
+    assert counts["splits"]["train"]["happy"] == 6
+
+
+def test_a_broken_image_is_quarantined_with_its_reason(run: Run, tmp_path: Path) -> None:
+    files = layout() | {"train/train/sad/Training_77.png": b"broken"}
+    faces = run(files)
+    quarantine = pd.read_csv(tmp_path / "report" / "quarantine.csv")
+    assert quarantine["name"].tolist() == ["train/train/sad/Training_77.png"]
+    assert "not an image of a known format" in quarantine["reason"][0]
+    assert len(faces.index) == len(files) - 1
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_image_damaged_inside_the_zip_is_quarantined(tmp_path: Path, params: Params, compression: int) -> None:
+    archive, victim = tmp_path / "b.zip", "train/train/sad/Training_3.png"
+    with zipfile.ZipFile(archive, "w", compression) as opened:
+        for name, image in layout().items():
+            opened.writestr(name, image)
+        entry = opened.getinfo(victim)
+    content = bytearray(archive.read_bytes())
+    start = entry.header_offset + 30 + len(victim) + 50  # some way into the entry's data
+    content[start : start + 200] = bytes(200)
+    archive.write_bytes(content)
+    preprocess(params.preprocess, archive, SOURCE, tmp_path / "faces", tmp_path / "report")
+    quarantine = pd.read_csv(tmp_path / "report" / "quarantine.csv")
+    assert "damaged in the archive" in quarantine["reason"][0]
+
+
+def test_too_many_broken_images_stop_the_stage_and_leave_no_dataset(run: Run, tmp_path: Path) -> None:
+    files = layout()
+    broken = dict.fromkeys(list(files)[::3], b"broken")
+    with pytest.raises(UserError, match=r"42 of 126 images cannot be read.*max_bad_fraction = 0\.05"):
+        run(files | broken)
+    assert not (tmp_path / "faces").exists()
+    assert len(pd.read_csv(tmp_path / "report" / "quarantine.csv")) == 42
+
+
+def test_a_split_without_an_emotion_is_refused(run: Run) -> None:
+    files = {name: content for name, content in layout().items() if "disgust/PrivateTest" not in name}
+    with pytest.raises(UserError, match="no image for test/disgust"):
+        run(files)
+
+
+def test_an_inconsistent_dataset_is_refused_when_opened(run: Run, tmp_path: Path) -> None:
+    run(layout())
+    np.save(tmp_path / "faces" / "images.npy", np.zeros((3, 48, 48), np.uint8))
+    with pytest.raises(UserError, match="126 rows, but images of shape"):
+        open_dataset(tmp_path / "faces")

@@ -1,0 +1,46 @@
+"""Networks: shapes, scaling, and the exported model."""
+
+import keras
+import numpy as np
+import pytest
+
+from emotion.networks.build import NETWORKS, build, members
+from emotion.params.sections import Train
+from support.networks import PIXELS, RANDOM, tiny, unlike_new
+
+
+def test_raw_pixels_go_in_and_probabilities_come_out(network: keras.Model) -> None:
+    answer = network(PIXELS).numpy()
+    assert answer.shape == (5, 7)
+    np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-5)
+    assert answer.std() > 0
+
+
+def test_a_network_that_is_merely_called_is_not_in_training(network: keras.Model) -> None:
+    np.testing.assert_array_equal(network(PIXELS), network(PIXELS, training=False))
+
+
+def test_every_network_can_be_chosen() -> None:
+    assert set(Train.model_fields["network"].annotation.__args__) == set(NETWORKS)  # type: ignore[union-attr]
+
+
+def test_the_basic_cnn_is_the_earlier_studys() -> None:
+    network = build("basic_cnn", 32, 0.4, RANDOM)
+    filters = [layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+    units = [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+    assert filters == [128, 256, 512, 512]
+    assert units == [512, 256, 7]
+
+
+def test_the_width_sets_the_channels() -> None:
+    filters = [layer.filters for layer in tiny("residual").layers if isinstance(layer, keras.layers.Conv2D)]
+    assert filters == [4, 8, 12, 12, 12, 24, 24, 24]
+
+
+@pytest.mark.parametrize("name", ["residual", "vgg"])
+def test_an_ensemble_answers_with_the_mean_of_its_members_which_differ(name: str) -> None:
+    ensemble = unlike_new(build(name, 4, 0.2, RANDOM, ensemble=2))
+    first, second = members(ensemble)(PIXELS)
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_allclose(ensemble(PIXELS), (first + second) / 2, atol=1e-6)
+    assert ensemble.count_params() == 2 * build(name, 4, 0.2, RANDOM).count_params()

@@ -1,0 +1,80 @@
+"""Networks: shapes, scaling, and the exported model."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from emotion.inference.load import load_saved_model, predict
+from emotion.networks import inference
+from emotion.networks.build import build
+from emotion.networks.inference import export, fold_normalization, inference_model
+from emotion.training import precision
+from support.networks import FACES, PIXELS, RANDOM, tiny, unlike_new
+
+
+def test_the_folded_network_has_no_normalization_left_and_answers_the_same(network: keras.Model) -> None:
+    folded = fold_normalization(network)
+    left = [layer.name for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert not left
+    np.testing.assert_allclose(folded(PIXELS), network(PIXELS), atol=2e-5)
+
+
+def test_a_bfloat16_network_is_folded_to_float32_and_answers_nearly_the_same() -> None:
+    precision.apply("bfloat16")
+    try:
+        network = tiny("residual")
+    finally:
+        precision.apply("float32")
+    computed = {layer.compute_dtype for layer in network.layers if isinstance(layer, keras.layers.Conv2D)}
+    assert computed == {"bfloat16"}
+    folded = inference_model(network, "plain")
+    assert {layer.compute_dtype for layer in folded.layers} == {"float32"}
+    np.testing.assert_allclose(folded(PIXELS), network(PIXELS), atol=0.02)
+
+
+def test_views_are_the_image_its_mirror_image_and_both_moved() -> None:
+    views = inference.TestTimeAugmentation(2)(PIXELS).numpy().reshape(6, 5, 48, 48)
+    np.testing.assert_array_equal(views[0], FACES)
+    np.testing.assert_array_equal(views[1], FACES[:, :, ::-1])
+    np.testing.assert_array_equal(views[2][:, 2:, 2:], FACES[:, :-2, :-2])
+    np.testing.assert_array_equal(views[5][:, :, ::-1][:, :-2, :-2], FACES[:, 2:, 2:])
+
+
+@pytest.mark.parametrize(("views", "shown"), [("plain", 1), ("flip", 2), ("flip_and_shift", 6)])
+def test_the_exported_model_averages_its_views(views: str, shown: int, tmp_path: Path) -> None:
+    network = tiny("residual")
+    seen = {
+        1: PIXELS[None],
+        2: np.stack([PIXELS, PIXELS[:, :, ::-1]]),
+        6: inference.TestTimeAugmentation(2)(PIXELS).numpy(),
+    }[shown]
+    answers = network(seen.reshape(-1, 48, 48, 1)).numpy().reshape(shown, 5, 7)
+    export(inference_model(network, views), tmp_path / "exported")
+    exported = predict(load_saved_model(tmp_path / "exported"), FACES, batch_size=2)
+    np.testing.assert_allclose(exported, answers.mean(axis=0), atol=1e-5)
+
+
+def test_the_exported_and_the_saved_model_answer_like_the_network(network: keras.Model, tmp_path: Path) -> None:
+    expected = network(PIXELS).numpy()
+    export(inference_model(network, "plain"), tmp_path / "exported")
+    network.save(tmp_path / "network.keras")
+    exported = load_saved_model(tmp_path / "exported")
+    np.testing.assert_allclose(predict(exported, FACES, batch_size=2), expected, atol=2e-5)
+    size = (tmp_path / "exported/variables/variables.data-00000-of-00001").stat().st_size
+    assert size < 4.2 * network.count_params() + 2**15  # every weight once, in four bytes
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    np.testing.assert_allclose(loaded(PIXELS), expected, atol=1e-6)
+    graph = exported.signatures["serving_default"].graph.as_graph_def()
+    operations = {node.op for function in graph.library.function for node in function.node_def}
+    assert operations
+    assert not [operation for operation in operations if "Random" in operation]
+
+
+def test_an_ensemble_is_folded_and_exported_like_a_network(tmp_path: Path) -> None:
+    ensemble = unlike_new(build("vgg", 4, 0.2, RANDOM, ensemble=2))
+    folded = inference_model(ensemble, "plain")
+    assert not [layer for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    export(folded, tmp_path / "exported")
+    np.testing.assert_allclose(predict(load_saved_model(tmp_path / "exported"), FACES, 2), ensemble(PIXELS), atol=2e-5)

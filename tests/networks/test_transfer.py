@@ -1,0 +1,72 @@
+"""Networks: shapes, scaling, and the exported model."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from emotion.networks.build import build
+from emotion.networks.transfer import APPLICATIONS
+from emotion.params.sections import Transfer
+from emotion.runtime.errors import UserError
+from support.networks import RANDOM, tiny
+
+
+def saved_weights(name: str, folder: Path) -> tuple[keras.Model, Transfer]:
+    """A network without its top, and what takes its weights from a file."""
+    make, _ = APPLICATIONS[name]
+    source = make(include_top=False, weights=None, input_shape=(32, 32, 3))
+    source.save_weights(folder / "backbone.weights.h5")
+    return source, RANDOM.model_copy(update={"weights": str(folder / "backbone.weights.h5")})
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_transfer_learning_takes_weights_from_a_file_and_trains_the_studys_head(name: str, tmp_path: Path) -> None:
+    source, from_file = saved_weights(name, tmp_path)
+    network = build(name, 4, 0.2, from_file)
+    first = next(layer for layer in source.layers if isinstance(layer, keras.layers.Conv2D))
+    np.testing.assert_array_equal(network.get_layer(first.name).get_weights()[0], first.get_weights()[0])
+    trained = [layer for layer in network.layers if layer.trainable_weights]
+    assert [layer.units for layer in trained] == [256, 64, 7]
+
+
+def test_without_weights_all_of_the_network_is_trained() -> None:
+    network = tiny("mobilenet_v2")
+    assert not [layer for layer in network.layers if not layer.trainable]
+    moments = [layer.momentum for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert set(moments) == {0.9}
+
+
+def test_fine_tuning_starts_at_the_named_layer_and_leaves_moments_alone(tmp_path: Path) -> None:
+    _, from_file = saved_weights("mobilenet_v2", tmp_path)
+    network = build("mobilenet_v2", 4, 0.2, from_file.model_copy(update={"fine_tune_from": "block_16_expand"}))
+    trained = [layer.name for layer in network.layers if layer.trainable_weights]
+    assert trained[0] == "block_16_expand"
+    assert "Conv_1" in trained
+    assert not [layer for layer in network.layers if layer.trainable and "BN" in layer.name]
+
+
+def test_an_unknown_layer_to_fine_tune_from_is_named_with_near_ones(tmp_path: Path) -> None:
+    _, from_file = saved_weights("vgg16", tmp_path)
+    with pytest.raises(UserError, match="no layer is named 'block5_conv9'; there is block5_conv3"):
+        build("vgg16", 4, 0.2, from_file.model_copy(update={"fine_tune_from": "block5_conv9"}))
+
+
+def test_a_file_of_other_weights_or_none_is_one_message(tmp_path: Path) -> None:
+    _, from_file = saved_weights("vgg16", tmp_path)
+    with pytest.raises(UserError, match="does not hold weights of mobilenet_v2"):
+        build("mobilenet_v2", 4, 0.2, from_file)
+    Path(from_file.weights).write_bytes(b"no weights")
+    with pytest.raises(UserError, match="does not hold weights of vgg16"):
+        build("vgg16", 4, 0.2, from_file)
+    with pytest.raises(UserError, match=r"should be imagenet, none or the path of a file, got 'nowhere.h5'"):
+        build("vgg16", 4, 0.2, RANDOM.model_copy(update={"weights": "nowhere.h5"}))
+
+
+def test_weights_that_cannot_be_downloaded_name_the_ways_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("keras.src.applications.vgg16.WEIGHTS_PATH_NO_TOP", "http://127.0.0.1:9/vgg16.h5", raising=True)
+    with pytest.raises(UserError, match="could not be downloaded") as error:
+        build("vgg16", 4, 0.2, RANDOM.model_copy(update={"weights": "imagenet"}))
+    assert "name it in train.transfer.weights, or set that to none" in str(error.value)

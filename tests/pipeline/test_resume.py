@@ -1,0 +1,170 @@
+"""Killed trainings and searches continue, in the same runs, and end like unbroken ones."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import psutil
+
+import emotion.networks.layers  # noqa: F401  registers what saved networks hold
+from support.project import Project
+
+
+def kill_after_epoch(project: Project, epoch: int) -> str:
+    """Start `train`, kill it without warning once an epoch is kept, and return its run."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emotion.train"], cwd=project.folder, env=project.environment, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list((project.folder / "models/checkpoints").rglob(f"epoch-{epoch:05d}.npz")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    run = project.run_of("train")
+    assert run.info.status == "RUNNING"
+    return str(run.info.run_id)
+
+
+def test_a_killed_training_goes_on_in_the_same_run_and_ends_like_an_unbroken_one(copied_project: Project) -> None:
+    copied_project.set_params(train__epochs=6, train__initial_image_size=40)
+    copied_project.run("dvc", "repro", "train")
+    unbroken = pd.read_csv(copied_project.folder / "reports/history.csv")
+    classifier = copied_project.folder / "models/classifier.keras"
+    expected = keras.saving.load_model(classifier).get_weights()
+    copied_project.run("dvc", "repro", "--single-item", "evaluate")  # which forgets the finished training
+    copied_project.client.delete_run(copied_project.run_of("train").info.run_id)
+    checkpoints = copied_project.folder / "models/checkpoints"
+    assert not list(checkpoints.iterdir())
+
+    first = kill_after_epoch(copied_project, 2)
+    assert kill_after_epoch(copied_project, 4) == first
+    done = copied_project.run("dvc", "repro", "--force", "--single-item", "train")
+    assert "Resuming after epoch" in done.stdout
+    (train,) = copied_project.runs("tags.stage = 'train'")
+    assert train.info.run_id == first
+    assert train.info.status == "FINISHED"
+    logged = copied_project.client.get_metric_history(first, "val_loss")
+    assert [metric.step for metric in logged] == [1, 2, 3, 4, 5, 6]
+    resumed = pd.read_csv(copied_project.folder / "reports/history.csv")
+    for key in set(unbroken) - {"seconds"}:
+        np.testing.assert_allclose(resumed[key], unbroken[key], rtol=1e-3, atol=1e-5)
+    for ours, theirs in zip(keras.saving.load_model(classifier).get_weights(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
+
+
+def test_a_killed_training_starts_afresh_where_a_parameter_changed(copied_project: Project) -> None:
+    copied_project.set_params(train__epochs=50)
+    first = kill_after_epoch(copied_project, 1)
+    copied_project.set_params(train__epochs=3)
+    done = copied_project.run("dvc", "repro", "train")
+    assert "Resuming" not in done.stdout
+    assert copied_project.run_of("train").info.run_id != first
+    assert len(pd.read_csv(copied_project.folder / "reports/history.csv")) == 3
+
+
+def test_a_search_whose_trials_all_fail_is_an_error_and_leaves_no_hyperparameters(copied_project: Project) -> None:
+    copied_project.set_params(
+        tune__space={"learning_rate": {"choice": [10.0]}}, tune__epochs=30, tune__fraction=1.0,
+        train__network="basic_cnn", train__optimizer="sgd", train__momentum=0.99, train__warmup=0.0,
+    )  # fmt: skip
+    done = copied_project.run("dvc", "repro", "tune", check=False)
+    assert done.returncode != 0
+    assert "tune: all trials failed. Last error: " in done.stderr
+    assert "Lower train.learning_rate" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (copied_project.folder / "models/hyperparameters.json").exists()
+    assert {run.info.status for run in copied_project.runs("tags.stage = 'trial'")} == {"FAILED"}
+    assert copied_project.run_of("tune").info.status == "FAILED"
+
+
+def start_search(project: Project) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "emotion.tune"]
+    return subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(project: Project, pattern: str, process: "subprocess.Popen[str]") -> Path:
+    """The first file of that pattern below models/checkpoints."""
+    deadline = time.monotonic() + 120
+    while not (found := list((project.folder / "models/checkpoints").glob(pattern))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found[0]
+
+
+def trial_processes(search: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The trials of a search: children of the process that they are forked from."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        servers = [
+            child for child in psutil.Process(search.pid).children() if "forkserver" in " ".join(child.cmdline())
+        ]
+        return [trial for server in servers for trial in server.children()]
+    return []
+
+
+def test_a_killed_search_goes_on_in_the_same_runs_and_ends_like_an_unbroken_one(copied_project: Project) -> None:
+    copied_project.set_params(tune__max_trials=3, tune__epochs=4)
+    copied_project.run("dvc", "repro", "tune")
+    columns = ["trial", "outcome", "score", "train.learning_rate", "train.dropout", "val_loss", "epochs"]
+    unbroken = pd.read_csv(copied_project.folder / "reports/trials.csv")[columns]
+    shutil.rmtree(copied_project.folder / "models/checkpoints")
+    first = copied_project.run_of("tune").info.run_id
+
+    process = start_search(copied_project)
+    wait_for(copied_project, "*/trial-001/execution-1/epoch-00002.npz", process)
+    trials = trial_processes(process)
+    assert len(trials) == 1
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(trials, timeout=60)
+    assert not alive, "a trial outlives its search"
+    done = copied_project.run("dvc", "repro", "--force", "--single-item", "tune")
+    assert "Resuming a search in which 1 trials have ended." in done.stdout
+    assert "Resuming after epoch" in done.stdout
+    pd.testing.assert_frame_equal(pd.read_csv(copied_project.folder / "reports/trials.csv")[columns], unbroken)
+    searches = copied_project.runs("tags.stage = 'tune'")
+    assert [run.info.status for run in searches] == ["FINISHED"] * 2
+    (second,) = [run.info.run_id for run in searches if run.info.run_id != first]
+    trials = copied_project.runs(f"tags.`mlflow.parentRunId` = '{second}'")
+    assert sorted(run.info.run_name for run in trials) == ["trial-000", "trial-001", "trial-002"]
+    assert {run.info.status for run in trials} == {"FINISHED"}
+    for run in trials:
+        losses = copied_project.client.get_metric_history(run.info.run_id, "val_loss")
+        assert [metric.step for metric in losses] == [1, 2, 3, 4]
+
+    copied_project.set_params(tune__seed=7)
+    process = start_search(copied_project)
+    wait_for(copied_project, "*/trial-000/execution-1/epoch-00001.npz", process)
+    process.kill()
+    process.communicate()
+    copied_project.set_params(tune__seed=8, tune__epochs=1)
+    said = copied_project.run("dvc", "repro", "tune").stdout
+    assert "Starting a new search; the unfinished one in" in said
+    assert "tune.epochs was 4, tune.seed was 7.\n" in said
+    assert "RUNNING" not in {run.info.status for run in copied_project.runs()}
+
+
+def test_a_trial_whose_process_is_killed_costs_one_trial(copied_project: Project) -> None:
+    copied_project.set_params(tune__max_trials=3, tune__epochs=3)
+    process = start_search(copied_project)
+    wait_for(copied_project, "*/trial-001/execution-1/epoch-00001.npz", process)
+    for trial in trial_processes(process):
+        trial.kill()
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    statuses = {run.info.run_name: run.info.status for run in copied_project.runs("tags.stage = 'trial'")}
+    assert statuses == {"trial-000": "FINISHED", "trial-001": "FAILED", "trial-002": "FINISHED"}
+    table = pd.read_csv(copied_project.folder / "reports/trials.csv")
+    assert table["trial"].tolist()[2] == "trial-001"
+    assert table["reason"].tolist()[2].startswith("its process ended with signal SIGKILL")
+    search = copied_project.read_json("reports/runs/tune.json")["search"]
+    assert search["best"]["trial"] == table["trial"][0]
+    assert [other["trial"] for other in search["runners_up"]] == [table["trial"][1]]

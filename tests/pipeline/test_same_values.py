@@ -1,0 +1,38 @@
+"""A search that finds the same values again does not retrain, and versions still lead to a trial."""
+
+import shutil
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from support.project import MODEL, Project
+
+
+def trial_of_the_version(project: Project) -> tuple[Run, Run]:
+    """From version 1 to its training, and to the trial that the training's values come from."""
+    train = project.client.get_run(project.client.get_model_version(MODEL, "1").run_id)
+    return train, project.client.get_run(train.data.tags["tune.trial_run_id"])
+
+
+def test_a_search_that_finds_the_same_values_does_not_retrain(logged_project: Project, migrated_store: Path) -> None:
+    project = logged_project
+    before, trial_before = trial_of_the_version(project)
+    values = (project.folder / "models/hyperparameters.json").read_text()
+    project.run("dvc", "repro", "--force", "--single-item", "tune")
+    assert len(project.runs("tags.stage = 'tune'")) == 2
+    assert (project.folder / "models/hyperparameters.json").read_text() == values
+    said = project.run("dvc", "repro").stdout
+    assert "Running stage" not in said
+    train, trial = trial_of_the_version(project)
+    assert (train.info.run_id, trial.info.run_id) == (before.info.run_id, trial_before.info.run_id)
+
+    # The first search is lost with the store; only the second one can be restored.
+    for path in project.folder.glob("mlflow.db*"):
+        path.unlink()
+    shutil.copy(migrated_store, project.folder / "mlflow.db")
+    project.run("emotion", "restore")
+    train, trial = trial_of_the_version(project)
+    assert train.data.tags["restored"] == "true"
+    assert trial.data.tags["mlflow.parentRunId"] == train.data.tags["tune.run_id"]
+    for name in ("train.learning_rate", "train.dropout"):
+        assert float(trial.data.params[name]) == float(train.data.params[name])

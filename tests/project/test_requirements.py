@@ -1,0 +1,50 @@
+"""The locked packages are what the code imports and what is installed."""
+
+import importlib.metadata
+import re
+import sys
+import tomllib
+
+from packaging.requirements import Requirement
+
+from support.project import ROOT
+from support.source import MODULES, imported_names
+
+
+def direct_dependencies(optional: bool = False) -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values() if optional else []
+    return [re.split(r"[<>=\[]", name)[0] for names in (project["dependencies"], *extras) for name in names]
+
+
+def test_the_lock_holds_every_direct_dependency_and_names_its_command() -> None:
+    lock = (ROOT / "requirements.txt").read_text()
+    assert "uv pip compile" in lock.splitlines()[1]
+    for name in direct_dependencies():
+        assert re.search(rf"^{name}==", lock, re.MULTILINE), name
+
+
+def test_what_is_installed_is_what_the_locks_say() -> None:
+    lines = [
+        Requirement(line)
+        for name in ("requirements.txt", "requirements-dev.txt")
+        for line in (ROOT / name).read_text().splitlines()
+        if "==" in line and not line.startswith(" ")
+    ]
+    locked = {it.name: str(it.specifier).removeprefix("==") for it in lines if not it.marker or it.marker.evaluate()}
+    installed = {re.sub(r"[-_.]+", "-", d.name).lower(): d.version for d in importlib.metadata.distributions()}
+    for name in installed.keys() - {"emotion", "pip"}:
+        assert locked.get(name) == installed[name], name
+
+
+def test_every_third_party_import_is_a_direct_dependency() -> None:
+    packages = {
+        "google": "protobuf", "kagglesdk": "kaggle", "markdown-it": "markdown-it-py", "pil": "pillow",
+        "sklearn": "scikit-learn", "yaml": "pyyaml",
+    }  # fmt: skip
+    declared = set(direct_dependencies(optional=True))
+    for path in MODULES:
+        for name in imported_names(path):
+            top = name.split(".")[0].lower().replace("_", "-")
+            known = top in sys.stdlib_module_names or top.replace("-", "_") in sys.stdlib_module_names
+            assert known or top == "emotion" or packages.get(top, top) in declared, (path, name)

@@ -1,0 +1,86 @@
+"""A registry with versions that answer from a table."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from emotion.data.dataset import Split
+from emotion.networks.build import build
+from emotion.networks.inference import export, inference_model
+from emotion.params.sections import Params, Transfer
+from emotion.registry import versions
+from emotion.registry.promotion import promote
+from emotion.registry.promotion.ledger import ledger_run
+from emotion.registry.registration import register
+from emotion.registry.signature import saved_model_of
+from emotion.tracking.client import connection
+from emotion.tracking.runs import start_run
+from support.stores import connected_to
+from support.versions import NAME, FromTable, numbered_images, table
+
+
+@pytest.fixture(scope="module")
+def an_mlflow_model(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
+    """The folder of a version that was really registered."""
+    folder = tmp_path_factory.mktemp("registered")
+    shutil.copy(migrated_store, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch, connected_to(folder, patch):
+        network = build("vgg", 1, 0.0, Transfer(weights="none", image_size=32))
+        network.save(folder / "classifier.keras")
+        export(inference_model(network, "plain"), folder / "saved_model")
+        with start_run("train", {}, {}) as run:
+            version = register(NAME, run.id, folder / "classifier.keras", folder / "saved_model", {}, "")
+        registered = versions.get_version(NAME, str(version.version))
+        downloaded = versions.download_version(NAME, "1", folder / "downloaded")
+        assert registered.files == versions.downloaded_digests(downloaded)
+        assert {"MLmodel", "data/model/saved_model.pb"} <= set(registered.files)
+    keras.backend.clear_session()
+    return downloaded
+
+
+@pytest.fixture
+def project(mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store, and test images that the versions know."""
+
+    class Dataset:
+        def split(self, name: str) -> Split:
+            assert name == "test"
+            return numbered_images()
+
+    monkeypatch.setattr(promote, "open_dataset", Dataset)
+    return mlflow_store
+
+
+@pytest.fixture
+def lenient(params: Params) -> Params:
+    """Neither latency, which is noisy, nor calibration is what these tests are about."""
+    gate = params.register_.gate.model_copy(update={"max_latency_ratio": 1e6, "max_calibration_error": 1.0})
+    return params.model_copy(update={"register_": params.register_.model_copy(update={"gate": gate})})
+
+
+@pytest.fixture
+def add(project: Path, an_mlflow_model: Path) -> Callable[..., str]:
+    """Registers a version that answers as told, and gives its number."""
+
+    def add_version(wrong: np.ndarray, trick: Callable[[tf.Tensor], tf.Tensor] = tf.identity, **tags: str) -> str:
+        with start_run("train", {}, {}) as run:
+            pass
+        folder = project / "models" / run.id
+        shutil.copytree(an_mlflow_model, folder)
+        model = saved_model_of(folder)
+        shutil.rmtree(model)
+        module = FromTable(table(wrong), trick)
+        tf.saved_model.save(module, str(model), signatures=module.serve)
+        ledger_run(NAME, create=True)
+        version = connection().client.create_model_version(NAME, str(folder), run.id)
+        files = json.dumps(versions.downloaded_digests(folder))
+        versions.tag_version(NAME, str(version.version), {versions.FILES_TAG: files, "git.commit": "c0ffee", **tags})
+        return str(version.version)
+
+    return add_version

@@ -1,0 +1,182 @@
+"""Promotion, rollback and their record, in a real registry: versions that answer from a table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emotion.data.labels import EMOTIONS
+from emotion.params.sections import Params
+from emotion.registry.promotion.history import Entry
+from emotion.registry.promotion.ledger import read_entries, write_entry
+from emotion.registry.promotion.promote import promote, rollback
+from emotion.runtime.errors import UserError
+from emotion.tracking.client import connection
+from emotion.tracking.queries import download_artifact, search_runs
+from support.versions import COUNT, LABELS, NAME, aliases, rule, tags_of, wrong_in
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
+
+
+DISGUST = EMOTIONS.index("disgust")
+
+
+def test_a_first_champion_needs_to_be_good_by_itself_only(add: Any, lenient: Params) -> None:
+    decision = promote(lenient, add(wrong_in(0.1)), reason="the first")
+    assert decision.outcome == "PROMOTED"
+    assert decision.verdict
+    assert {rule.kind for rule in decision.verdict.rules} == {"integrity", "threshold"}
+    assert aliases() == {"champion": "1"}
+    (entry,) = read_entries(NAME)
+    assert (entry.action, entry.version, entry.before, entry.reason) == ("promote", "1", None, "the first")
+    assert (entry.commit, entry.verdict, entry.forced) == ("c0ffee", "PROMOTED", False)
+    assert "@" in entry.by
+
+
+def test_the_verdict_is_on_the_version_and_in_a_run_also_where_it_is_a_refusal(add: Any, lenient: Params) -> None:
+    decision = promote(lenient, add(wrong_in(0.7)), reason="a try")
+    assert decision.outcome == "REJECTED"
+    assert not rule(decision, "accuracy").passed
+    assert aliases() == {}
+    assert not read_entries(NAME)
+    tags = tags_of("1")
+    assert (tags["gate.verdict"], tags["gate.reason"], tags["gate.forced"]) == ("REJECTED", "a try", "false")
+    (run,) = search_runs(name="promote 1")
+    assert run.id == tags["gate.run_id"]
+    assert run.tags["verdict"] == "REJECTED"
+    assert float(run.params["gate.min_accuracy"]) == lenient.register_.gate.min_accuracy
+    assert run.metrics["candidate.accuracy"] == pytest.approx(1 - wrong_in(0.7).mean())
+    written = download_artifact(run.id, "verdict.json")
+    assert written
+    assert {"accuracy"} <= {rule["name"] for rule in json.loads(written.read_text())["rules"] if not rule["passed"]}
+    page = download_artifact(run.id, "verdict.md")
+    assert page
+    assert "**failed**" in page.read_text()
+
+
+def test_a_worse_candidate_is_held_and_a_better_one_promoted(add: Any, lenient: Params) -> None:
+    promote(lenient, add(wrong_in(0.15)))
+    held = promote(lenient, add(wrong_in(0.15) | wrong_in(0.1, seed=1)))
+    assert held.outcome == "HELD"
+    assert aliases() == {"champion": "1"}
+    assert promote(lenient, add(wrong_in(0.05))).outcome == "PROMOTED"
+    assert aliases() == {"champion": "3", "previous": "1"}
+
+
+def test_better_overall_and_worse_for_disgust_is_held(add: Any, lenient: Params) -> None:
+    promote(lenient, add(wrong_in(0.3)))
+    wrong = wrong_in(0.02)
+    wrong[(LABELS == DISGUST) & (np.arange(COUNT) % 2 == 0)] = True
+    decision = promote(lenient, add(wrong))
+    assert decision.outcome == "HELD"
+    assert decision.verdict
+    (failed,) = decision.verdict.failed
+    assert failed.name == "largest loss of recall"
+    assert "disgust" in failed.value
+
+
+def test_a_tie_is_promoted(add: Any, lenient: Params) -> None:
+    promote(lenient, add(wrong_in(0.1)))
+    assert promote(lenient, add(wrong_in(0.1))).outcome == "PROMOTED"
+
+
+def test_candidate_and_champion_answer_the_same_images_afresh(add: Any, lenient: Params) -> None:
+    promote(lenient, add(wrong_in(0.1)))
+    number = add(wrong_in(0.2), **{"test.accuracy": "0.99"})  # what it says of itself counts for nothing
+    decision = promote(lenient, number, dry_run=True)
+    assert decision.verdict
+    assert decision.verdict.metrics["candidate.accuracy"] == pytest.approx(1 - wrong_in(0.2).mean())
+    assert decision.verdict.metrics["champion.accuracy"] == pytest.approx(1 - wrong_in(0.1).mean())
+
+
+def test_a_dry_run_writes_nothing(add: Any, lenient: Params) -> None:
+    number = add(wrong_in(0.1))
+    before = tags_of(number), len(search_runs())
+    assert promote(lenient, number, dry_run=True).outcome == "PROMOTED"
+    assert (tags_of(number), len(search_runs())) == before
+    assert aliases() == {}
+
+
+def test_the_champion_is_not_promoted_again(add: Any, lenient: Params) -> None:
+    number = add(wrong_in(0.1))
+    promote(lenient, number)
+    assert promote(lenient, number).outcome == "UNCHANGED"
+    assert len(read_entries(NAME)) == 1
+
+
+def test_a_reason_that_an_entry_could_not_hold_is_refused(add: Any, lenient: Params) -> None:
+    number = add(wrong_in(0.1))
+    with pytest.raises(UserError, match="a reason has at most 500 characters, got 6000"):
+        promote(lenient, number, reason="x" * 6000)
+    with pytest.raises(UserError, match="at most 6000 characters"):
+        write_entry(NAME, 1, Entry(action="promote", version="1", reason="x" * 6000))
+    longest = 'e"' * 250
+    assert promote(lenient, number, reason=longest).outcome == "PROMOTED"
+    assert read_entries(NAME)[0].reason == longest
+
+
+def test_a_dry_run_knows_of_aliases_set_by_hand(add: Any, lenient: Params) -> None:
+    for share in (0.05, 0.3):
+        add(wrong_in(share))
+    connection().client.set_registered_model_alias(NAME, "champion", "1")
+    decision = promote(lenient, "2", dry_run=True)
+    assert (decision.outcome, decision.champion) == ("HELD", "1")
+    assert not read_entries(NAME)
+
+
+def test_force_needs_a_reason_and_is_recorded_as_forced(add: Any, lenient: Params) -> None:
+    promote(lenient, add(wrong_in(0.1)))
+    number = add(wrong_in(0.4))
+    with pytest.raises(UserError, match="--force needs a --reason"):
+        promote(lenient, number, force=True)
+    decision = promote(lenient, number, force=True, reason="the old one is biased")
+    assert (decision.outcome, decision.forced) == ("PROMOTED", True)
+    assert aliases() == {"champion": "2", "previous": "1"}
+    entry = read_entries(NAME)[-1]
+    assert (entry.verdict, entry.forced, entry.reason) == ("HELD", True, "the old one is biased")
+    assert tags_of("2")["gate.forced"] == "true"
+
+
+def test_rolling_back_goes_back_step_by_step_and_is_recorded(add: Any, lenient: Params) -> None:
+    for share in (0.2, 0.1, 0.02):
+        promote(lenient, add(wrong_in(share)))
+    assert rollback(NAME, "it was slow").version == "2"
+    assert aliases() == {"champion": "2", "previous": "1"}
+    assert rollback(NAME).version == "1"
+    assert aliases() == {"champion": "1"}
+    with pytest.raises(UserError, match="had no champion before 1"):
+        rollback(NAME)
+    entries = [(e.action, e.version, e.before) for e in read_entries(NAME)[3:]]
+    assert entries == [("rollback", "2", "3"), ("rollback", "1", "2")]
+    assert read_entries(NAME)[3].reason == "it was slow"
+
+
+def test_no_rollback_to_files_that_were_changed(add: Any, lenient: Params, project: Path) -> None:
+    promote(lenient, add(wrong_in(0.1)))
+    (graph,) = (project / "models").rglob("saved_model.pb")
+    promote(lenient, add(wrong_in(0.05)))
+    graph.write_bytes(graph.read_bytes() + b"\0")
+    with pytest.raises(
+        UserError,
+        match=r"files of version 1 have changed since it was registered \(changed: data/model/saved_model\.pb",
+    ):
+        rollback(NAME)
+    assert aliases()["champion"] == "2"
+
+
+def test_a_challenger_stands_beside_the_champion(add: Any, lenient: Params) -> None:
+    promote(lenient, add(wrong_in(0.1)))
+    assert promote(lenient, add(wrong_in(0.08)), to="challenger").outcome == "PROMOTED"
+    assert aliases() == {"champion": "1", "challenger": "2"}
+    with pytest.raises(UserError, match="Version 1 is already the champion, so it cannot be the challenger"):
+        promote(lenient, "1", to="challenger")
+    promote(lenient, "2")
+    assert aliases() == {"champion": "2", "previous": "1"}
+
+
+def test_an_unknown_version_is_one_message(add: Any, lenient: Params) -> None:
+    add(wrong_in(0.1))
+    with pytest.raises(UserError, match=r"facial-emotion has no version 7\. Its versions: 1\."):
+        promote(lenient, "7")

@@ -1,0 +1,140 @@
+"""Aliases follow the ledger: races, kills, and changes by other programs."""
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from emotion.params.sections import Params
+from emotion.registry.promotion.history import Entry
+from emotion.registry.promotion.ledger import ledger_run, read_entries
+from emotion.registry.promotion.promote import promote, rollback
+from emotion.registry.promotion.reconcile import ConflictError, append_entry, current_state, reconcile
+from emotion.runtime.errors import UserError
+from emotion.tracking.client import connection
+from support.promotions import Changer
+from support.versions import NAME, aliases, tags_of, wrong_in
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
+
+
+def test_a_store_that_refuses_an_entry_is_no_lost_race(
+    add: Any, lenient: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(wrong_in(0.1))
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise mlflow.exceptions.MlflowException("Permission denied", error_code=7)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_param", refuse)
+    with pytest.raises(UserError, match="Permission denied"):
+        append_entry(NAME, [], Entry(action="promote", version="1"))
+
+
+def test_looking_at_a_model_that_is_not_there_makes_none(mlflow_store: Path) -> None:
+    with pytest.raises(UserError, match="MLflow has no registered model mistyped"):
+        reconcile("mistyped")
+    assert not connection().client.search_registered_models()
+
+
+def test_of_two_decisions_on_the_same_history_the_second_says_so_and_changes_nothing(add: Any, lenient: Params) -> None:
+    for _ in range(3):
+        add(wrong_in(0.1))
+    promote(lenient, "1")
+    entries = read_entries(NAME)
+    append_entry(NAME, entries, Entry(action="promote", version="2", before="1"))
+    with pytest.raises(ConflictError, match=r"Nothing was changed: .* promoted version 2 at the same time"):
+        append_entry(NAME, entries, Entry(action="promote", version="3", before="1"))
+    assert aliases() == {"champion": "2", "previous": "1"}
+    assert [entry.version for entry in read_entries(NAME)] == ["1", "2"]
+
+
+def test_of_promotions_at_the_same_moment_one_wins_and_the_others_say_so(
+    add: Any, lenient: Params, tmp_path: Path
+) -> None:
+    for _ in range(4):
+        add(wrong_in(0.1))
+    promote(lenient, "1")
+    start = tmp_path / "start"
+    changers = [Changer() for _ in range(3)]
+    for changer, version in zip(changers, ("2", "3", "4"), strict=True):
+        changer.begin(version, start)
+    while len(list(tmp_path.glob("start-*"))) < 3:
+        assert all(changer.process.poll() is None for changer in changers)
+        time.sleep(0.01)
+    start.touch()
+    assert sorted(changer.result()[0] for changer in changers) == [0, 5, 5]
+    for changer in changers:
+        changer.close()
+    reconcile(NAME)
+    entries = read_entries(NAME)
+    assert len(entries) == 2
+    assert aliases() == {"champion": entries[1].version, "previous": "1"}
+
+
+def test_killed_between_any_two_steps_a_promotion_is_whole_or_was_none(
+    add: Any, lenient: Params, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        add(wrong_in(0.1))
+    promote(lenient, "1")
+    start = tmp_path / "start"
+    start.touch()
+    changer, kill_at, code = Changer(), 0, -signal.SIGKILL
+    new_entries = set()
+    while code == -signal.SIGKILL:
+        kill_at += 1
+        before = read_entries(NAME)
+        changer.begin("2", start, kill_at)
+        code, writes = changer.result()
+        assert code == -signal.SIGKILL or (code, writes) == (0, kill_at - 1)
+        notes = reconcile(NAME)
+        after = read_entries(NAME)
+        new_entries.add(len(after) - len(before))
+        if len(after) == len(before):  # killed before the decision was written: nothing has happened
+            assert aliases() == {"champion": "1"}
+            assert not notes
+            continue
+        assert aliases() == {"champion": "2", "previous": "1"}
+        assert tags_of("2")["gate.run_id"] == "a run"
+        assert bool(notes) == (code != 0)
+        assert reconcile(NAME) == []
+        rollback(NAME)
+    changer.close()
+    assert new_entries == {0, 1}
+    assert kill_at > 8
+
+
+def test_aliases_that_were_changed_by_hand_are_taken_note_of(add: Any, lenient: Params) -> None:
+    for _ in range(3):
+        add(wrong_in(0.1))
+    promote(lenient, "1")
+    connection().client.set_registered_model_alias(NAME, "champion", "3")
+    (said,) = reconcile(NAME)
+    assert "changed by another program: the champion is now 3" in said
+    assert aliases() == {"champion": "3", "previous": "1"}
+    assert read_entries(NAME)[-1].action == "external"
+    connection().client.delete_registered_model_alias(NAME, "previous")
+    assert reconcile(NAME) == ["the alias previous was reset to 1"]
+    assert reconcile(NAME) == []
+
+
+def test_a_deleted_champion_leaves_none_and_the_way_back(add: Any, lenient: Params) -> None:
+    for _ in range(2):
+        promote(lenient, add(wrong_in(0.1)))
+    connection().client.delete_model_version(NAME, "2")
+    assert current_state(NAME).champion is None
+    assert aliases() == {"previous": "1"}
+    assert rollback(NAME).version == "1"
+    assert aliases() == {"champion": "1"}
+
+
+def test_a_deleted_history_says_how_it_comes_back(add: Any, lenient: Params) -> None:
+    add(wrong_in(0.1))
+    run_id = ledger_run(NAME)
+    mlflow.delete_run(run_id)
+    with pytest.raises(UserError, match=f"mlflow runs restore --run-id {run_id}"):
+        promote(lenient, "1")

@@ -1,0 +1,40 @@
+"""Every network of the earlier study: trained, exported, registered, and asked by MLflow."""
+
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+from emotion.inference.op_allowlist import disallowed_ops
+from emotion.networks.build import NETWORKS
+from emotion.networks.inference import export, inference_model
+from emotion.params.sections import Params
+from emotion.registry import registration
+from emotion.registry.signature import has_expected_signature, saved_model_of
+from emotion.registry.versions import download_version
+from emotion.tracking.runs import start_run
+from emotion.training.trainer import fit
+from support.training import TRAIN, VALIDATION
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_trains_exports_registers_and_predicts(network: str, mlflow_store: Path, params: Params) -> None:
+    changes = {"network": network, "width": 2, "precision": "float32", "optimizer": "sgd", "learning_rate": 0.01}
+    short = {"epochs": 1, "batch_size": 16}
+    transfer = {"weights": "none", "image_size": 32}
+    with start_run("train", {}, {}) as run:
+        fitted = fit(params.train.override({**changes, **short, "transfer": transfer}), TRAIN, VALIDATION)
+        fitted.network.save(mlflow_store / "classifier.keras")
+        export(inference_model(fitted.network, "flip"), mlflow_store / "saved_model")
+        version = registration.register(
+            "faces", run.id, mlflow_store / "classifier.keras", mlflow_store / "saved_model", {}, ""
+        )
+    images = VALIDATION.images[:3, ..., None].astype(np.float32)
+    answers = mlflow.pyfunc.load_model(f"models:/faces/{version.version}").predict(images)
+    views = np.stack([fitted.network(side).numpy() for side in (images, images[:, :, ::-1])])
+    np.testing.assert_allclose(answers, views.mean(axis=0), atol=2e-5)
+    folder = download_version("faces", str(version.version), mlflow_store / "downloaded")
+    assert not disallowed_ops(saved_model_of(folder))
+    assert has_expected_signature(folder)

@@ -1,0 +1,56 @@
+"""A version is trained again."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from emotion.registry.reproduce import restore_data, share_dvc_cache, worktree
+from emotion.runtime.errors import UserError
+from support.project import MODEL, Project
+
+
+def test_a_version_is_reproduced_from_its_commit_its_patch_and_its_data(copied_project: Project) -> None:
+    project = copied_project
+    source = project.folder / "src/emotion/training/trainer.py"
+    source.write_text(source.read_text() + "\n# not committed\n")
+    project.set_params(train__epochs=1, train__seed=5)
+    project.run("dvc", "repro")
+    project.run("git", "checkout", "--quiet", "src", "params.yaml")
+    done = project.run("emotion", "reproduce", "1")
+    assert "The data came from DVC's cache." in done.stdout
+    assert re.search(r"Equal: all \d\d+ metrics are the recorded ones\.", done.stdout), done.stdout
+    tag = project.client.get_model_version(MODEL, "1").tags["reproduced"]
+    assert tag.endswith(": equal metrics")
+    assert len(project.run("git", "worktree", "list").stdout.splitlines()) == 1
+    assert len(project.client.search_runs(["1"], "attributes.run_name = 'train'")) == 1  # none of the reproduction
+    missing = project.run("emotion", "reproduce", "9", check=False)
+    assert missing.stderr == f"emotion: {MODEL} has no version 9. Its versions: 1.\n"
+
+
+def test_data_that_no_cache_has_comes_from_its_source_and_must_be_the_same(
+    copied_project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(copied_project.folder)
+    copied_project.run("dvc", "remote", "add", "--local", "--default", "storage", str(tmp_path / "remote"))
+    copied_project.run("dvc", "push", "fetch")
+    sha256 = json.loads((copied_project.folder / "data/raw/source.json").read_text())["sha256"]
+    shutil.rmtree(copied_project.folder / ".dvc/cache")
+    commit = copied_project.run("git", "rev-parse", "HEAD").stdout.strip()
+    with worktree(commit) as tree:
+        shutil.copy(copied_project.folder / "dvc.lock", tree)
+        share_dvc_cache(tree)
+        assert restore_data(tree, "fetch", sha256) == "a DVC remote"
+    shutil.rmtree(tmp_path / "remote")
+    shutil.rmtree(copied_project.folder / ".dvc/cache")
+    with worktree(commit) as tree:
+        shutil.copy(copied_project.folder / "dvc.lock", tree)
+        share_dvc_cache(tree)
+        assert restore_data(tree, "fetch", sha256) == "its source"
+        with pytest.raises(UserError, match="has another archive: its SHA-256 is"):
+            restore_data(tree, "fetch", "0" * 64)
+    assert not tree.exists()
+    with pytest.raises(UserError, match="is not in this repository"), worktree("f" * 40):
+        pass

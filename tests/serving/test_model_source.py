@@ -1,0 +1,88 @@
+"""Pictures in, faces with emotions out: detection, the Python API, `emotion predict`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import tensorflow as tf
+from typer.testing import CliRunner
+
+from emotion.cli.main import app
+from emotion.registry import versions
+from emotion.registry.promotion.ledger import ledger_run
+from emotion.registry.signature import saved_model_of
+from emotion.runtime.errors import UserError
+from emotion.serving.model_source import open_model
+from emotion.serving.predictor import Predictor
+from support.project import ROOT, Project
+from support.servers import free_port, serving
+
+
+def test_without_a_champion_it_says_how_to_have_one(mlflow_store: Path, album: Path) -> None:
+    ledger_run("facial-emotion", create=True)
+    (mlflow_store / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    with pytest.raises(UserError, match=r"facial-emotion has no champion\. `emotion promote VERSION`"):
+        Predictor.from_champion()
+
+
+def test_a_version_with_changed_files_is_not_loaded(
+    in_champion_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download = versions.download_version
+
+    def tampered(name: str, number: str, folder: Path) -> Path:
+        downloaded = download(name, number, folder)
+        with (saved_model_of(downloaded) / "saved_model.pb").open("ab") as file:
+            file.write(b" ")
+        return downloaded
+
+    monkeypatch.setattr(versions, "download_version", tampered)
+    with pytest.raises(UserError, match="the files of facial-emotion version 1 have changed since it was registered"):
+        Predictor.from_champion()
+
+
+def test_a_model_that_does_more_than_compute_is_not_loaded(tmp_path: Path) -> None:
+    @tf.function(input_signature=[tf.TensorSpec((None, 48, 48, 1), tf.float32)])
+    def serve(pixels: Any) -> Any:
+        tf.io.write_file(str(tmp_path / "written"), "x")
+        return pixels[:, 0, :7, 0]
+
+    module = tf.Module()
+    module.serve = serve
+    tf.saved_model.save(module, str(tmp_path / "model"))
+    with pytest.raises(UserError, match="its graph contains WriteFile, which may do more than compute"):
+        Predictor.from_source(str(tmp_path / "model"))
+    command = ["space", str(tmp_path / "space"), "--model", str(tmp_path / "model")]
+    assert "its graph contains WriteFile" in str(CliRunner().invoke(app, command).exception)
+    assert not (tmp_path / "space").exists()
+    assert not (tmp_path / "written").exists()
+
+
+def test_the_champion_brings_its_figures_its_threshold_and_its_card(in_champion_project: Project) -> None:
+    metrics = json.loads((in_champion_project.folder / "reports/metrics.json").read_text())
+    with open_model(None) as it:
+        assert it.info.title == "facial-emotion version 1"
+        assert it.info.unsure_below == metrics["test_answered"]["unsure_below"]
+        assert float(it.info.facts["test.accuracy"]) == pytest.approx(metrics["test"]["accuracy"], abs=1e-4)
+        assert it.info.card.startswith("# facial-emotion version 1")
+        assert it.classifier is not None
+        assert it.classifier.exists()
+
+
+def test_mlflow_serves_the_champion_to_the_readmes_curl(champion_project: Project, tmp_path: Path) -> None:
+    """With the request that every version brings along."""
+    port, model = free_port(), "models:/facial-emotion@champion"
+    project = Project(champion_project.folder)
+    project.environment |= {"MLFLOW_TRACKING_URI": project.store}
+    project.run("mlflow", "artifacts", "download", "-u", f"{model}/serving_input_example.json", "-d", str(tmp_path))
+    command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", str(port)]
+    with serving(command, project, port):
+        answered = requests.post(
+            f"http://127.0.0.1:{port}/invocations", (tmp_path / "serving_input_example.json").read_bytes(),
+            headers={"Content-Type": "application/json"}, timeout=30,
+        )  # fmt: skip
+    (answer,) = answered.json()["predictions"]
+    assert len(answer) == 7
+    assert sum(answer) == pytest.approx(1, abs=1e-4)

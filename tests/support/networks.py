@@ -1,0 +1,28 @@
+"""Tiny untrained networks, and images for them."""
+
+import keras
+import numpy as np
+
+from emotion.networks.build import build
+from emotion.params.sections import Transfer
+
+FACES = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
+
+
+PIXELS = FACES[..., None].astype(np.float32)
+
+
+RANDOM = Transfer(weights="none", image_size=32)
+
+
+def unlike_new(network: keras.Model) -> keras.Model:
+    """Moments and offsets as after a training; a new network's normalization changes nothing."""
+    generator = np.random.default_rng(1)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([w + generator.uniform(0.1, 0.3, w.shape) for w in layer.get_weights()])
+    return network
+
+
+def tiny(name: str) -> keras.Model:
+    return unlike_new(build(name, 4, 0.2, RANDOM))

@@ -1,0 +1,93 @@
+"""Real servers: MLflow's, and commands that listen on a port."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.project import Project
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+class Server:
+    """An `mlflow server` that can be killed and started again."""
+
+    def __init__(self, folder: Path, store: str, *arguments: str, **environment: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.port = folder, free_port()
+        self.arguments = [
+            "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--artifacts-destination", str(folder / "artifacts"), *arguments,
+        ]  # fmt: skip
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        self.environment = kept | {
+            "MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECROPPEDION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true", **environment,
+        }  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["mlflow", "server", *self.arguments], cwd=self.folder, env=self.environment,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()[-3000:]
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=1)
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the server did not start")
+
+    def kill(self) -> None:
+        """Kill it without warning."""
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@contextmanager
+def serving(command: list[str], project: Project, port: int) -> Iterator[str]:
+    """Yields what the command prints first, once it listens on the port."""
+    process = subprocess.Popen(
+        command, cwd=project.folder, env=project.environment, start_new_session=True, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        first = process.stdout.readline()
+        for _ in range(1500):
+            time.sleep(0.2)
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=1)
+                break
+            except urllib.error.HTTPError:
+                break
+            except OSError:
+                assert process.poll() is None
+        else:
+            raise AssertionError(f"{command} does not listen on port {port}")
+        yield first
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=60)

@@ -1,0 +1,124 @@
+"""Operations that wait for a server: complete, in order, until they succeeded."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emotion.tracking.outbox import Content, Outbox
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path / "outbox")
+
+
+def always() -> bool:
+    return True
+
+
+def test_operations_are_done_in_their_order_and_once(outbox: Outbox) -> None:
+    for number in range(12):
+        outbox.append(f"run{number % 2}", {"number": number})
+    done: list[int] = []
+    assert outbox.flush(lambda operation, source: done.append(operation["number"]), always) == 12
+    assert done == list(range(12))
+    assert outbox.flush(lambda operation, source: done.append(operation["number"]), always) == 0
+    assert len(outbox) == 0
+
+
+def test_what_fails_stays_with_all_that_comes_after_it(outbox: Outbox) -> None:
+    for number in range(3):
+        outbox.append("run", {"number": number})
+    done: list[int] = []
+
+    def fails_at_1(operation: Content, source: Path | None) -> None:
+        if operation["number"] == 1 and not done[1:]:
+            done.append(-1)
+            raise ConnectionError
+        done.append(operation["number"])
+
+    with pytest.raises(ConnectionError):
+        outbox.flush(fails_at_1, always)
+    assert len(outbox) == 2
+    outbox.flush(fails_at_1, always)
+    assert done == [0, -1, 1, 2]
+
+
+def test_a_file_or_folder_waits_as_it_was(outbox: Outbox, tmp_path: Path) -> None:
+    file, folder = tmp_path / "metrics.json", tmp_path / "figures"
+    folder.mkdir()
+    (folder / "curves.png").write_bytes(b"picture")
+    file.write_text("first")
+    outbox.append("run", {"kind": "files"}, file)
+    outbox.append("run", {"kind": "files"}, folder)
+    file.write_text("second")
+    seen: list[Any] = []
+
+    def read(operation: Content, source: Path | None) -> None:
+        assert source
+        seen.append((source.name, (source / "curves.png" if source.is_dir() else source).read_bytes()))
+
+    outbox.flush(read, always)
+    assert seen == [("metrics.json", b"first"), ("figures", b"picture")]
+    assert {path.suffix for path in outbox.folder.iterdir()} == {".lock"}
+
+
+def test_what_a_killed_process_left_half_written_counts_for_nothing(outbox: Outbox) -> None:
+    outbox.append("run", {"number": 0})
+    (outbox.folder / "tmp-00000002-run.json").write_text('{"half')
+    outbox.append("run", {"number": 1})
+    done: list[int] = []
+    outbox.flush(lambda operation, source: done.append(operation["number"]), always)
+    assert done == [0, 1]
+
+
+def test_what_cannot_be_delivered_can_be_given_up(outbox: Outbox) -> None:
+    assert outbox.drop_first() is None
+    outbox.append("run", {"number": 0})
+    outbox.append("run", {"number": 1})
+    dropped = outbox.drop_first()
+    assert dropped
+    assert dropped["number"] == 0
+    assert len(outbox) == 1
+
+
+def test_a_delivery_that_another_process_is_at_is_waited_for_as_long_as_there_is_time(outbox: Outbox) -> None:
+    outbox.append("run", {})
+    with outbox._lock("flush"):
+        other = Outbox(outbox.folder)
+        assert other.flush(lambda operation, source: None, lambda: False) == 0
+    assert len(outbox) == 1
+
+
+def test_it_knows_which_runs_wait(outbox: Outbox) -> None:
+    assert not outbox.has_pending()
+    outbox.append("local-12", {})
+    assert outbox.has_pending()
+    assert outbox.has_pending("local-12")
+    assert not outbox.has_pending("12")
+    assert not outbox.has_pending("local-1")
+
+
+def test_the_rest_is_left_where_the_time_is_up(outbox: Outbox) -> None:
+    for _ in range(5):
+        outbox.append("run", {})
+    left = iter([True, True, False])
+    assert outbox.flush(lambda operation, source: None, lambda: next(left)) == 2
+    assert len(outbox) == 3
+
+
+def test_processes_that_write_at_once_lose_nothing(outbox: Outbox) -> None:
+    def write(run: str) -> None:
+        for number in range(50):
+            outbox.append(run, {"number": number})
+
+    threads = [threading.Thread(target=write, args=(f"run{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seen: dict[str, list[int]] = {}
+    outbox.flush(lambda it, source: seen.setdefault(it["run_id"], []).append(it["number"]), always)
+    assert seen == {f"run{n}": list(range(50)) for n in range(4)}

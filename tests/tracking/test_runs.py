@@ -1,0 +1,32 @@
+"""Runs in MLflow: whatever interrupts a process, its runs are closed."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from emotion.runtime.errors import INTERRUPTED, run_main
+from emotion.tracking import delivery, runs
+from emotion.tracking.operations import AnyOperation, LogParams
+from emotion.tracking.queries import search_runs
+
+
+def test_a_run_is_closed_that_was_interrupted_between_its_beginning_and_its_work(
+    mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_or_enqueue = delivery.log_or_enqueue
+
+    def interrupted(run_id: str, operation: AnyOperation, source: Path | None = None) -> None:
+        if isinstance(operation, LogParams) and operation.params == {"rate": "1"}:
+            raise KeyboardInterrupt
+        log_or_enqueue(run_id, operation, source)
+
+    def main(exit_callbacks: ExitStack) -> None:
+        exit_callbacks.callback(runs.fail_open_runs)
+        with runs.start_run("tune", {}, {}) as search:
+            runs.get_or_create_child_run("trial-000", {}, {"rate": 1}, search.id)
+
+    monkeypatch.setattr(runs, "log_or_enqueue", interrupted)
+    with pytest.raises(SystemExit, match=str(INTERRUPTED)):
+        run_main("tune", main)
+    assert {run.name: run.status for run in search_runs()} == {"tune": "FAILED", "trial-000": "FAILED"}

@@ -1,0 +1,75 @@
+"""Batches, augmentation, the schedule, and a real fit."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emotion.params.sections import Train
+from emotion.training.callbacks import Row
+from emotion.training.checkpoints import Checkpoints
+from emotion.training.trainer import fit
+from support.training import TRAIN, VALIDATION
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a training."""
+
+
+def cut_after(epochs: int) -> Callable[[Row], None]:
+    def callback(row: Row) -> None:
+        if row["epoch"] == epochs:
+            raise KilledError
+
+    return callback
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
+def test_a_training_that_was_cut_goes_on_and_ends_like_an_unbroken_one(
+    small: Train, optimizer: str, tmp_path: Path
+) -> None:
+    settings = small.override({"epochs": 5, "initial_image_size": 32, "optimizer": optimizer})
+    unbroken = fit(settings, TRAIN, VALIDATION)
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(KilledError):
+        fit(settings, TRAIN, VALIDATION, [cut_after(2)], checkpoints)
+    told: list[Row] = []
+    resumed = fit(settings, TRAIN, VALIDATION, [told.append], checkpoints)
+    assert [row["epoch"] for row in told] == [1, 2, 3, 4, 5]
+    for key in set(unbroken.history) - {"seconds"}:
+        np.testing.assert_allclose(resumed.history[key], unbroken.history[key], rtol=1e-4)
+    for ours, theirs in zip(resumed.network.get_weights(), unbroken.network.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(
+    small: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(KilledError):
+        fit(small.override({"epochs": 4}), TRAIN, VALIDATION, [cut_after(3)], checkpoints)
+    _, newest = sorted(tmp_path.iterdir())
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    fit(small.override({"epochs": 4}), TRAIN, VALIDATION, (), checkpoints)
+    said = capsys.readouterr().out
+    assert f"{newest} is damaged" in said
+    assert "Resuming after epoch 2." in said
+
+
+def test_where_every_checkpoint_is_damaged_the_training_starts_afresh(small: Train, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    expected = fit(small, TRAIN, VALIDATION, (), checkpoints)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    again = fit(small, TRAIN, VALIDATION, (), checkpoints)
+    np.testing.assert_allclose(again.history["val_loss"], expected.history["val_loss"], rtol=1e-4)
+
+
+def test_a_finished_training_that_is_taken_up_trains_no_more(small: Train, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    first = fit(small, TRAIN, VALIDATION, (), checkpoints)
+    again = fit(small, TRAIN, VALIDATION, (), checkpoints)
+    assert again.rows == first.rows
+    for ours, theirs in zip(again.network.get_weights(), first.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

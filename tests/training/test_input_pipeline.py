@@ -1,0 +1,66 @@
+"""Batches, augmentation, the schedule, and a real fit."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from emotion.data.dataset import subset
+from emotion.params.sections import Train
+from emotion.training.input_pipeline import class_weights, eval_dataset, train_dataset
+from support.training import OFF, TRAIN, VALIDATION
+
+
+def test_an_epoch_of_batches_holds_every_image_once(small: Train) -> None:
+    plain = small.override({"augmentation": OFF.model_dump(), "label_smoothing": 0.0})
+    epoch = list(islice(train_dataset(TRAIN, plain), 6))
+    pixels = np.concatenate([images.numpy() for images, _ in epoch])[..., 0]
+    assert sorted(image.tobytes() for image in np.rint(pixels).astype(np.uint8)) == sorted(
+        image.tobytes() for image in TRAIN.images
+    )
+
+
+def test_only_training_labels_are_smoothed(small: Train) -> None:
+    _, smoothed = next(iter(train_dataset(TRAIN, small.override({"label_smoothing": 0.7}))))
+    np.testing.assert_allclose(np.unique(smoothed), [0.1, 0.4], rtol=1e-5)
+    _, plain = next(iter(eval_dataset(VALIDATION)))
+    np.testing.assert_array_equal(np.unique(plain), [0, 1])
+
+
+def test_a_step_yields_the_same_batch_wherever_the_training_starts(small: Train) -> None:
+    whole = list(islice(train_dataset(TRAIN, small), 15))
+    later = list(islice(train_dataset(TRAIN, small, step=8), 7))
+    for (images, labels), (same_images, same_labels) in zip(whole[8:], later, strict=True):
+        np.testing.assert_array_equal(images, same_images)
+        np.testing.assert_array_equal(labels, same_labels)
+
+
+def test_alternating_flips_show_every_image_from_both_sides_in_two_epochs(small: Train) -> None:
+    alternating = small.override({"augmentation": {**OFF.model_dump(), "flip": "alternate"}})
+    batches = list(islice(train_dataset(TRAIN, alternating), 12))
+    shown = np.rint(np.concatenate([images.numpy() for images, _ in batches])[..., 0]).astype(np.uint8)
+    both = [image.tobytes() for images in (TRAIN.images, TRAIN.images[:, :, ::-1]) for image in images]
+    assert sorted(image.tobytes() for image in shown) == sorted(both)
+
+
+def test_images_can_be_smaller_than_the_networks_final_ones(small: Train) -> None:
+    images, _ = next(iter(train_dataset(TRAIN, small, size=32)))
+    assert images.shape == (16, 32, 32, 1)
+
+
+def test_class_weights_have_mean_one_and_even_out_the_emotions() -> None:
+    split = subset(TRAIN, 0.7, 1)
+    counts = np.bincount(split.labels, minlength=7)
+    for power in (0.0, 0.5, 1.0):
+        weights = class_weights(split, power)
+        assert (weights * counts).sum() / len(split) == pytest.approx(1)
+    sums = (weights * counts)[counts > 0]
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-5)
+
+
+def test_a_subset_is_a_seeded_part_in_the_same_order() -> None:
+    part, again = subset(TRAIN, 0.25, 3), subset(TRAIN, 0.25, 3)
+    assert len(part) == 24
+    np.testing.assert_array_equal(part.images, again.images)
+    rows = [next(r for r in range(96) if (TRAIN.images[r] == image).all()) for image in part.images]
+    assert rows == sorted(rows)

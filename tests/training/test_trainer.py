@@ -1,0 +1,129 @@
+"""Batches, augmentation, the schedule, and a real fit."""
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from emotion.params.sections import Train
+from emotion.runtime.errors import UserError
+from emotion.training.callbacks import tensorboard_callback
+from emotion.training.input_pipeline import train_dataset
+from emotion.training.trainer import Trainer, fit
+from support.training import TRAIN, VALIDATION
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "muon"},
+        {"optimizer": "sgd", "learning_rate": 0.05},
+        {"optimizer": "adamw", "learning_rate": 0.01},
+        {"precision": "bfloat16"},
+        {"initial_image_size": 40, "epochs": 15},
+        {"network": "vgg", "ensemble": 2},
+        {"class_weight_power": 0.5},
+    ],
+)
+def test_training_learns_and_two_runs_with_the_same_seed_agree(small: Train, changes: dict[str, Any]) -> None:
+    longer = small.override({"epochs": 10, "width": 8, **changes})
+    first, second = fit(longer, TRAIN, VALIDATION).history, fit(longer, TRAIN, VALIDATION).history
+    assert first["val_accuracy"].iloc[-1] > 0.8
+    for key in set(first) - {"seconds"}:
+        np.testing.assert_allclose(first[key], second[key], rtol=1e-4)
+
+
+def test_a_member_of_an_ensemble_learns_as_it_would_alone(small: Train) -> None:
+    plain = small.override({"optimizer": "sgd", "learning_rate": 0.1, "dropout": 0, "precision": "float32"})
+    alone = Trainer(plain, TRAIN, VALIDATION)
+    together = Trainer(plain.override({"ensemble": 2}), TRAIN, VALIDATION)
+    pair = [keras.Model(together.network.input, answer) for answer in together.members.outputs]
+    before = alone.network.get_weights()
+    for member in pair:
+        member.set_weights(before)
+    batch = next(iter(train_dataset(TRAIN, plain)))
+    for trainer in (alone, together):
+        trainer.optimizer.learning_rate.assign(0.1)
+        trainer.train_step(*batch)
+    after = alone.network.get_weights()
+    assert max(np.abs(new - old).max() for new, old in zip(after, before, strict=True)) > 1e-3
+    for member in pair:
+        for own, expected in zip(member.get_weights(), after, strict=True):
+            np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_best_weights_are_kept_and_not_the_last(small: Train) -> None:
+    fitted = fit(small.override({"epochs": 4}), TRAIN, VALIDATION)
+    answers = fitted.network(VALIDATION.images[..., None].astype(np.float32)).numpy()
+    kept = (answers.argmax(axis=1) == VALIDATION.labels).mean()
+    assert kept == pytest.approx(fitted.history["val_accuracy"].max())
+
+
+def test_training_stops_early_without_improvement(small: Train) -> None:
+    flat = small.override({"epochs": 30, "patience": 2, "learning_rate": 1e-9, "sgd_learning_rate": 1e-9})
+    assert len(fit(flat, TRAIN, VALIDATION).rows) < 30
+
+
+def test_the_history_has_the_learning_rate_and_the_image_size_of_every_epoch(small: Train) -> None:
+    history = fit(small.override({"initial_image_size": 40}), TRAIN, VALIDATION).history
+    assert len(history) == 2
+    assert history["learning_rate"][0] == pytest.approx(
+        small.learning_rate * (1 - 5 / 12) / (1 - small.warmup), rel=1e-5
+    )
+    assert history["image_size"].tolist() == [40, 48]
+
+
+class Clock:
+    """A clock that moves on by a fixed time whenever it is read: as many steps on every processor."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.now = seconds, 0.0
+
+    def monotonic(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+def test_a_budget_ends_the_training_on_time_with_the_rate_at_zero(
+    small: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emotion.training.schedule.time", Clock(0.1))
+    fitted = fit(small.override({"budget_minutes": 20 / 60, "patience": 1}), TRAIN, VALIDATION)
+    assert fitted.rows[-1]["seconds"] == pytest.approx(20, rel=0.05)
+    assert fitted.rows[-1]["learning_rate"] < 0.05 * small.learning_rate
+    assert len(fitted.rows) > 2
+
+
+def test_a_budget_too_short_for_one_look_at_validation_is_refused(small: Train) -> None:
+    expected = r"train\.budget_minutes allows 0 s for the whole training\. Increase train\.budget_minutes\."
+    with pytest.raises(UserError, match=expected):
+        fit(small.override({"budget_minutes": 1e-9}), TRAIN, VALIDATION)
+
+
+def test_tensorboard_gets_every_epoch(small: Train, tmp_path: Path) -> None:
+    fit(small, TRAIN, VALIDATION, [tensorboard_callback(tmp_path)])
+    fit(small, TRAIN, VALIDATION, [tensorboard_callback(tmp_path)])  # as after a resume: in place of the first
+    (events,) = tmp_path.glob("events.out.tfevents*")
+    assert b"val_accuracy" in events.read_bytes()
+
+
+@pytest.mark.parametrize("network", ["residual", "basic_cnn"])
+def test_a_diverged_training_names_the_step_and_what_to_do(small: Train, network: str) -> None:
+    wild = {"network": network, "optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.99, "warmup": 0.0}
+    with pytest.raises(UserError, match=r"in step \d+ \(epoch \d+\) at a learning rate of") as error:
+        fit(small.override({"epochs": 40, "weight_decay": 1.0, **wild}), TRAIN, VALIDATION)
+    assert "diverged. Lower train.learning_rate" in str(error.value)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_memory_stays_flat_over_epochs(small: Train) -> None:
+    sizes: list[int] = []
+    settings = small.override({"epochs": 40, "patience": 100})
+    fit(settings, TRAIN, VALIDATION, [lambda row: sizes.append(resident_bytes())])
+    assert sizes[-1] - sizes[10] < 20 * 2**20

@@ -1,0 +1,83 @@
+"""Trials on a real Ray cluster of two nodes, which log to a real MLflow server."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+
+from support.project import Project
+from support.servers import Server
+
+cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is an optional package")
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Two nodes with a CPU each."""
+    started = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    started.add_node(num_cpus=1)
+    started.wait_for_nodes()
+    yield started
+    started.shutdown()
+
+
+def trials_of(server: str) -> list[Run]:
+    client = mlflow.MlflowClient(server)
+    experiment = client.get_experiment_by_name("emotion")
+    return list(client.search_runs([experiment.experiment_id], "tags.stage = 'trial'")) if experiment else []
+
+
+def test_trials_run_on_all_nodes_and_outlive_a_killed_node_and_a_killed_driver(
+    copied_project: Project, server: Server, cluster: Any
+) -> None:
+    copied_project.set_params(tune__max_trials=4, tune__epochs=2, train__precision="float32")
+    copied_project.run(sys.executable, "-m", "emotion.tune")
+    columns = ["trial", "train.learning_rate", "train.dropout", "outcome"]
+    alone = (
+        pd.read_csv(copied_project.folder / "reports/trials.csv").sort_values("trial")[columns].reset_index(drop=True)
+    )
+
+    copied_project.set_params(tune__executor="ray", tune__epochs=40, tune__ray={
+        "trials_at_once": 2, "cpus": 1, "gpus": 0, "memory_gib": 0.5,
+    })  # fmt: skip
+    environment = {"MLFLOW_TRACKING_URI": server.uri, "RAY_ADDRESS": cluster.address}
+    search = subprocess.Popen(
+        [sys.executable, "-m", "emotion.tune"], cwd=copied_project.folder, env=copied_project.environment | environment
+    )
+    wait_until(lambda: len([run for run in trials_of(server.uri) if "loss" in run.data.metrics]) == 2)
+    assert len({run.data.tags["ray.node_id"] for run in trials_of(server.uri)}) == 2
+    second = next(node for node in cluster.list_all_nodes() if not node.head)
+    cluster.remove_node(second, allow_graceful=False)
+    wait_until(lambda: len(trials_of(server.uri)) == 3)
+    search.kill()
+    search.wait()
+
+    cluster.add_node(num_cpus=1)
+    done = copied_project.run(sys.executable, "-m", "emotion.tune", **environment)
+    assert "Resuming a search" in done.stdout
+    runs = trials_of(server.uri)
+    assert sorted(run.info.run_name for run in runs) == [f"trial-{number:03d}" for number in range(4)]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    spread = pd.read_csv(copied_project.folder / "reports/trials.csv").sort_values("trial")[columns]
+    pd.testing.assert_frame_equal(spread.reset_index(drop=True), alone)
+
+
+def test_a_cluster_that_is_not_there_is_one_line(copied_project: Project) -> None:
+    copied_project.set_params(tune__executor="ray")
+    done = copied_project.run(sys.executable, "-m", "emotion.tune", check=False, RAY_ADDRESS="127.0.0.1:9")
+    assert done.returncode == 1
+    assert "no Ray cluster answers at 127.0.0.1:9" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

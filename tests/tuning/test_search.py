@@ -1,0 +1,171 @@
+"""The search: what is proposed, what is saved, what a failure costs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emotion.runtime.errors import UserError
+from emotion.tuning.protocol import TrialResult
+from emotion.tuning.results import trials_table
+from emotion.tuning.search import AllTrialsFailedError, Search
+from support.search import SPACE, Formula, Runs, search
+
+ORACLES = ["random", "bayesian", "hyperband", "grid"]
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+def test_every_oracle_stays_in_the_space_and_its_conditions(oracle: str, tmp_path: Path) -> None:
+    trials = search(tmp_path, Formula(), oracle=oracle)
+    assert len(trials) == 8
+    scores = [trial.result.metrics["score"] for trial in trials]
+    assert scores == sorted(scores, reverse=True)
+    assert len({json.dumps(trial.values) for trial in trials}) == 8
+    for trial in trials:
+        assert 0.001 <= float(trial.values["learning_rate"]) <= 0.1
+        assert float(trial.values["augmentation.erasing"]) in (0.0, 0.2, 0.4)
+        assert ("ensemble" in trial.values) == (trial.values["network"] != "basic_cnn")
+
+
+def test_a_grid_ends_when_all_is_tried(tmp_path: Path) -> None:
+    space = {name: SPACE[name] for name in ("network", "ensemble", "augmentation.erasing")}
+    trials = search(tmp_path, Formula(), oracle="grid", max_trials=100, space=space)
+    assert len(trials) == (2 + 2 + 1) * 3
+
+
+def test_the_upper_bound_of_steps_is_searched_and_values_are_fit_to_be_read(tmp_path: Path) -> None:
+    space = {"dropout": {"min": 0.0, "max": 0.3, "step": 0.1}}
+    trials = search(tmp_path, Formula(), oracle="grid", max_trials=100, space=space)
+    assert sorted(float(trial.values["dropout"]) for trial in trials) == [0.0, 0.1, 0.2, 0.3]
+
+
+def test_hyperband_gives_the_best_more_epochs(tmp_path: Path) -> None:
+    trials = search(tmp_path, Formula(), oracle="hyperband", max_trials=100)
+    by_epochs: dict[int, list[float]] = {}
+    for trial in trials:
+        by_epochs.setdefault(trial.epochs, []).append(trial.result.metrics["score"])
+    assert set(by_epochs) == {1, 3, 9}
+    assert max(by_epochs[1]) in by_epochs[9]
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_a_search_that_was_cut_short_proposes_what_the_unbroken_one_would(
+    oracle: str, capacity: int, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"oracle": oracle, "max_trials": 9, "space": {"learning_rate": SPACE["learning_rate"]}}
+    unbroken = search(tmp_path / "unbroken", Formula(capacity), **changes)
+    runs = Runs()
+    for cut in (3, 2, 1):
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path / "cut", Formula(capacity, cut_at=cut), runs, **changes)
+        assert "KILLED" in runs.status.values()
+    resumed = search(tmp_path / "cut", Formula(capacity), runs, **changes)
+    assert [(t.name, t.values, t.score) for t in resumed] == [(t.name, t.values, t.score) for t in unbroken]
+    assert runs.status == {trial.run_id: "FINISHED" for trial in resumed}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing that would clean up after it has an effect."""
+
+
+def kill_at(step: int, patch: pytest.MonkeyPatch, executor: Formula, runs: Runs) -> None:
+    """Raise Killed before or after one of the steps that outlive the process, the first being 1."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            raise Killed
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if steps >= step:
+                return None
+            count()
+            result = function(*arguments)
+            count()
+            return result
+
+        return call
+
+    patch.setattr(Search, "_save", counted(Search._save))
+    for owner, names in ((executor, ("start", "wait", "cleanup")), (runs, ("trial_started", "trial_ended"))):
+        for name in names:
+            patch.setattr(owner, name, counted(getattr(owner, name)))
+    patch.setattr(runs, "trial_killed", lambda run_id: None)
+
+
+def test_a_search_killed_between_any_two_steps_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    def outcome(folder: Path, runs: Runs, step: int | None = None) -> list[Any] | None:
+        executor = Formula(fails=lambda name: name == "trial-001")
+        with pytest.MonkeyPatch.context() as patch:
+            if step:
+                kill_at(step, patch, executor, runs)
+            try:
+                trials = search(folder, executor, runs, max_trials=3, retries=1)
+            except Killed:
+                return None
+        return [(trial.name, trial.values, trial.score) for trial in trials]
+
+    unbroken = outcome(tmp_path / "unbroken", Runs())
+    assert unbroken is not None
+    assert [name for name, _, _ in unbroken][-1] == "trial-001"
+    last = 0
+    for step in range(1, 1000):
+        folder, runs = tmp_path / str(step), Runs()
+        if outcome(folder, runs, step) is not None:
+            last = step
+            break
+        assert outcome(folder, runs) == unbroken
+        assert runs.status.pop("trial-001") == "FAILED"
+        assert runs.status == dict.fromkeys(("trial-000", "trial-001-retry-1", "trial-002"), "FINISHED"), step
+    assert last > 30
+
+
+def test_a_failure_costs_one_trial_and_says_why(tmp_path: Path) -> None:
+    runs = Runs()
+    trials = search(tmp_path, Formula(fails=lambda name: name == "trial-002"), runs, max_trials=4)
+    assert [trial.name for trial in trials if trial.score is None] == ["trial-002"]
+    assert (runs.status["trial-002"], runs.reasons["trial-002"]) == ("FAILED", "it was told to")
+    assert trials_table(trials, SPACE)["reason"].tolist()[-1] == "it was told to"
+
+
+def test_a_failed_trial_is_tried_again_as_often_as_configured(tmp_path: Path) -> None:
+    fails_twice = Formula(fails=lambda name: name in ("trial-001", "trial-001-retry-1"))
+    trials = search(tmp_path, fails_twice, max_trials=3, retries=2)
+    assert sorted(trial.name for trial in trials if trial.score is not None) == [
+        "trial-000", "trial-001-retry-2", "trial-002",
+    ]  # fmt: skip
+    assert len(trials) == 5
+    always = Formula(fails=lambda name: name.startswith("trial-001"))
+    trials = search(tmp_path / "other", always, max_trials=3, retries=1, seed=5)
+    assert sorted(trial.name for trial in trials if trial.score is not None) == ["trial-000", "trial-002"]
+
+
+def test_a_search_of_failures_is_an_error_that_tells_the_last_ones_reason(tmp_path: Path) -> None:
+    with pytest.raises(AllTrialsFailedError, match=r"all trials failed\. Last error: it was told to"):
+        search(tmp_path, Formula(fails=lambda name: True), max_trials=3)
+
+
+def test_a_search_that_loses_its_server_keeps_what_it_has_reached(tmp_path: Path) -> None:
+    class Unlucky(Formula):
+        def wait(self) -> tuple[str, TrialResult]:
+            if len(self.requests) == 3:
+                raise UserError("the tracking server is gone")
+            return super().wait()
+
+    runs = Runs()
+    with pytest.raises(UserError, match="is gone"):
+        search(tmp_path, Unlucky(), runs, max_trials=4)
+    assert len(search(tmp_path, Formula(), runs, max_trials=4)) == 4
+    assert list(runs.status.values()) == ["FINISHED"] * 4
+
+
+def test_a_budget_that_is_spent_starts_no_further_trial(tmp_path: Path) -> None:
+    executor = Formula()
+    assert len(search(tmp_path, executor, budget_minutes=1e-6)) == 1
+    assert executor.requests[0].deadline is not None

@@ -1,0 +1,62 @@
+"""One trial: its trainings, its score, and its run in MLflow."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emotion.evaluation import predictions
+from emotion.tracking.client import connection
+from emotion.tracking.queries import download_artifact, search_runs
+from emotion.tracking.runs import get_or_create_child_run, start_run
+from emotion.tracking.stage_runs import VALIDATION_FOLDER, DatasetInfo
+from emotion.tuning.trial import run_trial
+from emotion.tuning.worker import run_trial_safely
+from support.search import params_with, short_request
+from support.training import TRAIN, VALIDATION
+
+DATASET = DatasetInfo(origin="drawn", location="/nowhere", digest="0", sha256="0", caption="drawn faces")
+
+
+@pytest.fixture
+def trial_run(mlflow_store: Path) -> str:
+    """The id of a trial's run."""
+    with start_run("tune", {}, {}) as search:
+        pass
+    return get_or_create_child_run("trial-000", {}, {}, search.id)
+
+
+def test_a_trial_of_two_executions_scores_their_mean(trial_run: str, tmp_path: Path) -> None:
+    request = short_request(params_with(), run_id=trial_run)
+    result = run_trial_safely(request, TRAIN, VALIDATION, DATASET, tmp_path / "trial")
+    assert result.outcome == "completed", result.reason
+    (run,) = [run for run in search_runs() if run.id == trial_run]
+    assert run.status == "FINISHED"
+    history = connection().client.get_metric_history
+    both = [[metric.value for metric in history(trial_run, name)] for name in ("val_loss", "val_loss_2")]
+    assert [len(losses) for losses in both] == [3, 3]
+    assert result.metrics["score"] == pytest.approx(np.mean([min(losses) for losses in both]))
+    assert result.metrics["score_spread"] > 0
+    assert result.metrics["epochs"] == 6
+    path = download_artifact(trial_run, f"{VALIDATION_FOLDER}/{predictions.FILE_NAME}")
+    assert path
+    right = [row[row["actual"]] for _, row in predictions.read(path).iterrows()]
+    assert -np.log(right).mean() == pytest.approx(min(both[0]), rel=1e-3)
+
+
+def test_a_trial_that_is_out_of_time_ends_after_its_epoch_and_starts_no_other_execution() -> None:
+    result = run_trial(short_request(params_with(), deadline=1.0), TRAIN, VALIDATION).result
+    assert (result.outcome, result.metrics["epochs"], len(result.curve)) == ("timed_out", 1, 1)
+
+
+def test_a_trial_that_diverges_is_a_result_with_its_reason(trial_run: str) -> None:
+    wild = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.99, "warmup": 0.0, "network": "basic_cnn"}
+    params = params_with()
+    params = params.model_copy(update={"train": params.train.override(wild)})
+    request = short_request(params, run_id=trial_run)
+    request = request.model_copy(update={"train": request.train.override({"epochs": 40, "weight_decay": 1.0})})
+    result = run_trial_safely(request, TRAIN, VALIDATION, DATASET)
+    assert result.outcome == "failed"
+    assert "training diverged. Lower train.learning_rate" in result.reason
+    (run,) = [run for run in search_runs() if run.id == trial_run]
+    assert run.status == "FAILED"
