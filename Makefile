@@ -1,4 +1,4 @@
-# `make repro` and `make test` do everything, from a fresh clone with Python 3.11, git and make.
+# `make repro` and `make test` work from a fresh clone. They require Python 3.11, git and make.
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -17,22 +17,22 @@ repro: setup  ## run the whole pipeline: dvc repro
 test: check  ## set up, check the code, run the tests
 	pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-check: .venv/developer  ## ruff and mypy, as the pre-commit hook runs them
+check: .venv/developer  ## run ruff and mypy, like the pre-commit hook
 	ruff check
 	ruff format --check
 	mypy
 
-benchmark: setup .venv/torch/bin/torchrun  ## compare the training's speed with stock Keras and PyTorch
+benchmark: setup .venv/torch/bin/torchrun  ## compare training speed with stock Keras and PyTorch
 	python benchmarks/training.py compare --torch .venv/torch/bin/python
 
 .venv/torch/bin/torchrun: | .venv/bin/python
 	$(PYTHON) -m venv .venv/torch
 	.venv/torch/bin/pip install --quiet torch==2.13.0 numpy
 
-ui: setup  ## browse the runs and models in MLflow; prints the address
+ui: setup  ## browse runs and models in MLflow; prints the address
 	emotion ui
 
-demo: setup  ## show the champion at work; prints the address
+demo: setup  ## start a demo of the champion; prints the address
 	emotion demo
 
 setup: .venv/user  ## create .venv with the locked packages
@@ -41,7 +41,7 @@ setup: .venv/user  ## create .venv with the locked packages
 	$(PYTHON) -m venv .venv
 
 .venv/user: requirements.txt pyproject.toml | .venv/bin/python
-	@echo "Installing the packages of requirements.txt (some minutes the first time)"
+	@echo "Installing the packages in requirements.txt (takes a few minutes the first time)"
 	$(PIP) install --requirement requirements.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -50,6 +50,6 @@ setup: .venv/user  ## create .venv with the locked packages
 	$(PIP) install --requirement requirements-dev.txt
 	@touch $@
 
-lock:  ## resolve the two requirements files anew; needs uv
+lock:  ## update both requirements files; requires uv
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 pyproject.toml -o requirements.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --group dev -c requirements.txt -o requirements-dev.txt

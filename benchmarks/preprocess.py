@@ -1,9 +1,9 @@
-"""Time and peak memory of the preprocess stage, on an archive and on several times as much.
+"""Measure the time and peak memory of the preprocess stage, by dataset size.
 
-    python benchmarks/preprocess.py ARCHIVE [TIMES ...]
+    python benchmarks/preprocess.py ARCHIVE [REPETITIONS ...]
 
-Repeats the archive's images under other names, runs the whole stage (with its figures and its
-MLflow run) in a temporary folder for each size, and prints a table.
+For each number of repetitions (1 and 10 by default), repeats the archive's images under other names, and
+runs the whole stage, including its figures and its MLflow run, in a temporary folder.
 """
 
 import os
@@ -25,21 +25,21 @@ from emotion.runtime.files import write_json
 ROOT = Path(__file__).parents[1]
 
 
-def repeat(source: Path, destination: Path, times: int) -> int:
-    """Write every labelled image `times` times; return how many that are."""
+def repeat(source: Path, destination: Path, repetitions: int) -> int:
+    """Write each labelled image `repetitions` times; return the number of images written."""
     count = 0
-    with zipfile.ZipFile(source) as whole, zipfile.ZipFile(destination, "w") as copy:
-        for name in filter(parse, whole.namelist()):
-            content = whole.read(name)
-            for number in range(times):
+    with zipfile.ZipFile(source) as original, zipfile.ZipFile(destination, "w") as repeated:
+        for name in filter(parse, original.namelist()):
+            content = original.read(name)
+            for index in range(repetitions):
                 stem, suffix = name.rsplit(".", 1)
-                copy.writestr(f"{stem}_{number}.{suffix}", content)
+                repeated.writestr(f"{stem}_{index}.{suffix}", content)
                 count += 1
     return count
 
 
 def measure(archive: Path, folder: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of one run of the stage."""
+    """The time in seconds and the peak memory in MiB of one run of the stage."""
     parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
     parameters["preprocess"]["protocol"] = "folders"
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
@@ -51,18 +51,18 @@ def measure(archive: Path, folder: Path) -> tuple[float, float]:
     process = subprocess.Popen([sys.executable, "-m", "emotion.preprocess"], cwd=folder, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        sys.exit("the stage failed")
+        sys.exit("the preprocess stage failed")
     return time.monotonic() - start, usage.ru_maxrss / 1024
 
 
 def main() -> None:
-    """Measure every size."""
-    source, *sizes = sys.argv[1:]
-    table = Table("images", "seconds", "images/s", "peak MiB")
-    for times in map(int, sizes or ["1", "10"]):
+    """Run the benchmark and print the results."""
+    archive, *repetitions = sys.argv[1:]
+    table = Table("images", "time, s", "images/s", "peak memory, MiB")
+    for count in map(int, repetitions or ["1", "10"]):
         folder = Path(tempfile.mkdtemp())
         try:
-            images = repeat(Path(source), folder / "repeated.zip", times)
+            images = repeat(Path(archive), folder / "repeated.zip", count)
             seconds, peak = measure(folder / "repeated.zip", folder)
         finally:
             shutil.rmtree(folder)

@@ -1,12 +1,12 @@
-"""What each part of the recipe, or each network, brings: one training per variation and seed.
+"""Ablation study and network comparison: one training per variation and seed.
 
     python benchmarks/recipe.py VARIATIONS.yaml [--faces data/faces] [--seeds 2] [--results FILE]
 
-Trains on the training images and scores validation, never test. VARIATIONS.yaml holds `base`
-(what all change in `train` of params.yaml, or in a `preset`) and `variations` (name: what this
-one changes beyond that; dotted keys reach into subsections). Every result is a line of FILE at once, and
-what stands there is not trained again. Prints a table; the accuracy is that of each way to
-average views, all other scores are those of `views`.
+Trains on the training images and evaluates on the validation images, never on the test images.
+VARIATIONS.yaml contains `base` (overrides of section `train` of params.yaml, or of a `preset`, for all
+variations) and `variations` (name: further overrides; dotted keys for subsections). Each result is
+appended to FILE when its training ends; results in FILE are not computed again. Prints a table with the
+accuracy for each value of `tta`; the other scores are for the variation's own `tta`.
 """
 
 import json
@@ -26,13 +26,13 @@ from emotion.params.sections import Train
 from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
-VIEWS = get_args(Train.model_fields["tta"].annotation)
+TTA_MODES = get_args(Train.model_fields["tta"].annotation)
 
 
-def changed(base: Train, changes: dict[str, Any]) -> Train:
-    """Override parameters, also those of subsections by dotted names."""
+def with_overrides(base: Train, overrides: dict[str, Any]) -> Train:
+    """Override parameters; dotted keys address those of subsections."""
     content = base.model_dump()
-    for key, value in changes.items():
+    for key, value in overrides.items():
         *parents, last = key.split(".")
         section = content
         for parent in parents:
@@ -42,7 +42,7 @@ def changed(base: Train, changes: dict[str, Any]) -> Train:
 
 
 def train_once(settings: Train, train: Split, validation: Split) -> dict[str, float]:
-    """Validation scores of the shipped form of the best epoch, and what it cost."""
+    """Train a network; return the validation scores of its inference model, and the cost of the training."""
     import keras
     import numpy as np
 
@@ -51,28 +51,29 @@ def train_once(settings: Train, train: Split, validation: Split) -> dict[str, fl
     from emotion.training.trainer import fit
 
     keras.backend.clear_session()
-    fitted = fit(settings, train, validation)
+    result = fit(settings, train, validation)
     images = validation.images[..., None].astype(np.float32)
-    answers = {views: inference_model(fitted.network, views).predict(images, 256, verbose=0) for views in VIEWS}
-    scores = score(validation.labels, answers[settings.tta], bins=15)
-    last = fitted.rows[-1]
-    disgust = validation.labels == EMOTIONS.index("disgust")
+    probabilities = {tta: inference_model(result.network, tta).predict(images, 256, verbose=0) for tta in TTA_MODES}
+    scores = score(validation.labels, probabilities[settings.tta], bins=15)
+    last = result.rows[-1]
+    disgust = EMOTIONS.index("disgust")
+    is_disgust = validation.labels == disgust
     return {
-        **{views: float((answers[views].argmax(axis=1) == validation.labels).mean()) for views in VIEWS},
+        **{tta: float((probabilities[tta].argmax(axis=1) == validation.labels).mean()) for tta in TTA_MODES},
         "macro_f1": scores["macro_f1"],
         "loss": scores["loss"],
-        "disgust_recall": float((answers[settings.tta][disgust].argmax(axis=1) == EMOTIONS.index("disgust")).mean()),
+        "disgust_recall": float((probabilities[settings.tta][is_disgust].argmax(axis=1) == disgust).mean()),
         "training_accuracy": last["accuracy"],
         "epochs": last["epoch"],
         "minutes": last["seconds"] / 60,
-        "parameters": fitted.network.count_params(),
+        "parameters": result.network.count_params(),
     }
 
 
 def show(names: list[str], results: list[dict[str, Any]]) -> None:
-    """Mean and, over several seeds, the spread."""
+    """Print the mean of each score and, for several seeds, its standard deviation."""
     scores = ["macro_f1", "disgust_recall", "loss", "training_accuracy"]
-    columns = [*VIEWS, *scores, "epochs", "minutes", "parameters"]
+    columns = [*TTA_MODES, *scores, "epochs", "minutes", "parameters"]
     table = Table("variation", "seeds", *columns)
     for name in names:
         rows = [result for result in results if result["name"] == name]
@@ -80,8 +81,8 @@ def show(names: list[str], results: list[dict[str, Any]]) -> None:
         for column in columns:
             values = [row[column] for row in rows]
             digits = 1 if column in ("minutes",) else 0 if column in ("epochs", "parameters") else 3
-            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 and digits == 3 else ""
-            cells.append(f"{statistics.mean(values):,.{digits}f}{spread}" if values else "")
+            deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 and digits == 3 else ""
+            cells.append(f"{statistics.mean(values):,.{digits}f}{deviation}" if values else "")
         table.add_row(name, str(len(rows)), *cells)
     Console(width=180).print(table)
 
@@ -90,27 +91,27 @@ def main(
     variations: Path,
     faces: Path = Path("data/faces"),
     seeds: int = 1,
-    results: Annotated[Path, typer.Option(help="Kept results.")] = Path("recipe.jsonl"),
+    results: Annotated[Path, typer.Option(help="File for the results.")] = Path("recipe.jsonl"),
 ) -> None:
-    """Train what is not there yet and show all."""
+    """Train what the results file does not contain yet; print all results."""
     content = yaml.safe_load(variations.read_text())
     preset = load_preset(content["preset"]) if "preset" in content else {}
-    of_train = {key.removeprefix("train."): value for key, value in preset.items() if key.startswith("train.")}
-    base = changed(load_params(ROOT / "params.yaml").train, {**of_train, **content["base"]})
+    train_preset = {key.removeprefix("train."): value for key, value in preset.items() if key.startswith("train.")}
+    base = with_overrides(load_params(ROOT / "params.yaml").train, {**train_preset, **content["base"]})
     load_tensorflow()
-    opened = open_dataset(faces)
-    train, validation = opened.split("train"), opened.split("validation")
-    done = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    dataset = open_dataset(faces)
+    train, validation = dataset.split("train"), dataset.split("validation")
+    completed = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     for seed in range(seeds):
-        for name, changes in content["variations"].items():
-            if any(result["name"] == name and result["seed"] == seed for result in done):
+        for name, overrides in content["variations"].items():
+            if any(result["name"] == name and result["seed"] == seed for result in completed):
                 continue
             print(f"== {name}, seed {seed}", flush=True)
-            scores = train_once(changed(base, {**changes, "seed": seed}), train, validation)
-            done.append({"name": name, "seed": seed, **scores})
+            scores = train_once(with_overrides(base, {**overrides, "seed": seed}), train, validation)
+            completed.append({"name": name, "seed": seed, **scores})
             with results.open("a") as file:
-                file.write(json.dumps(done[-1]) + "\n")
-    show(list(content["variations"]), done)
+                file.write(json.dumps(completed[-1]) + "\n")
+    show(list(content["variations"]), completed)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The cost of a search beside its trainings: memory over many trials, and time per trial.
+"""Measure the overhead of a hyperparameter search: memory over many trials, and time per trial.
 
     python benchmarks/search.py [--trials 50]
-    python benchmarks/search.py --trials 3 --images 20000 --epochs 5 --width 32 --directly
+    python benchmarks/search.py --trials 3 --images 20000 --epochs 5 --width 32 --baseline
 
-Draws faces and searches as `dvc repro tune` does. A trial's memory is the maximum of its process; that of
-the search is sampled when the trial starts. The time beside training is the time since the end of the
-previous trial, minus the training. `--directly` repeats the trainings in one process, without a search, logs
-or checkpoints, and prints how much longer the search took.
+Draws faces and runs a search like `dvc repro tune`. A trial's memory is the peak of its process; that of
+the search is sampled when the trial starts. The overhead of a trial is the time since the end of the
+previous trial, minus its training time. `--baseline` repeats the trainings in one process, without a
+search, logs or checkpoints, and prints the overhead of the whole search.
 """
 
 import os
@@ -30,11 +30,11 @@ from emotion.params.load import load_params
 from emotion.runtime.tensorflow import load_tensorflow
 
 ROOT = Path(__file__).parents[1]
-ROWS = 10  # of the table
+ROWS = 10  # approximate number of trials in the table
 
 
 def write_params(trials: int, images: int, epochs: int, width: int, path: Path) -> None:
-    """The shipped parameters, but for these."""
+    """Write the default parameters with these overrides."""
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["fetch"] |= {"images": images}
     content["train"] |= {"width": width}
@@ -42,8 +42,8 @@ def write_params(trials: int, images: int, epochs: int, width: int, path: Path) 
     path.write_text(yaml.safe_dump(content))
 
 
-def train_directly(folder: Path, trials: pd.DataFrame) -> float:
-    """Seconds of the same trainings without a search."""
+def train_baseline(folder: Path, trials: pd.DataFrame) -> float:
+    """Repeat the trainings without a search; return the time in seconds."""
     load_tensorflow()
     import keras
 
@@ -60,15 +60,15 @@ def train_directly(folder: Path, trials: pd.DataFrame) -> float:
 
 
 def memory(process: psutil.Process) -> float:
-    """The resident memory of a process in MiB; 0 if it has ended."""
+    """Return the resident memory of a process in MiB; 0 if it has ended."""
     try:
         return float(process.memory_info().rss) / 2**20
     except psutil.NoSuchProcess:
         return 0.0
 
 
-def trials_of(search: psutil.Process) -> list[psutil.Process]:
-    """The trials of a search: children of the server process that they are forked from."""
+def trial_processes(search: psutil.Process) -> list[psutil.Process]:
+    """The processes of a search's trials: children of the fork server."""
     try:
         servers = [child for child in search.children() if "forkserver" in " ".join(child.cmdline())]
         return [trial for server in servers for trial in server.children()]
@@ -76,18 +76,18 @@ def trials_of(search: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def watch(search: "subprocess.Popen[str]", seen: dict[int, dict[str, float]]) -> None:
-    """Sample the memory of the search and its trials, in the order of their start, until the search ends."""
+def monitor_memory(search: "subprocess.Popen[str]", samples: dict[int, dict[str, float]]) -> None:
+    """Sample the memory of the search and its trials, in order of start, until the search ends."""
     process = psutil.Process(search.pid)
     while search.poll() is None:
-        for trial in trials_of(process):
-            memories = seen.setdefault(trial.pid, {"search": memory(process), "trial": 0.0})
+        for trial in trial_processes(process):
+            memories = samples.setdefault(trial.pid, {"search": memory(process), "trial": 0.0})
             memories["trial"] = max(memories["trial"], memory(trial))
         time.sleep(0.05)
 
 
-def main(trials: int = 50, images: int = 1000, epochs: int = 1, width: int = 8, directly: bool = False) -> None:
-    """Search, and show some of the trials."""
+def main(trials: int = 50, images: int = 1000, epochs: int = 1, width: int = 8, baseline: bool = False) -> None:
+    """Run the search and print some of the trials."""
     with tempfile.TemporaryDirectory() as folder:
         write_params(trials, images, epochs, width, Path(folder) / "params.yaml")
         shutil.copy(ROOT / "dvc.yaml", folder)
@@ -96,27 +96,28 @@ def main(trials: int = 50, images: int = 1000, epochs: int = 1, width: int = 8, 
         for stage in ("fetch", "preprocess"):
             subprocess.run([sys.executable, "-m", f"emotion.{stage}"], cwd=folder, env=environment, check=True)
         command = [sys.executable, "-m", "emotion.tune"]
-        seen: dict[int, dict[str, float]] = {}
+        samples: dict[int, dict[str, float]] = {}
         start = time.monotonic()
         with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as search:
-            watcher = threading.Thread(target=watch, args=(search, seen))
-            watcher.start()
+            monitor = threading.Thread(target=monitor_memory, args=(search, samples))
+            monitor.start()
             assert search.stdout
             for line in search.stdout:
                 print(line, end="", flush=True)
-            watcher.join()
-        searched = time.monotonic() - start
-        table = pd.read_csv(Path(folder) / "reports/trials.csv").sort_values("ended_after")
-        trained = train_directly(Path(folder), table) if directly else 0.0
-    table["beside"] = table["ended_after"].diff().fillna(table["ended_after"]) - table["training_seconds"]
-    shown = Table("trial", "search, MiB", "trial's most, MiB", "training, s", "beside it, s")
-    rows = list(zip(table.to_dict("records"), seen.values(), strict=True))
+            monitor.join()
+        search_seconds = time.monotonic() - start
+        history = pd.read_csv(Path(folder) / "reports/trials.csv").sort_values("ended_after")
+        baseline_seconds = train_baseline(Path(folder), history) if baseline else 0.0
+    history["overhead"] = history["ended_after"].diff().fillna(history["ended_after"]) - history["training_seconds"]
+    table = Table("trial", "search, MiB", "trial peak, MiB", "training, s", "overhead, s")
+    rows = list(zip(history.to_dict("records"), samples.values(), strict=True))
     for trial, memories in rows[:: max(1, trials // ROWS)] + rows[-1:]:
-        cells = [memories["search"], memories["trial"], trial["training_seconds"], trial["beside"]]
-        shown.add_row(trial["trial"], *(f"{cell:,.1f}" for cell in cells))
-    Console().print(shown)
-    if directly:
-        print(f"The search took {searched:.1f} s, its trainings alone {trained:.1f} s: {searched / trained - 1:+.1%}")
+        cells = [memories["search"], memories["trial"], trial["training_seconds"], trial["overhead"]]
+        table.add_row(trial["trial"], *(f"{cell:,.1f}" for cell in cells))
+    Console().print(table)
+    if baseline:
+        overhead = search_seconds / baseline_seconds - 1
+        print(f"Search: {search_seconds:.1f} s. Trainings alone: {baseline_seconds:.1f} s. Overhead: {overhead:.1%}.")
 
 
 if __name__ == "__main__":

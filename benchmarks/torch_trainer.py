@@ -1,9 +1,9 @@
-"""The same networks in PyTorch, for benchmarks/training.py: channels-last, and bfloat16 where asked.
+"""The same networks in PyTorch, for benchmarks/training.py: channels-last, optionally bfloat16.
 
     python benchmarks/torch_trainer.py NETWORK WIDTH BATCH SECONDS PRECISION
 
-Needs PyTorch and nothing else of the project. Batches lie ready, without augmentation. Prints
-images per second of the training steps.
+Needs only PyTorch, and nothing from this project. All training steps use the same batch, without data
+loading or augmentation. Prints the training speed in images per second.
 """
 
 import sys
@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 
-class Convolution(nn.Sequential):
-    """Convolution, pooling where asked, normalization, ReLU."""
+class ConvBNReLU(nn.Sequential):
+    """Convolution, optional max pooling, batch normalization, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, pool: bool = False) -> None:
         padding = nn.ZeroPad2d((1, 1, 1, 1))
@@ -26,38 +26,38 @@ class Convolution(nn.Sequential):
         super().__init__(*layers, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-class Pair(nn.Module):
-    """Two convolutions around which the features also pass."""
+class ResidualBlock(nn.Module):
+    """Two convolutions with a skip connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.pair = nn.Sequential(Convolution(channels, channels), Convolution(channels, channels))
+        self.convolutions = nn.Sequential(ConvBNReLU(channels, channels), ConvBNReLU(channels, channels))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Add what the pair makes."""
-        return features + self.pair(features)
+        """Add the output of the convolutions to the input."""
+        return features + self.convolutions(features)
 
 
 def build(name: str, width: int) -> nn.Module:
-    """The network of that name in src/emotion/networks/."""
+    """Build the equivalent of a network in src/emotion/networks/."""
     layers: list[nn.Module] = []
     if name == "residual":
-        layers.append(Convolution(1, width, kernel=4, stride=2))
-        for inputs, outputs, pairs in ((1, 2, 0), (2, 3, 1), (3, 6, 1)):
-            layers.append(Convolution(inputs * width, outputs * width, pool=True))
-            layers += [Pair(outputs * width) for _ in range(pairs)]
+        layers.append(ConvBNReLU(1, width, kernel=4, stride=2))
+        for inputs, outputs, blocks in ((1, 2, 0), (2, 3, 1), (3, 6, 1)):
+            layers.append(ConvBNReLU(inputs * width, outputs * width, pool=True))
+            layers += [ResidualBlock(outputs * width) for _ in range(blocks)]
         channels = 6 * width
     else:
         channels = 1
-        for inner, outputs in ((0.5, 1), (2, 2), (4, 4), (4, 4)):
-            between = int(inner * width)
-            layers += [Convolution(channels, between), Convolution(between, outputs * width, pool=True)]
+        for hidden, outputs in ((0.5, 1), (2, 2), (4, 4), (4, 4)):
+            hidden_channels = int(hidden * width)
+            layers += [ConvBNReLU(channels, hidden_channels), ConvBNReLU(hidden_channels, outputs * width, pool=True)]
             channels = outputs * width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels, 7))
 
 
 def main() -> None:
-    """Train for some seconds."""
+    """Train for SECONDS and print the speed."""
     name, width, batch, seconds, precision = sys.argv[1:]
     torch.manual_seed(0)
     network = build(name, int(width)).to(memory_format=torch.channels_last).train()
@@ -73,7 +73,7 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         steps += 1
-        if steps == 0:  # warm
+        if steps == 0:  # end of the warm-up
             start = time.perf_counter()
     print(steps * int(batch) / (time.perf_counter() - start))
 

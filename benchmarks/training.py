@@ -1,12 +1,12 @@
-"""Training throughput: this trainer, stock Keras, PyTorch, and the earlier study's network.
+"""Compare training throughput: this trainer, stock Keras, PyTorch, and the earlier study's network.
 
     python benchmarks/training.py compare [--torch PYTHON] [--seconds 20] [--rounds 3] [--batch 128]
 
-`make benchmark` installs PyTorch apart and calls it. Every measurement is a process of its
-own, one after the other; the rounds take turns, and the medians are shown, so that a noisy
-machine is noisy for all. All train with SGD and Nesterov's momentum on 48x48 images; this
-trainer and stock Keras' `fit` also load and, this trainer alone, augment them. This trainer
-and PyTorch use bfloat16 where the hardware has it; stock Keras is what its users get.
+`make benchmark` installs PyTorch in a separate environment and runs the comparison. Each measurement runs
+in a separate process, one at a time. Each round measures all trainers once, so that noise on the machine
+affects all of them; the table contains the medians. All use SGD with Nesterov momentum on 48x48 images.
+This trainer and stock Keras' `fit` also load the images, and only this trainer augments them. This trainer
+and PyTorch use bfloat16 if the hardware supports it; stock Keras uses its defaults.
 """
 
 import json
@@ -34,15 +34,15 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 
 def settings(network: str, batch: int, precision: str = "auto") -> Train:
-    """The shipped parameters with plain SGD, for one endless epoch."""
-    changes = {"network": network, "width": WIDTHS[network], "batch_size": batch, "precision": precision}
+    """The default parameters, with SGD and a number of epochs that is never reached."""
+    overrides = {"network": network, "width": WIDTHS[network], "batch_size": batch, "precision": precision}
     return load_params(ROOT / "params.yaml").train.override(
-        {**changes, "optimizer": "sgd", "learning_rate": 0.01, "epochs": 100_000}
+        {**overrides, "optimizer": "sgd", "learning_rate": 0.01, "epochs": 100_000}
     )
 
 
 def random_faces(count: int) -> Any:
-    """A split of noise: what is on the images does not change the speed."""
+    """A split of random images: their content does not affect the speed."""
     import numpy as np
     import pandas as pd
 
@@ -54,7 +54,7 @@ def random_faces(count: int) -> Any:
 
 
 def measure_ours(network: str, batch: int, images: int, seconds: float) -> float:
-    """Images per second of the product's own steps."""
+    """Images per second of this project's trainer."""
     load_tensorflow()
     from emotion.training.trainer import Trainer
 
@@ -63,35 +63,35 @@ def measure_ours(network: str, batch: int, images: int, seconds: float) -> float
     steps = trainer.steps()
     for _ in range(5):
         next(steps)
-    done, start = 0, time.perf_counter()
+    completed, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         next(steps)
-        done += 1
-    return done * batch / (time.perf_counter() - start)
+        completed += 1
+    return completed * batch / (time.perf_counter() - start)
 
 
 def measure_stock(network: str, batch: int, images: int, seconds: float) -> float:
-    """Images per second of `fit` with Keras' own layers, float32, and TensorFlow's defaults."""
+    """Images per second of `fit` with Keras' layers, float32 and TensorFlow's defaults."""
     import keras
     import numpy as np
 
     from emotion.networks.build import build
     from emotion.networks.layers import Convolution, FusedBatchNormalization
 
-    keras_own = {FusedBatchNormalization: keras.layers.BatchNormalization, Convolution: keras.layers.Conv2D}
-    chosen = settings(network, batch)
+    stock_layers = {FusedBatchNormalization: keras.layers.BatchNormalization, Convolution: keras.layers.Conv2D}
+    train = settings(network, batch)
 
-    def stock(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return keras_own.get(type(layer), type(layer)).from_config(layer.get_config())
+    def to_stock(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return stock_layers.get(type(layer), type(layer)).from_config(layer.get_config())
 
-    model = keras.models.clone_model(build(network, chosen.width, 0.2, chosen.transfer), clone_function=stock)
+    model = keras.models.clone_model(build(network, train.width, 0.2, train.transfer), clone_function=to_stock)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), "sparse_categorical_crossentropy")
     faces = random_faces(images)
     data = (faces.images[..., None].astype(np.float32), faces.labels)
     started: list[float] = []
     steps = 0
 
-    class Clock(keras.callbacks.Callback):
+    class Timer(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             nonlocal steps
             if not started and batch == 5:
@@ -100,75 +100,75 @@ def measure_stock(network: str, batch: int, images: int, seconds: float) -> floa
                 steps += 1
                 self.model.stop_training = time.perf_counter() - started[0] > seconds
 
-    model.fit(*data, batch_size=batch, epochs=1000, verbose=0, callbacks=[Clock()])
+    model.fit(*data, batch_size=batch, epochs=1000, verbose=0, callbacks=[Timer()])
     return steps * batch / (time.perf_counter() - started[0])
 
 
 @app.command()
-def one(contender: str, network: str, batch: int, images: int, seconds: float) -> None:
-    """One measurement, as JSON: images_per_second and peak_mib."""
-    measure = {"ours": measure_ours, "stock": measure_stock}[contender]
-    speed = measure(network, batch, images, seconds)
+def measure(trainer: str, network: str, batch: int, images: int, seconds: float) -> None:
+    """Measure one trainer, ours or stock; print images_per_second and peak_mib as JSON."""
+    function = {"ours": measure_ours, "stock": measure_stock}[trainer]
+    speed = function(network, batch, images, seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"images_per_second": speed, "peak_mib": peak}))
 
 
-def in_a_process(command: list[str]) -> str:
-    """The last line of what a command prints."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
-    return done.stdout.splitlines()[-1]
+def run_command(command: list[str]) -> str:
+    """Run a command; return the last line of its output."""
+    completed = subprocess.run(command, capture_output=True, text=True)
+    if completed.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{completed.stderr}")
+    return completed.stdout.splitlines()[-1]
 
 
-def measured(contender: str, network: str, batch: int, images: int, seconds: float) -> dict[str, float]:
-    """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "one", contender, network, *map(str, (batch, images, seconds))]
-    result: dict[str, float] = json.loads(in_a_process(command))
+def measure_in_subprocess(trainer: str, network: str, batch: int, images: int, seconds: float) -> dict[str, float]:
+    """Run the command `measure` in a separate process."""
+    command = [sys.executable, __file__, "measure", trainer, network, *map(str, (batch, images, seconds))]
+    result: dict[str, float] = json.loads(run_command(command))
     return result
 
 
-def measured_torch(python: Path, network: str, batch: int, seconds: float) -> float:
-    """Images per second of PyTorch."""
+def measure_torch(python: Path, network: str, batch: int, seconds: float) -> float:
+    """Images per second of PyTorch, in a separate process."""
     load_tensorflow()
     from emotion.training.precision import choose
 
     script = str(Path(__file__).with_name("torch_trainer.py"))
     arguments = [network, str(WIDTHS[network]), str(batch), str(seconds), choose("auto")[0]]
-    return float(in_a_process([str(python), script, *arguments]))
+    return float(run_command([str(python), script, *arguments]))
 
 
 @app.command()
 def compare(
-    torch: Annotated[Path | None, typer.Option(help="A Python that has PyTorch.")] = None,
+    torch: Annotated[Path | None, typer.Option(help="A Python interpreter with PyTorch installed.")] = None,
     seconds: float = 20,
     rounds: int = 3,
     batch: int = 128,
 ) -> None:
-    """Measure all and print two tables."""
+    """Measure all trainers and print two tables."""
     speeds: dict[tuple[str, str], list[float]] = {}
-    for turn in range(rounds):
+    for index in range(rounds):
         for network in ("residual", "vgg"):
             for name in ("ours", "stock"):
-                result = measured(name, network, batch, FER_2013, seconds)
+                result = measure_in_subprocess(name, network, batch, FER_2013, seconds)
                 speeds.setdefault((network, name), []).append(result["images_per_second"])
             if torch:
-                speeds.setdefault((network, "torch"), []).append(measured_torch(torch, network, batch, seconds))
-        study = measured("stock", "basic_cnn", batch, FER_2013, seconds)
-        speeds.setdefault(("basic_cnn", "stock"), []).append(study["images_per_second"])
-        print(f"Round {turn + 1} of {rounds} is done.", flush=True)
+                speeds.setdefault((network, "torch"), []).append(measure_torch(torch, network, batch, seconds))
+        baseline = measure_in_subprocess("stock", "basic_cnn", batch, FER_2013, seconds)
+        speeds.setdefault(("basic_cnn", "stock"), []).append(baseline["images_per_second"])
+        print(f"Finished round {index + 1} of {rounds}.", flush=True)
     medians = {key: statistics.median(values) for key, values in speeds.items()}
     names = {"ours": "this trainer", "stock": "stock Keras", "torch": "PyTorch"}
-    table = Table("network", "trainer", "images/s", "lowest to highest", "this trainer is")
+    table = Table("network", "trainer", "images/s", "range", "speed of this trainer relative to it")
     for (network, name), speed in sorted(medians.items()):
-        ratio = f"{medians[network, 'ours'] / speed:.2f} x" if (network, "ours") in medians else ""
+        ratio = f"{medians[network, 'ours'] / speed:.2f}x" if (network, "ours") in medians else ""
         spread = f"{min(speeds[network, name]):.0f} to {max(speeds[network, name]):.0f}"
         table.add_row(f"{network}, width {WIDTHS[network]}", names[name], f"{speed:.0f}", spread, ratio)
     Console(width=110).print(table)
 
-    table = Table("training images", "images/s of this trainer", "peak MiB")
+    table = Table("training images", "images/s of this trainer", "peak memory, MiB")
     for images in (FER_2013 // 4, FER_2013, FER_2013 * 4):
-        results = [measured("ours", "residual", batch, images, seconds) for _ in range(rounds)]
+        results = [measure_in_subprocess("ours", "residual", batch, images, seconds) for _ in range(rounds)]
         speed = statistics.median(result["images_per_second"] for result in results)
         table.add_row(f"{images:,}", f"{speed:.0f}", f"{max(result['peak_mib'] for result in results):.0f}")
     Console(width=110).print(table)

@@ -1,4 +1,4 @@
-"""Real but tiny things to test on: a project that DVC has run, an empty MLflow store, a portrait."""
+"""Shared fixtures: a small project after `dvc repro`, an empty MLflow store, a portrait."""
 
 import os
 import random
@@ -24,26 +24,26 @@ os.environ.update(ONE_THREAD)
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # copies of the project are imported many times
-# The tools of this environment, for the commands that tests start.
+# Commands started by tests use the tools of this environment.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture(autouse=True)
 def seeds() -> None:
-    """The same random numbers in every run of a test."""
+    """Seed the random number generators before every test."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  for libraries that still draw from it
 
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    """The parameters as they are shipped."""
+    """The default parameters."""
     return load_params(ROOT / "params.yaml")
 
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder for what is built once and not by every worker."""
+    """A folder for artifacts that are built once for all workers."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "shared"
     folder.mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
 
 
 def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """`folder`, built by whichever worker comes first."""
+    """Build `folder` in the first worker that needs it."""
     with FileLock(f"{folder}.lock"):
         if not Path(f"{folder}.done").exists():
             build(folder)
@@ -73,7 +73,7 @@ def migrated_store(shared_folder: Path) -> Path:
 
 @pytest.fixture
 def mlflow_store(tmp_path: Path, migrated_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty MLflow store for this process, in a folder of its own."""
+    """An empty MLflow store for this process in a separate folder."""
     shutil.copy(migrated_store, tmp_path / "mlflow.db")
     with connected_to(tmp_path, monkeypatch):
         yield tmp_path
@@ -81,7 +81,7 @@ def mlflow_store(tmp_path: Path, migrated_store: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture(scope="session")
 def new_project(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Callable[[], Project]:
-    """Makes projects that have not been run."""
+    """A factory of projects that have not been run."""
 
     def make() -> Project:
         project = make_project(tmp_path_factory.mktemp("new") / "project")
@@ -93,7 +93,7 @@ def new_project(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) 
 
 @pytest.fixture(scope="session")
 def repro_project(shared_folder: Path, migrated_store: Path) -> Project:
-    """A project after `dvc repro`, to be copied and not used."""
+    """A project after `dvc repro`: copy it, do not use it directly."""
 
     def build(folder: Path) -> None:
         project = make_project(folder)
@@ -111,7 +111,7 @@ def finished_project(repro_project: Project, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def copied_project(repro_project: Project, migrated_store: Path, tmp_path: Path) -> Iterator[Project]:
-    """A copy of the finished project, with an MLflow store of its own that is still empty."""
+    """A copy of the finished project, with a separate, empty MLflow store."""
     project = repro_project.copy_to(tmp_path / "copy", with_store=False)
     shutil.copy(migrated_store, project.folder / "mlflow.db")
     yield project
@@ -128,7 +128,7 @@ def logged_project(repro_project: Project, tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def champion_project(repro_project: Project, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the finished project whose version 1 is the champion, by a gate that lets everything pass."""
+    """A copy of the finished project whose version 1 is the champion, promoted with lenient gate thresholds."""
 
     def build(folder: Path) -> None:
         project = repro_project.copy_to(folder, with_store=True)
@@ -142,7 +142,7 @@ def champion_project(repro_project: Project, shared_folder: Path, tmp_path_facto
 
 @pytest.fixture
 def in_champion_project(champion_project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """This process works in the champion's project."""
+    """Run the test in the champion's project."""
     monkeypatch.chdir(champion_project.folder)
     with connected_to(champion_project.folder, monkeypatch):
         yield champion_project
@@ -175,7 +175,7 @@ def two_astronauts(astronaut: RGBImage) -> RGBImage:
 
 @pytest.fixture
 def album(tmp_path: Path, astronaut: RGBImage, two_astronauts: RGBImage) -> Path:
-    """A folder with four files: a face, two faces in a subfolder, no face, and a text."""
+    """A folder with four files: a face, two faces in a subfolder, no face, and a text file."""
     (tmp_path / "more").mkdir()
     Image.fromarray(astronaut).save(tmp_path / "astronaut.jpg")
     Image.fromarray(two_astronauts).save(tmp_path / "more/two.png")

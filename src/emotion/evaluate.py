@@ -1,4 +1,4 @@
-"""Score the exported SavedModel, the files that are shipped.
+"""Evaluate the exported SavedModel, which is what is shipped.
 
     python -m emotion.evaluate
 
@@ -27,10 +27,10 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Any, report: Path) -> 
     """Score validation, test and subsets of test; write tables and figures; return the metrics.
 
     Args:
-        settings: of the stage.
-        dataset: that the model is scored on.
-        model: from `load_saved_model`.
-        report: the folder of the tables and figures.
+        settings: the parameters of the stage.
+        dataset: the dataset to score the model on.
+        model: a model from `load_saved_model`.
+        report: the folder for tables and figures.
     """
 
     def predict_split(images: Images) -> Probabilities:

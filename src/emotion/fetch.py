@@ -1,4 +1,4 @@
-"""Fetch the faces as one checked zip, which is never unpacked.
+"""Fetch the images as one validated ZIP archive, without unpacking it.
 
     python -m emotion.fetch
 
@@ -27,7 +27,7 @@ def fetch(settings: Fetch, archive: Path) -> dict[str, Any]:
         Its description: source, origin, sha256, bytes, images, ignored.
 
     Raises:
-        UserError: if the source is not available, or its archive is refused.
+        UserError: if the source is not available, or its archive is invalid.
     """
     with atomic_write(archive) as tmp:
         if settings.source == "synthetic":
@@ -46,7 +46,7 @@ def fetch(settings: Fetch, archive: Path) -> dict[str, Any]:
         if settings.sha256 not in (None, digest):
             raise UserError(
                 f"the archive's SHA-256 is {digest}, but fetch.sha256 is {settings.sha256}."
-                " It is a different file, or was changed in transit."
+                " Fetch the file again, or update fetch.sha256 if the archive is the one that you want."
             )
         size = tmp.stat().st_size
     return {"source": settings.source, "origin": origin, "sha256": digest, "bytes": size, **contents}

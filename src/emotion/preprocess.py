@@ -7,7 +7,6 @@ data/faces/ (see `emotion.data.dataset`), reports/data/ (counts.json, quarantine
 reports/runs/preprocess.json (the record of its MLflow run).
 """
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from emotion.data.sources.archive import open_archive
 from emotion.params.load import load_params
 from emotion.params.sections import Preprocess
 from emotion.runtime.errors import UserError, run_main
-from emotion.runtime.files import atomic_write, write_json
+from emotion.runtime.files import atomic_write, read_json, write_json
 from emotion.runtime.paths import ARCHIVE, DATA_REPORT, DATASET, SOURCE
 
 COLUMNS = ["name", "emotion", "usage", "split", "pixel_hash", "duplicate_group", "seen_in_training"]
@@ -31,11 +30,11 @@ def preprocess(settings: Preprocess, archive: Path, source: dict[str, Any], fold
     """Decode, quarantine, split, and write the dataset and its counts.
 
     Args:
-        settings: the protocol and its bounds.
-        archive: from `fetch`.
-        source: its description.
-        folder: of the dataset.
-        report: the folder of counts.json and quarantine.csv.
+        settings: the parameters of the stage.
+        archive: the archive from `fetch`.
+        source: the description of the archive.
+        folder: the folder for the dataset.
+        report: the folder for counts.json and quarantine.csv.
 
     Raises:
         UserError: if too many images cannot be read, or the protocol does not fit the archive.
@@ -55,7 +54,8 @@ def preprocess(settings: Preprocess, archive: Path, source: dict[str, Any], fold
         counts = {**summarize(index), "quarantined": len(bad)}
         write_json(report / "counts.json", counts)
         write_json(tmp / "dataset.json", {"source": source, "preprocess": settings.model_dump(), "counts": counts})
-    print(f"{len(index)} images, {len(bad)} quarantined; also in training: {counts['seen_in_training']}")
+    seen = ", ".join(f"{count} {split}" for split, count in counts["seen_in_training"].items())
+    print(f"{len(index)} images, {len(bad)} quarantined. Images that are also in training: {seen}.")
 
 
 def _refuse_too_many(bad: list[tuple[str, str]], total: int, max_bad_fraction: float, listed: Path) -> None:
@@ -75,7 +75,7 @@ def main(exit_callbacks: ExitStack) -> None:
     from emotion.tracking.stage_runs import stage_run
 
     with stage_run("preprocess", params, exit_callbacks):
-        source = json.loads(SOURCE.read_text())
+        source = read_json(SOURCE, "Run `dvc repro --force fetch`.")
         preprocess(params.preprocess, ARCHIVE, source, DATASET, DATA_REPORT)
         draw_dataset(open_dataset(), params.train.augmentation, DATA_REPORT)
 

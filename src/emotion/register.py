@@ -22,7 +22,7 @@ def main(exit_callbacks: ExitStack) -> None:
     registered = register_trained(params, MODEL_CARD, exit_callbacks)
     write_json(REGISTERED, registered)
     name, version = registered["name"], registered["version"]
-    print(f"{name} version {version}. `emotion promote {version}` makes it the champion.")
+    print(f"Registered {name} version {version}. Run `emotion promote {version}` to make it the champion.")
 
 
 if __name__ == "__main__":

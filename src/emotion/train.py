@@ -5,7 +5,7 @@
 Reads data/faces/, models/hyperparameters.json and `params: train`, whose scalars the hyperparameters override;
 writes models/classifier.keras, models/saved_model/, reports/history.csv, reports/curves.png and
 reports/runs/train.json (the record of its MLflow run). The state after each epoch is saved in
-models/checkpoints/ until `evaluate`, so that a killed training continues.
+models/checkpoints/ until `evaluate`, so that a killed training run can continue.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class TrainedModel:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What the training's run says about it."""
+        """The tags of the MLflow run of the training."""
         return {"precision": self.training.precision, "temperature": f"{self.temperature:.4f}"}
 
 
@@ -66,7 +66,7 @@ def train(
 
 
 def save(model: TrainedModel) -> None:
-    """Write both forms of the model, and the history."""
+    """Write the trained network, the exported SavedModel, and the training history."""
     from emotion.networks.inference import export
 
     with atomic_write(CLASSIFIER) as tmp:

@@ -5,7 +5,7 @@
 Reads data/faces/, `params: tune` and, as the base of every trial, `train`; writes models/hyperparameters.json
 (the best values and nothing else), reports/trials.csv (a row per trial, the best first), reports/tuning/
 (figures) and reports/runs/tune.json (the record of its MLflow run, with the trial that the values come from).
-The state of the search is saved in models/checkpoints/, so that a killed search continues.
+The state of the search is saved in models/checkpoints/, so that a killed search can be resumed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ def skip_search(params: Params, exit_callbacks: ExitStack) -> None:
 
     with stage_run("tune", params, exit_callbacks) as run:
         run.search = save([], params.tune.space, params.tune.objective)
-        print("tune.max_trials is 0: nothing was searched, train's own values are used.")
+        print("tune.max_trials is 0: no search. `train` uses the values in params.yaml.")
 
 
 def main(exit_callbacks: ExitStack) -> None:

@@ -5,7 +5,7 @@ import shutil
 from support.project import Project
 
 
-def test_the_doctor_finds_what_is_missing_and_says_how_to_fix_it(copied_project: Project) -> None:
+def test_the_doctor_reports_what_is_missing_and_how_to_fix_it(copied_project: Project) -> None:
     def examined(code: int, **environment: str) -> str:
         done = copied_project.run("emotion", "doctor", check=False, **environment)
         assert done.returncode == code, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Commands that only look do not load TensorFlow."""
+"""Read-only commands do not import TensorFlow."""
 
 import sys
 
@@ -8,7 +8,7 @@ from support.project import Project, imported
 
 
 @pytest.mark.parametrize("command", [["history"], ["trace", "1"], ["doctor"], ["cleanup-runs"]])
-def test_looking_does_without_tensorflow(finished_project: Project, command: list[str]) -> None:
+def test_read_only_commands_do_not_import_tensorflow(finished_project: Project, command: list[str]) -> None:
     heavy = imported(
         finished_project.run(sys.executable, "-X", "importtime", "-m", "emotion.cli.main", *command).stderr
     )

@@ -1,4 +1,4 @@
-"""Pictures in, faces with emotions out: detection, the Python API, `emotion predict`."""
+"""`emotion predict`: images, videos, folders and invalid arguments."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def emotion(*arguments: str, stdin: bytes = b"") -> Result:
     return CliRunner().invoke(app, ["predict", *arguments], input=stdin)
 
 
-def test_a_folder_is_answered_by_the_champion_and_a_bad_file_is_told(in_champion_project: Project, album: Path) -> None:
+def test_the_champion_predicts_a_folder_and_a_bad_file_is_reported(in_champion_project: Project, album: Path) -> None:
     done = emotion(str(album), "--json")
     assert done.exit_code == 1
     assert f"emotion: {album}/text.jpg: not an image of a known format" in done.stderr
@@ -36,7 +36,7 @@ def test_a_folder_is_answered_by_the_champion_and_a_bad_file_is_told(in_champion
     assert face["confidence"] == max(face["scores"].values())
 
 
-def test_csv_has_a_row_per_face_and_patterns_work(in_champion_project: Project, album: Path) -> None:
+def test_csv_has_a_row_per_face_and_globs_are_expanded(in_champion_project: Project, album: Path) -> None:
     done = emotion(f"{album}/**/*.png", f"{album}/coffee.webp", "--csv")
     assert done.exit_code == 0
     table = pd.read_csv(io.StringIO(done.stdout))
@@ -45,14 +45,14 @@ def test_csv_has_a_row_per_face_and_patterns_work(in_champion_project: Project, 
     assert table.loc[0, list(EMOTIONS)].sum() == pytest.approx(1, abs=0.001)
 
 
-def test_a_picture_comes_by_standard_input(in_champion_project: Project, astronaut: RGBImage) -> None:
+def test_an_image_can_be_read_from_standard_input(in_champion_project: Project, astronaut: RGBImage) -> None:
     done = emotion("-", "--min-confidence", "1", stdin=image_bytes(Image.fromarray(astronaut), "JPEG"))
     assert done.exit_code == 0
     assert "standard input" in done.stdout
     assert "unsure" in done.stdout
 
 
-def test_annotated_pictures_keep_their_size_and_bear_boxes(
+def test_annotated_images_keep_their_size_and_show_boxes(
     in_champion_project: Project, album: Path, tmp_path: Path, two_astronauts: RGBImage
 ) -> None:
     emotion(f"{album}/more/two.png", "--annotate", str(tmp_path / "out"))
@@ -64,7 +64,7 @@ def test_annotated_pictures_keep_their_size_and_bear_boxes(
     assert changed[:, 1].max() > 800
 
 
-def test_a_cut_out_face_needs_no_detector(in_champion_project: Project, tmp_path: Path) -> None:
+def test_a_cropped_face_needs_no_detector(in_champion_project: Project, tmp_path: Path) -> None:
     paths = []
     for row, pixels in enumerate(np.load(in_champion_project.folder / "data/faces/images.npy")[:5]):
         paths.append(str(tmp_path / f"{row}.png"))
@@ -76,7 +76,7 @@ def test_a_cut_out_face_needs_no_detector(in_champion_project: Project, tmp_path
 
 @pytest.fixture
 def clip(tmp_path: Path, astronaut: RGBImage) -> Path:
-    """Two seconds: the astronaut, then nobody."""
+    """Two seconds of video: one with the astronaut, one without a face."""
     path = tmp_path / "clip.mp4"
     with av.open(str(path), "w") as video:
         stream = video.add_stream("mpeg4", rate=10)
@@ -89,21 +89,21 @@ def clip(tmp_path: Path, astronaut: RGBImage) -> Path:
     return path
 
 
-def test_a_video_is_answered_frame_by_frame(in_champion_project: Project, clip: Path) -> None:
+def test_a_video_is_predicted_frame_by_frame(in_champion_project: Project, clip: Path) -> None:
     answers = json.loads(emotion(str(clip), "--frame-interval", "0.5", "--json").stdout)
     times = [answer["image"].removeprefix(f"{clip} at ") for answer in answers]
     assert times == ["0.000 s", "0.500 s", "1.000 s", "1.500 s"]
     assert [len(answer["faces"]) for answer in answers] == [1, 1, 0, 0]
 
 
-def test_a_damaged_video_is_told(in_champion_project: Project, clip: Path) -> None:
+def test_a_damaged_video_is_reported(in_champion_project: Project, clip: Path) -> None:
     clip.write_bytes(clip.read_bytes()[:300])
     done = emotion(str(clip))
     assert done.exit_code == 1
     assert f"emotion: {clip}: InvalidDataError" in done.stderr
 
 
-def test_what_is_not_there_is_told_and_the_rest_is_answered(in_champion_project: Project, album: Path) -> None:
+def test_missing_files_are_reported_and_the_rest_is_predicted(in_champion_project: Project, album: Path) -> None:
     names = [str(album / "astronaut.jpg"), str(album / "missing.jpg"), "a" * 300, str(album / "nothing*")]
     (album / "empty").mkdir()
     done = emotion(*names, str(album / "empty"), "--json")
@@ -111,11 +111,11 @@ def test_what_is_not_there_is_told_and_the_rest_is_answered(in_champion_project:
     told = {answer["image"]: answer.get("error", "") for answer in json.loads(done.stdout)}
     assert list(told.values()) == [
         "", "No such file or directory", "File name too long", "No such file or directory",
-        "the folder has no image or video",
+        "the folder contains no images or videos",
     ]  # fmt: skip
 
 
-def test_annotated_pictures_of_the_same_name_do_not_overwrite_each_other(
+def test_annotated_images_of_the_same_name_do_not_overwrite_each_other(
     in_champion_project: Project, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(album / "more")
@@ -125,7 +125,7 @@ def test_annotated_pictures_of_the_same_name_do_not_overwrite_each_other(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"astronaut.jpg.png", "astronaut.jpg-2.png"}
 
 
-def test_annotated_pictures_that_cannot_be_written_leave_the_answers(in_champion_project: Project, album: Path) -> None:
+def test_predictions_are_kept_if_annotated_images_cannot_be_written(in_champion_project: Project, album: Path) -> None:
     (album / "file").write_text("no folder")
     done = emotion(str(album / "astronaut.jpg"), "--annotate", str(album / "file"), "--json")
     assert done.exit_code == 1
@@ -140,7 +140,7 @@ def failure(*arguments: str) -> str:
     return str(done.exception)
 
 
-def test_what_cannot_be_asked_is_one_message(in_champion_project: Project, album: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_give_one_message(in_champion_project: Project, album: Path, tmp_path: Path) -> None:
     assert failure(f"{tmp_path}/nothing*.jpg") == f"no image or video at {tmp_path}/nothing*.jpg."
     picture = str(album / "astronaut.jpg")
     assert "has no version 7" in failure(picture, "--model", "models:/facial-emotion/7")

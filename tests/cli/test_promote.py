@@ -13,7 +13,7 @@ def change_gate(project: Project, **bounds: float) -> None:
         project.set_params(**{f"register__gate__{key}": value})
 
 
-def test_exit_codes_tell_a_script_what_came_of_a_promotion(copied_project: Project) -> None:
+def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -> None:
     project = copied_project
     project.run("emotion", "restore")
     change_gate(project, min_accuracy=0.999)
@@ -41,6 +41,6 @@ def test_exit_codes_tell_a_script_what_came_of_a_promotion(copied_project: Proje
     assert entry["commit"] == project.run("git", "rev-parse", "HEAD").stdout.strip()
     nowhere = project.run("emotion", "rollback", check=False)
     assert nowhere.returncode == 1
-    assert nowhere.stderr.startswith(f"emotion: {MODEL} had no champion before 1.")
+    assert nowhere.stderr.startswith(f"emotion: {MODEL} has no previous champion to roll back to.")
     missing = project.run("emotion", "promote", "7", check=False)
     assert (missing.returncode, missing.stderr) == (1, f"emotion: {MODEL} has no version 7. Its versions: 1.\n")

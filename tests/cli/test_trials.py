@@ -10,7 +10,7 @@ import pandas as pd
 from support.project import Project, imported
 
 
-def test_trials_are_listed_and_compared_at_once(finished_project: Project) -> None:
+def test_trials_are_listed_and_compared_quickly(finished_project: Project) -> None:
     table = pd.read_csv(finished_project.folder / "reports/trials.csv")
     started = time.monotonic()
     listed = pd.read_json(io.StringIO(finished_project.run("emotion", "trials", "--json").stdout))

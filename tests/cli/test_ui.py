@@ -1,4 +1,4 @@
-"""`emotion ui`, in a browser."""
+"""`emotion ui` in a browser."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Archives: what is accepted, and how a bad one is refused."""
+"""Validation of dataset archives."""
 
 import copy
 import random
@@ -24,7 +24,7 @@ from support.archives import layout, noise, write_zip
         ("fer2013/train/train/Angry/x.JPEG", ("train", "angry", "")),
     ],
 )
-def test_the_path_tells_folder_emotion_and_usage(name: str, label: tuple[str, str, str]) -> None:
+def test_folder_emotion_and_usage_are_parsed_from_the_path(name: str, label: tuple[str, str, str]) -> None:
     entry = parse(name)
     assert entry is not None
     assert (entry.folder, entry.emotion, entry.usage) == label
@@ -36,7 +36,7 @@ def test_the_path_tells_folder_emotion_and_usage(name: str, label: tuple[str, st
      "__MACOSX/train/train/happy/1.jpg", "train/train/happy/._1.jpg", "train/train/happy/notes.txt",
      "a/b/train/happy/1.jpg"],
 )  # fmt: skip
-def test_what_is_no_labelled_image_is_no_entry(name: str) -> None:
+def test_a_file_that_is_not_a_labelled_image_is_not_an_entry(name: str) -> None:
     assert parse(name) is None
 
 
@@ -54,53 +54,53 @@ def test_other_files_are_counted_and_ignored(tmp_path: Path) -> None:
         ("C:/x.jpg", "points outside"),
     ],
 )
-def test_a_name_that_points_outside_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+def test_path_traversal_is_rejected(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         check(write_zip(tmp_path / "a.zip", layout() | {name: b""}), "a.zip")
 
 
-def test_a_link_is_refused(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_rejected(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", layout())
     with zipfile.ZipFile(path, "a") as opened:
         link = zipfile.ZipInfo("train/train/happy/link.jpg")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         opened.writestr(link, "/etc/passwd")
-    with pytest.raises(UserError, match="holds the link"):
+    with pytest.raises(UserError, match="contains the symbolic link"):
         check(path, "a.zip")
 
 
-def test_an_entry_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_entry_is_rejected(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", layout())
     with zipfile.ZipFile(path, "a") as opened, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zipfile's own, of the duplicate
+        warnings.simplefilter("ignore")  # zipfile warns about the duplicate
         opened.writestr("train/train/happy/Training_0.png", noise(1))
     with pytest.raises(UserError, match="twice"):
         check(path, "a.zip")
 
 
-def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
+def test_an_encrypted_entry_is_rejected(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", layout())
     content = bytearray(path.read_bytes())
-    content[content.rindex(b"PK\1\2") + 8] |= 1  # the flag, in the last entry of the table of contents
+    content[content.rindex(b"PK\1\2") + 8] |= 1  # the encryption flag in the last entry of the central directory
     path.write_bytes(content)
     with pytest.raises(UserError, match="is encrypted"):
         check(path, "a.zip")
 
 
-def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
-    """As in a bomb that is one file listed under many names."""
+def test_overlapping_entries_are_rejected(tmp_path: Path) -> None:
+    """As in a zip bomb that lists one file under many names."""
     path = write_zip(tmp_path / "a.zip", layout())
     with zipfile.ZipFile(path, "a") as opened:
         opened.writestr("big", random.randbytes(2**20))
         for number in range(3):
-            twin = copy.copy(opened.getinfo("big"))
-            twin.filename = f"big{number}"
-            opened.filelist.append(twin)
+            duplicate = copy.copy(opened.getinfo("big"))
+            duplicate.filename = f"big{number}"
+            opened.filelist.append(duplicate)
     with pytest.raises(UserError, match="overlapping"):
         check(path, "a.zip")
 
 
-def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
+def test_a_zip_bomb_is_rejected(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", layout())
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as opened:
         for number in range(8):
@@ -113,7 +113,7 @@ def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
     ("bound", "reason"),
     [("MAX_ENTRIES", "entries"), ("MAX_ENTRY_BYTES", "bytes, more than"), ("MAX_BYTES", "would unpack")],
 )
-def test_too_many_or_too_large_entries_are_refused(
+def test_too_many_or_too_large_entries_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, reason: str
 ) -> None:
     monkeypatch.setattr(archive, bound, 20)
@@ -121,38 +121,38 @@ def test_too_many_or_too_large_entries_are_refused(
         check(write_zip(tmp_path / "a.zip", layout()), "a.zip")
 
 
-def test_a_missing_emotion_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_emotion(tmp_path: Path) -> None:
     files = {name: content for name, content in layout().items() if "/disgust/" not in name}
     with pytest.raises(UserError, match=r"no images in train/disgust, test/disgust"):
         check(write_zip(tmp_path / "a.zip", files), "a.zip")
 
 
-def test_another_layout_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_layout_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no train/<emotion>/ and test/<emotion>/ folders"):
         check(write_zip(tmp_path / "a.zip", {"images/1.png": noise(0)}), "a.zip")
 
 
-def test_a_truncated_zip_is_called_truncated(tmp_path: Path) -> None:
+def test_a_truncated_zip_is_reported_as_truncated(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", layout())
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(UserError, match="truncated or damaged"):
         check(path, "a.zip")
 
 
-def test_a_web_page_named_zip_is_called_a_web_page(tmp_path: Path) -> None:
+def test_a_web_page_named_zip_is_reported_as_a_web_page(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_text("<!doctype html><html><body>Sign in to Kaggle</body></html>")
     with pytest.raises(UserError, match="web page"):
         check(path, "a.zip")
 
 
-def test_an_empty_file_is_no_zip(tmp_path: Path) -> None:
+def test_an_empty_file_is_not_a_zip(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(b"")
     with pytest.raises(UserError, match="not a zip"):
         check(path, "a.zip")
 
 
-def test_a_missing_archive_is_named_with_the_way_on(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_archive_names_the_parameter(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no archive at .*none\.zip.*fetch\.archive"):
         fetch_archive(tmp_path / "none.zip", tmp_path / "faces.zip")

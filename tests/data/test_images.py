@@ -1,4 +1,4 @@
-"""Image files of any kind become 48x48 gray faces, or pictures."""
+"""Loading image files as 48x48 grayscale faces or as RGB images."""
 
 import io
 import tracemalloc
@@ -19,28 +19,28 @@ def test_a_gray_48x48_image_keeps_its_pixels() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "CMYK"])
-def test_other_modes_become_gray(mode: str) -> None:
+def test_other_modes_are_converted_to_grayscale(mode: str) -> None:
     image = Image.fromarray(RAMP).convert(mode)
     kind = "TIFF" if mode == "CMYK" else "PNG"
     np.testing.assert_allclose(load_face(image_bytes(image, kind)), RAMP, atol=2)
 
 
-def test_colour_becomes_luma() -> None:
+def test_colour_is_converted_to_luma() -> None:
     green = Image.new("RGB", (48, 48), (0, 255, 0))
     assert load_face(image_bytes(green))[0, 0] == pytest.approx(0.587 * 255, abs=1)
 
 
-def test_a_palette_is_looked_up() -> None:
+def test_palette_indices_are_resolved() -> None:
     image = Image.fromarray(RAMP).convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
     np.testing.assert_allclose(load_face(image_bytes(image)), RAMP, atol=4)
 
 
-def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
-    wide = Image.fromarray(RAMP.astype(np.uint16) * 257)
-    np.testing.assert_array_equal(load_face(image_bytes(wide)), RAMP)
+def test_sixteen_bit_images_are_scaled_and_not_clipped() -> None:
+    image = Image.fromarray(RAMP.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(load_face(image_bytes(image)), RAMP)
 
 
-def test_one_bit_becomes_black_and_white() -> None:
+def test_one_bit_images_become_black_and_white() -> None:
     image = Image.fromarray(RAMP).convert("1", dither=Image.Dither.NONE)
     assert set(np.unique(load_face(image_bytes(image)))) == {0, 255}
 
@@ -54,14 +54,14 @@ def test_other_sizes_are_resampled(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(60, 80), (48, 48)])
-def test_a_rotated_photo_is_turned_upright(size: tuple[int, int]) -> None:
+def test_exif_orientation_is_applied(size: tuple[int, int]) -> None:
     tall = Image.new("L", size)
     tall.paste(255, (0, 0, size[0], size[1] // 2))  # the upper half is white
     exif = Image.Exif()
-    exif[0x0112] = 6  # "turn by 90 degrees to see it upright"
-    lying = tall.rotate(90, expand=True)
+    exif[0x0112] = 6  # orientation: rotate by 90 degrees
+    rotated = tall.rotate(90, expand=True)
     buffer = io.BytesIO()
-    lying.save(buffer, "PNG", exif=exif)
+    rotated.save(buffer, "PNG", exif=exif)
     pixels = load_face(buffer.getvalue())
     assert pixels[5].mean() > 250
     assert pixels[-5].mean() < 5
@@ -71,25 +71,25 @@ def test_a_rotated_photo_is_turned_upright(size: tuple[int, int]) -> None:
     "content",
     [b"", b"no image", noise(0)[:200], image_bytes(Image.fromarray(RAMP), "JPEG")[:300]],
 )
-def test_what_cannot_be_read_says_why(content: bytes) -> None:
+def test_the_error_for_an_unreadable_image_gives_the_reason(content: bytes) -> None:
     with pytest.raises(UnreadableImageError, match=r"\w+: .+|not an image of a known format"):
         load_face(content)
 
 
-def test_an_enormous_image_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_image_is_rejected_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_SIDE", 50)
     with pytest.raises(UnreadableImageError, match="60x48 pixels, more than 50"):
         load_face(image_bytes(Image.new("L", (60, 48))))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "I;16"])
-def test_a_picture_of_any_mode_has_three_colours(mode: str) -> None:
+def test_an_image_of_any_mode_has_three_channels(mode: str) -> None:
     picture = load_image(image_bytes(Image.new("RGB", (30, 20), (200, 100, 50)).convert("L").convert(mode)))
     assert picture.shape == (20, 30, 3)
     assert picture.dtype == np.uint8
 
 
-def test_a_picture_of_too_many_pixels_is_refused_at_once() -> None:
+def test_an_image_with_too_many_pixels_is_rejected_before_decoding() -> None:
     """20,000 by 20,000 white pixels are 50 kB as a PNG, and 1.2 GB decoded."""
     content = image_bytes(Image.new("1", (20_000, 20_000)))
     tracemalloc.start()
@@ -101,6 +101,6 @@ def test_a_picture_of_too_many_pixels_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO"])
-def test_a_picture_is_only_decoded_by_what_pillow_does_itself(kind: str) -> None:
+def test_formats_that_pillow_delegates_are_rejected(kind: str) -> None:
     with pytest.raises(UnreadableImageError, match="not an image of a known format"):
         load_image(image_bytes(Image.new("RGB", (64, 64)), kind))

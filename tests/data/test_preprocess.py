@@ -1,4 +1,4 @@
-"""From the archive to three splits."""
+"""Preprocessing: from the archive to three splits."""
 
 import json
 import random
@@ -34,7 +34,7 @@ def run(tmp_path: Path, params: Params) -> Run:
     return preprocess_files
 
 
-def test_usages_are_the_splits_of_the_challenge(run: Run) -> None:
+def test_usages_map_to_the_splits_of_the_challenge(run: Run) -> None:
     faces = run(layout())
     assert dict(zip(faces.index["usage"], faces.index["split"], strict=True)) == {
         "Training": "train",
@@ -43,7 +43,7 @@ def test_usages_are_the_splits_of_the_challenge(run: Run) -> None:
     }
 
 
-def test_row_i_of_the_table_is_about_image_i_of_the_array(run: Run) -> None:
+def test_row_i_of_the_index_describes_image_i_of_the_array(run: Run) -> None:
     files = layout()
     faces = run(files)
     for row in (0, 50, 100):
@@ -65,7 +65,7 @@ def test_the_order_of_the_zip_does_not_matter(run: Run) -> None:
     pd.testing.assert_frame_equal(run(dict(shuffled)).index, first)
 
 
-def test_folders_take_validation_from_every_emotion_of_train_and_all_of_test(run: Run) -> None:
+def test_the_folders_protocol_stratifies_validation_and_keeps_the_test_folder(run: Run) -> None:
     faces = run(layout(private=False, each=10), protocol="folders", validation_fraction=0.2)
     table = pd.crosstab(faces.index["emotion"], faces.index["split"])
     assert (table["validation"] == 2).all()
@@ -73,10 +73,10 @@ def test_folders_take_validation_from_every_emotion_of_train_and_all_of_test(run
     assert (table["test"] == 10).all()
 
 
-def test_identical_images_never_fall_on_both_sides_of_the_cut(run: Run) -> None:
+def test_identical_images_are_never_in_both_training_and_validation(run: Run) -> None:
     files = layout(private=False, each=12)
     names = [name for name in files if name.startswith("train/")]
-    for name in names[1::2]:  # every second training image repeats its neighbour
+    for name in names[1::2]:  # every second training image duplicates the previous one
         files[name] = files[names[names.index(name) - 1]]
     index = run(files, protocol="folders", validation_fraction=0.3).index
     validation, train = (set(index.loc[index["split"] == s, "pixel_hash"]) for s in ("validation", "train"))
@@ -89,12 +89,12 @@ def test_another_seed_chooses_other_validation_images(run: Run) -> None:
     assert (run(layout(), protocol="folders", seed=1).index["split"] != first).any()
 
 
-def test_an_archive_without_private_test_says_so_under_challenge(run: Run) -> None:
+def test_the_challenge_protocol_requires_private_test_images(run: Run) -> None:
     with pytest.raises(UserError, match=r"no PrivateTest images.*protocol=folders"):
         run(layout(private=False))
 
 
-def test_names_without_a_usage_are_refused_under_challenge_and_fine_under_folders(run: Run) -> None:
+def test_names_without_a_usage_are_accepted_only_by_the_folders_protocol(run: Run) -> None:
     files = layout() | {"train/train/happy/smile.png": noise(999)}
     with pytest.raises(UserError, match=r"smile\.png.*protocol=folders"):
         run(files)
@@ -114,7 +114,7 @@ def test_held_out_images_that_are_also_in_training_are_flagged(run: Run) -> None
     assert flagged == {"test/test/sad/PrivateTest_0.png", "test/test/sad/PublicTest_0.png"}
 
 
-def test_dropping_leaked_images_takes_them_from_training_only(run: Run) -> None:
+def test_leaked_images_are_dropped_from_training_only(run: Run) -> None:
     index = run(leaky(), drop_leaked=True).index
     unused = set(index.loc[index["split"] == "unused", "name"])
     assert unused == {"train/train/sad/Training_0.png", "train/train/happy/Training_0.png"}
@@ -143,13 +143,13 @@ def test_a_broken_image_is_quarantined_with_its_reason(run: Run, tmp_path: Path)
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_an_image_damaged_inside_the_zip_is_quarantined(tmp_path: Path, params: Params, compression: int) -> None:
-    archive, victim = tmp_path / "b.zip", "train/train/sad/Training_3.png"
+    archive, damaged = tmp_path / "b.zip", "train/train/sad/Training_3.png"
     with zipfile.ZipFile(archive, "w", compression) as opened:
         for name, image in layout().items():
             opened.writestr(name, image)
-        entry = opened.getinfo(victim)
+        entry = opened.getinfo(damaged)
     content = bytearray(archive.read_bytes())
-    start = entry.header_offset + 30 + len(victim) + 50  # some way into the entry's data
+    start = entry.header_offset + 30 + len(damaged) + 50  # inside the entry's data
     content[start : start + 200] = bytes(200)
     archive.write_bytes(content)
     preprocess(params.preprocess, archive, SOURCE, tmp_path / "faces", tmp_path / "report")
@@ -157,7 +157,7 @@ def test_an_image_damaged_inside_the_zip_is_quarantined(tmp_path: Path, params: 
     assert "damaged in the archive" in quarantine["reason"][0]
 
 
-def test_too_many_broken_images_stop_the_stage_and_leave_no_dataset(run: Run, tmp_path: Path) -> None:
+def test_too_many_broken_images_fail_the_stage_without_a_dataset(run: Run, tmp_path: Path) -> None:
     files = layout()
     broken = dict.fromkeys(list(files)[::3], b"broken")
     with pytest.raises(UserError, match=r"42 of 126 images cannot be read.*max_bad_fraction = 0\.05"):
@@ -166,13 +166,13 @@ def test_too_many_broken_images_stop_the_stage_and_leave_no_dataset(run: Run, tm
     assert len(pd.read_csv(tmp_path / "report" / "quarantine.csv")) == 42
 
 
-def test_a_split_without_an_emotion_is_refused(run: Run) -> None:
+def test_a_split_without_an_emotion_is_rejected(run: Run) -> None:
     files = {name: content for name, content in layout().items() if "disgust/PrivateTest" not in name}
     with pytest.raises(UserError, match="no image for test/disgust"):
         run(files)
 
 
-def test_an_inconsistent_dataset_is_refused_when_opened(run: Run, tmp_path: Path) -> None:
+def test_opening_an_inconsistent_dataset_fails(run: Run, tmp_path: Path) -> None:
     run(layout())
     np.save(tmp_path / "faces" / "images.npy", np.zeros((3, 48, 48), np.uint8))
     with pytest.raises(UserError, match="126 rows, but images of shape"):

@@ -1,4 +1,4 @@
-"""The drawn dataset."""
+"""The synthetic dataset."""
 
 import io
 import zipfile
@@ -22,25 +22,25 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_same_seed_draws_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_identical_bytes(drawn: Path, tmp_path: Path) -> None:
     fetch_synthetic(700, 0, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == drawn.read_bytes()
 
 
-def test_another_seed_draws_other_faces(drawn: Path, tmp_path: Path) -> None:
+def test_different_seeds_give_different_faces(drawn: Path, tmp_path: Path) -> None:
     fetch_synthetic(70, 1, tmp_path / "other.zip")
     with zipfile.ZipFile(drawn) as first, zipfile.ZipFile(tmp_path / "other.zip") as second:
         for name in second.namelist():
             assert first.read(name) != second.read(name)
 
 
-def test_the_drawings_pass_for_kaggles_layout(drawn: Path) -> None:
+def test_the_synthetic_archive_has_kaggles_layout(drawn: Path) -> None:
     counts = check(drawn, "drawn")
     assert counts["images"] == pytest.approx(700, rel=0.02)
     assert counts["ignored"] == 0
 
 
-def test_every_usage_holds_every_emotion_in_the_shares_of_fer2013(drawn: Path) -> None:
+def test_every_usage_has_the_class_distribution_of_fer2013(drawn: Path) -> None:
     with zipfile.ZipFile(drawn) as archive:
         entries = [parse(name) for name in archive.namelist()]
     counts = Counter((entry.usage, entry.emotion) for entry in entries if entry)
@@ -58,7 +58,7 @@ def test_every_image_is_a_48x48_gray_jpeg(drawn: Path) -> None:
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
-def test_an_emotion_moves_its_own_action_units_and_no_others(emotion: str) -> None:
+def test_an_emotion_activates_only_its_own_action_units(emotion: str) -> None:
     rng = np.random.default_rng(0)
     mean = dict.fromkeys(action_units(emotion, rng), 0.0)
     for _ in range(200):
@@ -68,7 +68,7 @@ def test_an_emotion_moves_its_own_action_units_and_no_others(emotion: str) -> No
 
 
 @pytest.mark.parametrize("emotion", [emotion for emotion in EMOTIONS if emotion != "neutral"])
-def test_an_emotion_changes_the_picture_of_a_neutral_face(emotion: str) -> None:
-    """The same person, pose and light: what differs is the expression."""
+def test_an_emotion_changes_the_image_of_a_neutral_face(emotion: str) -> None:
+    """Identity, pose and lighting are the same; only the expression differs."""
     face, neutral = (np.asarray(draw_face(e, np.random.default_rng(3)), float) for e in (emotion, "neutral"))
     assert np.abs(face - neutral).max() > 25

@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand."""
+"""Metrics compared with values computed by hand."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ def certain(*predicted: int, confidence: float = 1.0) -> metrics.Probabilities:
     return np.array([[confidence if c == p else rest for c in range(7)] for p in predicted], np.float32)
 
 
-def test_perfect_answers_score_one_and_lose_nothing() -> None:
+def test_perfect_predictions_have_accuracy_one_and_loss_zero() -> None:
     labels = np.arange(7)
     scores = metrics.score(labels, certain(*labels), bins=10)
     assert scores["accuracy"] == scores["balanced_accuracy"] == scores["macro_f1"] == 1
@@ -20,7 +20,7 @@ def test_perfect_answers_score_one_and_lose_nothing() -> None:
     assert scores["expected_calibration_error"] == pytest.approx(0, abs=1e-6)
 
 
-def test_balanced_accuracy_and_macro_f1_weigh_emotions_alike() -> None:
+def test_balanced_accuracy_and_macro_f1_weight_emotions_equally() -> None:
     labels = np.array([3, 3, 3, 3, 1])
     scores = metrics.score(labels, certain(3, 3, 3, 3, 3), bins=10)
     assert scores["accuracy"] == pytest.approx(0.8)
@@ -34,8 +34,8 @@ def test_the_loss_is_the_cross_entropy_in_nats() -> None:
     assert scores["loss"] == pytest.approx(-np.log(0.5), rel=1e-4)
 
 
-def test_the_calibration_error_is_the_distance_of_confidence_and_accuracy() -> None:
-    labels = np.array([0, 0, 0, 1])  # predicted 0 at 95 %: right in 3 of 4
+def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
+    labels = np.array([0, 0, 0, 1])  # predicted 0 at 95 %: correct in 3 of 4
     scores = metrics.score(labels, certain(0, 0, 0, 0, confidence=0.95), bins=10)
     assert scores["expected_calibration_error"] == pytest.approx(0.2, abs=1e-5)
 
@@ -45,7 +45,7 @@ def test_confidence_of_one_falls_into_the_last_bin() -> None:
     assert table.to_dict("list") == {"confidence": [1.0], "accuracy": [1.0], "share": [1.0]}
 
 
-def test_the_confusion_matrix_has_actual_emotions_in_rows() -> None:
+def test_the_rows_of_the_confusion_matrix_are_actual_emotions() -> None:
     matrix = metrics.confusion_matrix(np.array([0, 0, 5]), certain(0, 2, 5))
     assert matrix[0, 0] == matrix[0, 2] == matrix[5, 5] == 1
     assert matrix.sum() == 3
@@ -58,13 +58,13 @@ def test_the_per_class_table_has_precision_recall_f1_and_support() -> None:
     assert rows["disgust"] == pytest.approx([2 / 3, 1, 0.8, 2])
 
 
-def test_the_worst_mistakes_are_wrong_and_the_most_confident_first() -> None:
+def test_the_worst_mistakes_are_sorted_by_confidence() -> None:
     probabilities = np.concatenate([certain(0, confidence=c) for c in (0.6, 0.9, 0.99, 0.8)])
     worst = metrics.worst_mistakes(np.array([1, 1, 0, 1]), probabilities, 2)
     assert worst.tolist() == [1, 3]
 
 
-def test_unseen_images_and_usages_are_reported_apart() -> None:
+def test_unseen_images_and_usages_are_separate_subsets() -> None:
     index = pd.DataFrame(
         {
             "seen_in_training": [True, False, False],
@@ -81,8 +81,8 @@ def test_unseen_images_and_usages_are_reported_apart() -> None:
     assert list(metrics.evaluation_subsets("validation", index)) == ["validation"]
 
 
-def test_sure_is_the_least_confidence_from_which_on_enough_is_right() -> None:
-    """Right at 0.9 and 0.6, wrong at 0.5 and 0.3."""
+def test_the_confidence_threshold_is_the_lowest_that_reaches_the_target_accuracy() -> None:
+    """Predictions are correct at 0.9 and 0.6 and wrong at 0.5 and 0.3."""
     answers = np.concatenate([certain(0, confidence=share) for share in (0.9, 0.6, 0.5, 0.3)])
     labels = np.array([0, 0, 1, 1])
     assert metrics.confidence_threshold(labels, answers, 1.0) == pytest.approx(0.51)

@@ -1,4 +1,4 @@
-"""Temperature, and accuracy under corruptions."""
+"""Accuracy under image corruptions."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from support.training import VALIDATION
 
 
 @pytest.mark.parametrize("name", robustness.CORRUPTIONS)
-def test_a_corruption_is_repeatable_and_grows_with_its_strength(name: str) -> None:
+def test_a_corruption_is_deterministic_and_increases_with_its_level(name: str) -> None:
     corrupt, levels, _ = robustness.CORRUPTIONS[name]
     images = VALIDATION.images
     before = images.copy()
@@ -24,12 +24,12 @@ def test_a_corruption_is_repeatable_and_grows_with_its_strength(name: str) -> No
     np.testing.assert_array_equal(images, before)
 
 
-def test_the_table_of_robustness_holds_the_images_as_they_are_and_every_strength() -> None:
-    def answer(images: np.ndarray) -> np.ndarray:  # right where the image is as it was
+def test_the_robustness_table_has_clean_images_and_every_level() -> None:
+    def predict(images: np.ndarray) -> np.ndarray:  # correct only for unchanged images
         same = (images == VALIDATION.images).all(axis=(1, 2))
         return np.eye(7, dtype=np.float32)[np.where(same, VALIDATION.labels, (VALIDATION.labels + 1) % 7)]
 
-    rows = robustness.robustness_table(answer, VALIDATION)
+    rows = robustness.robustness_table(predict, VALIDATION)
     assert set(rows["corruption"]) == set(robustness.CORRUPTIONS)
     assert (rows.loc[rows["level"] == 0, "accuracy"] == 1).all()
     assert (rows.loc[rows["level"] != 0, "accuracy"] < 0.2).all()

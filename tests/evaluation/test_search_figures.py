@@ -1,4 +1,4 @@
-"""Figures of a search."""
+"""Figures of a hyperparameter search."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from support.search import SPACE, Formula, params_with, search
 
 
 @pytest.mark.parametrize("count", [0, 1, 12])
-def test_a_search_is_drawn_however_many_trials_it_has(count: int, tmp_path: Path) -> None:
+def test_a_search_with_any_number_of_trials_is_plotted(count: int, tmp_path: Path) -> None:
     executor = Formula(fails=lambda name: name == "trial-003")
     trials = search(tmp_path, executor, max_trials=count) if count else []
     unused = {"width": {"min": 8, "max": 32, "when": {"network": ["basic_cnn"]}}}

@@ -1,4 +1,4 @@
-"""The rules of the gate, on answers made up for them."""
+"""Significance tests and confidence intervals."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from emotion.evaluation.significance import bootstrap_ci, mcnemar_test, wilson_interval
 
 
-def test_mcnemars_test_counts_what_one_alone_has_right() -> None:
+def test_mcnemars_test_counts_discordant_pairs() -> None:
     first, second = np.array([1, 1, 1, 0, 0], bool), np.array([1, 0, 0, 1, 0], bool)
     assert mcnemar_test(first, second) == {
         "images": 5, "difference": -0.2, "only_first": 2, "only_second": 1, "p_value": 1.0,
@@ -18,7 +18,7 @@ def test_mcnemars_test_counts_what_one_alone_has_right() -> None:
     assert mcnemar_test(half, ~half)["p_value"] == 1
 
 
-def test_the_bootstrap_interval_holds_the_difference_and_is_as_wide_as_theory_says() -> None:
+def test_the_bootstrap_interval_has_the_theoretical_width() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.random(2000) < 0.70, rng.random(2000) < 0.72
     low, high = bootstrap_ci(first, second, 0.95, 10_000, seed=0)
@@ -30,6 +30,6 @@ def test_the_bootstrap_interval_holds_the_difference_and_is_as_wide_as_theory_sa
     assert wider[0] < low < high < wider[1]
 
 
-def test_the_interval_of_a_share_is_wilsons() -> None:
+def test_the_interval_of_a_proportion_is_wilsons() -> None:
     assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert wilson_interval(0, 10)[0] == pytest.approx(0)

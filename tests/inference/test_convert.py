@@ -1,4 +1,4 @@
-"""`emotion export`: files for other runtimes, held to the SavedModel's answers."""
+"""`emotion export`: exported files compared with the SavedModel."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ from support.project import Project
 
 @pytest.fixture(scope="module")
 def fixed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SavedModel whose weights were drawn and not learned: the same on every processor."""
+    """A SavedModel with random weights, so that it is the same on every processor."""
     folder = tmp_path_factory.mktemp("fixed") / "saved_model"
     keras.utils.set_random_seed(0)
     network = build("vgg", 4, 0.0, Transfer(weights="none", image_size=32))
@@ -34,7 +34,7 @@ def fixed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("to_format", "largest"), [("litert", 1e-5), ("onnx", 1e-5), ("int8", 0.1)])
-def test_an_exported_file_answers_as_the_saved_model(
+def test_an_exported_file_predicts_like_the_saved_model(
     in_champion_project: Project, fixed_model: Path, tmp_path: Path, to_format: Format, largest: float
 ) -> None:
     parity = convert(fixed_model, to_format, tmp_path / "model", open_dataset())
@@ -54,7 +54,7 @@ def test_an_exported_file_answers_as_the_saved_model(
     np.testing.assert_allclose(after, before, atol=largest)
 
 
-def test_the_command_shows_parity_and_predict_takes_the_file(in_champion_project: Project, tmp_path: Path) -> None:
+def test_export_shows_parity_and_predict_accepts_the_file(in_champion_project: Project, tmp_path: Path) -> None:
     target = tmp_path / "small.tflite"
     done = CliRunner().invoke(app, ["export", str(target), "--format", "litert"])
     assert done.exit_code == 0
@@ -62,13 +62,13 @@ def test_the_command_shows_parity_and_predict_takes_the_file(in_champion_project
     for row in ("size", "largest difference", "same predicted emotion", "accuracy", "ms per image", "images/s"):
         assert row in done.stdout
     Image.fromarray(open_dataset().split("test").images[0]).save(tmp_path / "face.png")
-    asked = ["predict", str(tmp_path / "face.png"), "--no-detect", "--json", "--model", str(target)]
-    (answer,) = json.loads(CliRunner().invoke(app, asked).stdout)
+    arguments = ["predict", str(tmp_path / "face.png"), "--no-detect", "--json", "--model", str(target)]
+    (answer,) = json.loads(CliRunner().invoke(app, arguments).stdout)
     assert sum(answer["faces"][0]["scores"].values()) == pytest.approx(1, abs=0.001)
 
 
 @pytest.mark.parametrize(("to_format", "bound"), [("litert", "MAX_DIFFERENCE"), ("int8", "_check")])
-def test_a_file_beyond_the_bound_is_not_written(
+def test_a_file_that_exceeds_a_limit_is_not_written(
     in_champion_project: Project,
     fixed_model: Path,
     tmp_path: Path,
@@ -89,7 +89,7 @@ def test_a_file_beyond_the_bound_is_not_written(
     ("accuracy", "p_value", "refused"),
     [(0.69, 1e-4, False), (0.67, 1e-4, True), (0.67, 0.5, False)],
 )
-def test_int8_is_refused_for_a_loss_of_accuracy_that_is_large_and_not_chance(
+def test_int8_is_rejected_for_a_large_and_significant_loss_of_accuracy(
     accuracy: float, p_value: float, refused: bool
 ) -> None:
     parity = Parity(1.0, 4.0, 0.1, 0.9, accuracy, 0.7, p_value, {}, {})

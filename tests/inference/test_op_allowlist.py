@@ -1,4 +1,4 @@
-"""Promotion, rollback and their record, in a real registry: versions that answer from a table."""
+"""The allowlist of graph operations in a SavedModel."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from support.versions import FromTable, table, wrong_in
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
 
 
-def test_what_may_save_variables_may_not_be_called_to_answer(tmp_path: Path) -> None:
-    """The functions that save and restore read and write files: only the loader may call them."""
+def test_a_serving_graph_that_calls_the_save_function_is_disallowed(tmp_path: Path) -> None:
+    """Save and restore functions access files, so only the loader may call them."""
     module = FromTable(table(wrong_in(0.1)), tf.identity)
     tf.saved_model.save(module, str(tmp_path / "model"), signatures=module.serve)
     assert not disallowed_ops(tmp_path / "model")
@@ -34,7 +34,7 @@ def test_what_may_save_variables_may_not_be_called_to_answer(tmp_path: Path) -> 
     assert "SaveV2" in disallowed_ops(tmp_path / "model")
 
 
-def test_a_graph_of_tensorflow_1_whose_loader_runs_it_is_refused(tmp_path: Path) -> None:
+def test_a_tensorflow_1_graph_is_disallowed(tmp_path: Path) -> None:
     module = FromTable(table(wrong_in(0.1)), tf.identity)
     tf.saved_model.save(module, str(tmp_path / "model"), signatures=module.serve)
     parsed = op_allowlist._parse(tmp_path / "model")

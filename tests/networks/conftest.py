@@ -1,4 +1,4 @@
-"""Every network."""
+"""A fixture for every network architecture."""
 
 import keras
 import pytest

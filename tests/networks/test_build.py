@@ -1,4 +1,4 @@
-"""Networks: shapes, scaling, and the exported model."""
+"""Building networks: shapes, widths and ensembles."""
 
 import keras
 import numpy as np
@@ -6,25 +6,25 @@ import pytest
 
 from emotion.networks.build import NETWORKS, build, members
 from emotion.params.sections import Train
-from support.networks import PIXELS, RANDOM, tiny, unlike_new
+from support.networks import PIXELS, RANDOM, tiny, with_random_statistics
 
 
-def test_raw_pixels_go_in_and_probabilities_come_out(network: keras.Model) -> None:
+def test_a_network_maps_raw_pixels_to_probabilities(network: keras.Model) -> None:
     answer = network(PIXELS).numpy()
     assert answer.shape == (5, 7)
     np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-5)
     assert answer.std() > 0
 
 
-def test_a_network_that_is_merely_called_is_not_in_training(network: keras.Model) -> None:
+def test_a_network_is_called_in_inference_mode_by_default(network: keras.Model) -> None:
     np.testing.assert_array_equal(network(PIXELS), network(PIXELS, training=False))
 
 
-def test_every_network_can_be_chosen() -> None:
+def test_every_network_is_a_valid_parameter_value() -> None:
     assert set(Train.model_fields["network"].annotation.__args__) == set(NETWORKS)  # type: ignore[union-attr]
 
 
-def test_the_basic_cnn_is_the_earlier_studys() -> None:
+def test_the_basic_cnn_matches_the_earlier_study() -> None:
     network = build("basic_cnn", 32, 0.4, RANDOM)
     filters = [layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
     units = [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)]
@@ -38,8 +38,8 @@ def test_the_width_sets_the_channels() -> None:
 
 
 @pytest.mark.parametrize("name", ["residual", "vgg"])
-def test_an_ensemble_answers_with_the_mean_of_its_members_which_differ(name: str) -> None:
-    ensemble = unlike_new(build(name, 4, 0.2, RANDOM, ensemble=2))
+def test_an_ensemble_averages_its_distinct_members(name: str) -> None:
+    ensemble = with_random_statistics(build(name, 4, 0.2, RANDOM, ensemble=2))
     first, second = members(ensemble)(PIXELS)
     assert np.abs(first - second).max() > 0.01
     np.testing.assert_allclose(ensemble(PIXELS), (first + second) / 2, atol=1e-6)

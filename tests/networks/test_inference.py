@@ -1,4 +1,4 @@
-"""Networks: shapes, scaling, and the exported model."""
+"""Inference models: folding, test-time augmentation and export."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from emotion.networks import inference
 from emotion.networks.build import build
 from emotion.networks.inference import export, fold_normalization, inference_model
 from emotion.training import precision
-from support.networks import FACES, PIXELS, RANDOM, tiny, unlike_new
+from support.networks import FACES, PIXELS, RANDOM, tiny, with_random_statistics
 
 
-def test_the_folded_network_has_no_normalization_left_and_answers_the_same(network: keras.Model) -> None:
+def test_folding_removes_batch_normalization_and_keeps_predictions(network: keras.Model) -> None:
     folded = fold_normalization(network)
     left = [layer.name for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert not left
     np.testing.assert_allclose(folded(PIXELS), network(PIXELS), atol=2e-5)
 
 
-def test_a_bfloat16_network_is_folded_to_float32_and_answers_nearly_the_same() -> None:
+def test_a_bfloat16_network_is_folded_to_float32_with_similar_predictions() -> None:
     precision.apply("bfloat16")
     try:
         network = tiny("residual")
@@ -34,7 +34,7 @@ def test_a_bfloat16_network_is_folded_to_float32_and_answers_nearly_the_same() -
     np.testing.assert_allclose(folded(PIXELS), network(PIXELS), atol=0.02)
 
 
-def test_views_are_the_image_its_mirror_image_and_both_moved() -> None:
+def test_views_are_the_image_its_mirror_image_and_their_shifts() -> None:
     views = inference.TestTimeAugmentation(2)(PIXELS).numpy().reshape(6, 5, 48, 48)
     np.testing.assert_array_equal(views[0], FACES)
     np.testing.assert_array_equal(views[1], FACES[:, :, ::-1])
@@ -56,7 +56,7 @@ def test_the_exported_model_averages_its_views(views: str, shown: int, tmp_path:
     np.testing.assert_allclose(exported, answers.mean(axis=0), atol=1e-5)
 
 
-def test_the_exported_and_the_saved_model_answer_like_the_network(network: keras.Model, tmp_path: Path) -> None:
+def test_the_exported_and_the_saved_model_predict_like_the_network(network: keras.Model, tmp_path: Path) -> None:
     expected = network(PIXELS).numpy()
     export(inference_model(network, "plain"), tmp_path / "exported")
     network.save(tmp_path / "network.keras")
@@ -73,7 +73,7 @@ def test_the_exported_and_the_saved_model_answer_like_the_network(network: keras
 
 
 def test_an_ensemble_is_folded_and_exported_like_a_network(tmp_path: Path) -> None:
-    ensemble = unlike_new(build("vgg", 4, 0.2, RANDOM, ensemble=2))
+    ensemble = with_random_statistics(build("vgg", 4, 0.2, RANDOM, ensemble=2))
     folded = inference_model(ensemble, "plain")
     assert not [layer for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
     export(folded, tmp_path / "exported")

@@ -1,4 +1,4 @@
-"""Networks: shapes, scaling, and the exported model."""
+"""Custom layers compared with their reference implementations."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from emotion.networks.layers import Convolution, FusedBatchNormalization, Standa
 from support.networks import PIXELS
 
 
-def test_fused_batch_normalization_equals_keras_own() -> None:
+def test_fused_batch_normalization_matches_keras() -> None:
     values = tf.random.stateless_normal((8, 6, 6, 3), (0, 0)) * 3 + 1
     fused, plain = FusedBatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
     for training in (True, True, False):
@@ -23,34 +23,34 @@ def test_fused_batch_normalization_equals_keras_own() -> None:
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("side", [2, 3, 4, 6, 8, 12])
-def test_convolutions_of_small_maps_answer_and_learn_as_the_librarys_do(side: int, policy: str) -> None:
-    quick = Convolution(5, 3, padding="same", use_bias=False, dtype=policy)
-    images = tf.cast(tf.random.stateless_normal((4, side, side, 3), (0, 0)), quick.compute_dtype)
+def test_convolutions_of_small_maps_match_tensorflow_in_outputs_and_gradients(side: int, policy: str) -> None:
+    fast = Convolution(5, 3, padding="same", use_bias=False, dtype=policy)
+    images = tf.cast(tf.random.stateless_normal((4, side, side, 3), (0, 0)), fast.compute_dtype)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(images)
-        ours = quick(images, training=True)
-        usual = tf.nn.conv2d(images, tf.cast(quick.kernel, images.dtype), 1, "SAME")
-        ours_squared, usual_squared = tf.reduce_sum(ours**2), tf.reduce_sum(usual**2)
-    pairs = [(ours, usual)]
-    for source in (images, quick.kernel.value):
-        pairs.append((tape.gradient(ours_squared, source), tape.gradient(usual_squared, source)))
+        ours = fast(images, training=True)
+        reference = tf.nn.conv2d(images, tf.cast(fast.kernel, images.dtype), 1, "SAME")
+        ours_squared, reference_squared = tf.reduce_sum(ours**2), tf.reduce_sum(reference**2)
+    pairs = [(ours, reference)]
+    for source in (images, fast.kernel.value):
+        pairs.append((tape.gradient(ours_squared, source), tape.gradient(reference_squared, source)))
     for one, other in pairs:
         one, other = (tf.cast(values, tf.float32).numpy() for values in (one, other))
-        # As a whole: of bfloat16, processors without it in hardware round single values otherwise.
+        # Compare norms: processors without bfloat16 hardware round single values differently.
         assert np.linalg.norm(one - other) < (1e-5 if policy == "float32" else 0.05) * np.linalg.norm(other)
     small = side <= (6 if policy == "float32" else 8)
-    graph = tf.function(lambda x: tape_of(quick, x)).get_concrete_function(images).graph
+    graph = tf.function(lambda x: gradients_of(fast, x)).get_concrete_function(images).graph
     operations = {operation.type for operation in graph.get_operations()}
     assert ("Conv2DBackpropFilter" not in operations) == small
 
 
-def tape_of(layer: keras.layers.Layer, images: tf.Tensor) -> tf.Tensor:
+def gradients_of(layer: keras.layers.Layer, images: tf.Tensor) -> tf.Tensor:
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(layer(images, training=True))
     return tape.gradient(total, layer.trainable_variables)
 
 
-def test_standardization_undoes_light_and_contrast() -> None:
+def test_standardization_is_invariant_to_brightness_and_contrast() -> None:
     layer = Standardization()
     np.testing.assert_allclose(layer(PIXELS * 0.5 + 40), layer(PIXELS), atol=1e-4)
     np.testing.assert_array_equal(layer(np.full((1, 48, 48, 1), 99, np.float32)), 0)

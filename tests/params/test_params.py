@@ -1,4 +1,4 @@
-"""Parameters: what is refused, and in which words."""
+"""Validation of parameters and its error messages."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def test_the_shipped_parameters_are_accepted(params: Params) -> None:
         (
             "tune",
             {"space": {"augmentation.erazing": {"choice": [0.1]}}},
-            "tune.space offers augmentation.erazing 0.1: unknown key train.augmentation.erazing, did you mean erasing?",
+            "tune.space allows augmentation.erazing 0.1: unknown key train.augmentation.erazing, did you mean erasing?",
         ),
         (
             "tune",
@@ -75,7 +75,7 @@ def test_the_shipped_parameters_are_accepted(params: Params) -> None:
         ("tune", {"oracle": "hyperband", "pruning": "median"}, "pruning must be none with oracle hyperband"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_named_with_its_bound(
+def test_the_error_for_an_invalid_value_names_key_and_constraint(
     tmp_path: Path, section: str, values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError) as error:
@@ -84,7 +84,7 @@ def test_a_wrong_value_is_named_with_its_bound(
 
 
 @pytest.mark.parametrize("name", ["quick", "standard", "record"])
-def test_a_preset_is_nothing_but_parameters(name: str) -> None:
+def test_a_preset_contains_only_valid_parameters(name: str) -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     for key, value in load_preset(name).items():
         *parents, last = key.split(".")
@@ -96,12 +96,12 @@ def test_a_preset_is_nothing_but_parameters(name: str) -> None:
     Params.model_validate(content)
 
 
-def test_an_unknown_preset_is_named_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"there is no preset fast\. Choose one of quick, standard, record\."):
         load_preset("fast")
 
 
-def test_small_images_and_ensembles_need_a_network_that_takes_them(tmp_path: Path) -> None:
+def test_small_images_and_ensembles_need_a_network_that_supports_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="initial_image_size below 48 needs network residual or vgg, got basic_cnn"):
         load_params(changed(tmp_path, "train", network="basic_cnn", initial_image_size=32))
     with pytest.raises(UserError, match="ensemble above 1 needs network residual or vgg, got basic_cnn"):
@@ -115,13 +115,13 @@ def test_small_images_and_ensembles_need_a_network_that_takes_them(tmp_path: Pat
         ({"dropout": 2}, "found.json: train.dropout should be less than 1, got 2"),
     ],
 )
-def test_wrong_hyperparameters_are_named_with_their_file(params: Params, values: dict[str, Any], message: str) -> None:
+def test_invalid_hyperparameters_are_reported_with_file(params: Params, values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as error:
         params.with_hyperparameters(values, "found.json")
     assert message in str(error.value)
 
 
-def test_a_missing_section_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_section(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("fetch: {}\n")
     with pytest.raises(UserError, match="preprocess is missing"):
@@ -129,20 +129,20 @@ def test_a_missing_section_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["train: [", "- 1\n- 2\n", ""])
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_file_without_a_mapping_is_rejected(tmp_path: Path, content: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(content)
     with pytest.raises(UserError, match=r"params\.yaml"):
         load_params(path)
 
 
-def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Run from the project's root"):
         load_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("stage", ["fetch", "preprocess", "tune", "train", "evaluate", "register"])
-def test_every_stage_refuses_a_wrong_value_in_one_line_before_anything_heavy(tmp_path: Path, stage: str) -> None:
+def test_every_stage_rejects_an_invalid_value_before_heavy_imports(tmp_path: Path, stage: str) -> None:
     changed(tmp_path, "train", epochs=0)
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", f"emotion.{stage}"], cwd=tmp_path, capture_output=True, text=True
@@ -155,14 +155,14 @@ def test_every_stage_refuses_a_wrong_value_in_one_line_before_anything_heavy(tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
 
 
-def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
+def test_numbers_that_yaml_parses_as_strings_are_converted(tmp_path: Path) -> None:
     path = changed(tmp_path, "tune", space={"learning_rate": {"choice": ["1e-4", "5e-4"]}})
     (dimension,) = load_params(path).tune.space.values()
     assert isinstance(dimension, Choice)
     assert dimension.choice == (1e-4, 5e-4)
 
 
-def test_a_condition_allows_what_only_some_networks_can(tmp_path: Path) -> None:
+def test_a_condition_restricts_a_dimension_to_the_networks_that_support_it(tmp_path: Path) -> None:
     space = {
         "network": {"choice": ["basic_cnn", "vgg"]},
         "ensemble": {"choice": [1, 2], "when": {"network": "vgg"}},

@@ -1,4 +1,4 @@
-"""Experiments: DVC's, other sources, protocols and networks, and uncommitted code."""
+"""DVC experiments: other sources, protocols and networks, and uncommitted code."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from support.project import Project
 
 
-def test_an_experiment_changes_a_parameter_and_is_shown(copied_project: Project) -> None:
+def test_an_experiment_with_a_changed_parameter_is_recorded_and_shown(copied_project: Project) -> None:
     copied_project.run("dvc", "exp", "run", "--set-param", "train.epochs=1", "--name", "short")
     train = copied_project.run_of("train")
     assert train.data.params["train.epochs"] == "1"
@@ -41,7 +41,7 @@ def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project
     assert "KGAT_secret" not in Path(patch).read_text()
 
 
-def test_another_source_protocol_and_network_need_nothing_but_parameters(copied_project: Project) -> None:
+def test_source_protocol_and_network_are_changed_by_parameters_alone(copied_project: Project) -> None:
     archive = copied_project.folder / "photos.zip"
     (copied_project.folder / "data/raw/faces.zip").rename(archive)
     copied_project.set_params(
@@ -61,7 +61,7 @@ def test_another_source_protocol_and_network_need_nothing_but_parameters(copied_
     assert list(logs.rglob("events.out.tfevents*"))
 
 
-def test_transfer_learning_goes_through_the_whole_pipeline(copied_project: Project, tmp_path: Path) -> None:
+def test_transfer_learning_works_in_the_whole_pipeline(copied_project: Project, tmp_path: Path) -> None:
     weights = str(tmp_path / "backbone.weights.h5")
     keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(weights)
     copied_project.set_params(
@@ -75,7 +75,7 @@ def test_transfer_learning_goes_through_the_whole_pipeline(copied_project: Proje
     assert sum(copied_project.mlflow_predict(tmp_path)) == pytest.approx(1, abs=1e-4)
 
 
-def test_a_presets_parameters_are_options_of_an_experiment(copied_project: Project) -> None:
+def test_a_preset_prints_options_for_an_experiment(copied_project: Project) -> None:
     shown = copied_project.run("emotion", "preset", "quick").stdout.split()
     copied_project.run("dvc", "exp", "run", *shown, "-S", "train.epochs=1", "-S", "train.width=4", "train")
     train = copied_project.run_of("train")
@@ -83,7 +83,7 @@ def test_a_presets_parameters_are_options_of_an_experiment(copied_project: Proje
     assert train.data.params["tune.max_trials"] == "0"
 
 
-def test_a_misspelt_preset_starts_no_experiment(copied_project: Project) -> None:
+def test_a_misspelled_preset_starts_no_experiment(copied_project: Project) -> None:
     done = copied_project.run("sh", "-c", "dvc exp run $(emotion preset qick)", check=False)
     assert done.returncode != 0
     assert "no preset is named qick" in done.stderr

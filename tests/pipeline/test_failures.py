@@ -1,4 +1,4 @@
-"""How a stage fails: one message, a FAILED run, nothing half-written."""
+"""A failing stage gives one message, a FAILED run and no partial files."""
 
 import sys
 from typing import Any
@@ -15,14 +15,14 @@ from support.project import Project
         ({"preprocess__protocol": "folders", "fetch__images": 70}, None),
     ],
 )
-def test_a_failing_stage_leaves_its_run_failed(
+def test_a_failing_stage_sets_its_run_to_failed(
     copied_project: Project, changes: dict[str, Any], message: str | None
 ) -> None:
     copied_project.set_params(**changes)
-    if message is None:  # a dataset that vanishes under the stage
+    if message is None:  # the dataset is deleted before the stage
         (copied_project.folder / "data/faces/index.csv").unlink()
         done = copied_project.run(sys.executable, "-m", "emotion.evaluate", check=False)
-        message, stage = "evaluate: ", "train"  # whose run it goes on with
+        message, stage = "evaluate: ", "train"  # evaluate continues the run of train
     else:
         done, stage = copied_project.run("dvc", "repro", check=False), "fetch"
     assert done.returncode != 0
@@ -53,7 +53,7 @@ def test_a_read_only_folder_is_explained(copied_project: Project) -> None:
         (None, "bad.zip is a truncated or damaged zip"),
     ],
 )
-def test_a_bad_archive_is_called_by_the_name_that_its_owner_knows(
+def test_the_error_for_a_bad_archive_names_the_users_file(
     copied_project: Project, content: bytes | None, message: str
 ) -> None:
     whole = (copied_project.folder / "data/raw/faces.zip").read_bytes()

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a stage in one line, wherever it comes."""
+"""Ctrl-C ends a stage with one line at any time."""
 
 import shutil
 import signal
@@ -14,16 +14,16 @@ from support.project import Project
 STAGES = ["fetch", "preprocess", "tune", "train", "evaluate", "register"]
 
 
-def hear_interrupts() -> None:
-    """Where the tests run in the background, SIGINT is ignored, and children inherit that."""
+def reset_sigint() -> None:
+    """Restore the default SIGINT handler, which background processes ignore and children inherit."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_an_interrupt_while_modules_are_loaded_is_one_line_too(copied_project: Project) -> None:
+def test_an_interrupt_during_imports_gives_one_line(copied_project: Project) -> None:
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "emotion.train"],
         cwd=copied_project.folder, env=copied_project.environment, stderr=subprocess.PIPE, text=True,
-        preexec_fn=hear_interrupts,
+        preexec_fn=reset_sigint,
     )  # fmt: skip
     assert process.stderr
     assert any("mlflow." in line for line in process.stderr)  # waits for the first
@@ -35,14 +35,14 @@ def test_an_interrupt_while_modules_are_loaded_is_one_line_too(copied_project: P
 
 
 def models_of(project: Project) -> dict[Path, bytes]:
-    """Every file of models/ but what an interrupted stage goes on from."""
+    """Every file in models/ except checkpoints."""
     files = [path for path in (project.folder / "models").rglob("*") if path.is_file()]
     return {path: path.read_bytes() for path in files if "checkpoints" not in path.parts}
 
 
 @pytest.fixture(scope="module")
 def slow_project(repro_project: Project, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """One copy for all interrupts, which leave it as it was; its stages take long."""
+    """A project with slow stages, shared by all tests because interrupts leave it unchanged."""
     project = repro_project.copy_to(tmp_path_factory.mktemp("slow") / "project", with_store=False)
     shutil.copy(migrated_store, project.folder / "mlflow.db")
     location = str(project.folder / "mlartifacts")
@@ -52,14 +52,14 @@ def slow_project(repro_project: Project, migrated_store: Path, tmp_path_factory:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_ctrl_c_ends_a_stage_in_one_line_and_leaves_nothing_half_written(slow_project: Project, stage: str) -> None:
-    """Interrupted as soon as a run is open."""
+def test_ctrl_c_ends_a_stage_in_one_line_without_partial_files(slow_project: Project, stage: str) -> None:
+    """The stage is interrupted as soon as its run is open."""
     project = slow_project
     before = models_of(project)
     process = subprocess.Popen(
         [sys.executable, "-m", f"emotion.{stage}"],
         cwd=project.folder, env=project.environment, stderr=subprocess.PIPE, text=True,
-        preexec_fn=hear_interrupts,
+        preexec_fn=reset_sigint,
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:

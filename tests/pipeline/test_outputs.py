@@ -1,4 +1,4 @@
-"""What a run of the pipeline leaves: runs, files, figures, metrics, a version."""
+"""Outputs of a pipeline run: MLflow runs, files, figures, metrics and a version."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from emotion.runtime.files import folder_digest
 from support.project import MODEL, Project
 
 
-def test_what_a_person_promoting_wants_to_see_is_figure_table_and_metric(finished_project: Project) -> None:
+def test_evaluation_results_are_figures_tables_and_metrics(finished_project: Project) -> None:
     evaluation = finished_project.folder / "reports/evaluation"
     for name in ("reliability", "coverage", "robustness", "mistakes"):
         assert (evaluation / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -27,18 +27,18 @@ def test_what_a_person_promoting_wants_to_see_is_figure_table_and_metric(finishe
     assert 0.2 <= float(logged.tags["temperature"]) <= 5
 
 
-def test_a_second_repro_does_nothing(finished_project: Project) -> None:
+def test_a_second_repro_runs_no_stage(finished_project: Project) -> None:
     done = finished_project.run("dvc", "repro")
     assert "Data and pipelines are up to date" in done.stdout
     assert "Running stage" not in done.stdout
 
 
-def test_every_stage_leaves_a_finished_run_of_its_name(finished_project: Project) -> None:
+def test_every_stage_logs_a_finished_run_with_its_name(finished_project: Project) -> None:
     found = [(run.info.run_name, run.info.status) for run in finished_project.runs("tags.stage != 'trial'")]
     assert found == [(stage, "FINISHED") for stage in ("fetch", "preprocess", "tune", "train")]
 
 
-def test_every_run_says_where_it_comes_from(finished_project: Project) -> None:
+def test_every_run_records_its_provenance(finished_project: Project) -> None:
     commit = finished_project.run("git", "rev-parse", "HEAD").stdout.strip()
     lock = yaml.safe_load((finished_project.folder / "dvc.lock").read_text())
     data = next(out["md5"] for out in lock["stages"]["preprocess"]["outs"] if out["path"] == "data/faces")
@@ -53,7 +53,7 @@ def test_every_run_says_where_it_comes_from(finished_project: Project) -> None:
             assert "drawings, not photographs" in run.data.tags["mlflow.note.content"]
 
 
-def test_every_trial_is_a_child_of_the_search(finished_project: Project) -> None:
+def test_every_trial_is_a_child_run_of_the_search(finished_project: Project) -> None:
     parent = finished_project.run_of("tune")
     trials = finished_project.runs("tags.stage = 'trial'")
     table = pd.read_csv(finished_project.folder / "reports/trials.csv")
@@ -77,7 +77,7 @@ def test_every_trial_is_a_child_of_the_search(finished_project: Project) -> None
     assert set(values) == {"learning_rate", "dropout"}
 
 
-def test_from_a_registered_version_one_reaches_its_trial(finished_project: Project) -> None:
+def test_a_registered_version_leads_to_its_trial(finished_project: Project) -> None:
     (version,) = finished_project.client.search_model_versions("name = 'facial-emotion'")
     train = finished_project.client.get_run(version.run_id)
     trial = finished_project.client.get_run(train.data.tags["tune.trial_run_id"])
@@ -97,7 +97,7 @@ def test_training_uses_the_best_hyperparameters_and_logs_every_epoch(finished_pr
         np.testing.assert_allclose([metric.value for metric in logged], history[name], rtol=1e-6)
 
 
-def test_figures_and_tables_are_files_and_in_mlflow(finished_project: Project) -> None:
+def test_figures_and_tables_are_written_and_logged_to_mlflow(finished_project: Project) -> None:
     data = finished_project.artifacts(finished_project.run_of("preprocess"))
     figures = {"data/class_distribution.png", "data/examples.png", "data/augmented.png"}
     assert figures | {"data/counts.json", "data/quarantine.csv"} <= data
@@ -111,8 +111,8 @@ def test_figures_and_tables_are_files_and_in_mlflow(finished_project: Project) -
         assert (finished_project.folder / path).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_metrics_are_those_of_the_saved_model_on_the_test_images(finished_project: Project) -> None:
-    """Recomputed here from the exported files alone."""
+def test_the_metrics_match_the_saved_model_on_the_test_images(finished_project: Project) -> None:
+    """Recompute the metrics from the exported files alone."""
     import tensorflow as tf
 
     from emotion.data.dataset import open_dataset
@@ -157,7 +157,7 @@ def test_mlflow_serves_the_registered_version(finished_project: Project, tmp_pat
     assert sum(answer) == pytest.approx(1, abs=1e-4)
 
 
-def test_registering_the_same_run_again_makes_no_second_version(finished_project: Project) -> None:
+def test_registering_the_same_run_again_creates_no_second_version(finished_project: Project) -> None:
     finished_project.run(sys.executable, "-m", "emotion.register", DVC_ROOT=str(finished_project.folder))
     assert [str(v.version) for v in finished_project.client.search_model_versions(f"name = '{MODEL}'")] == ["1"]
 
@@ -180,8 +180,8 @@ def test_dvc_shows_metrics_and_plots(finished_project: Project, tmp_path: Path) 
         assert title in page
 
 
-def test_every_file_that_is_plotted_is_there_after_a_run(finished_project: Project) -> None:
-    """DVC leaves a plot whose file is missing out without an error."""
+def test_every_plotted_file_exists_after_a_run(finished_project: Project) -> None:
+    """DVC silently skips a plot whose file is missing."""
     plots = yaml.safe_load((finished_project.folder / "dvc.yaml").read_text())["plots"]
     for plot in plots:
         for path in [plot] if isinstance(plot, str) else next(iter(plot.values()))["y"]:

@@ -1,4 +1,4 @@
-"""Killed trainings and searches continue, in the same runs, and end like unbroken ones."""
+"""Killed trainings and searches resume with the same results."""
 
 import contextlib
 import shutil
@@ -17,7 +17,7 @@ from support.project import Project
 
 
 def kill_after_epoch(project: Project, epoch: int) -> str:
-    """Start `train`, kill it without warning once an epoch is kept, and return its run."""
+    """Start `train`, send SIGKILL once an epoch is saved, and return its run ID."""
     process = subprocess.Popen(
         [sys.executable, "-m", "emotion.train"], cwd=project.folder, env=project.environment, stdout=subprocess.DEVNULL
     )
@@ -33,13 +33,13 @@ def kill_after_epoch(project: Project, epoch: int) -> str:
     return str(run.info.run_id)
 
 
-def test_a_killed_training_goes_on_in_the_same_run_and_ends_like_an_unbroken_one(copied_project: Project) -> None:
+def test_a_killed_training_resumes_in_the_same_run_with_the_same_result(copied_project: Project) -> None:
     copied_project.set_params(train__epochs=6, train__initial_image_size=40)
     copied_project.run("dvc", "repro", "train")
     unbroken = pd.read_csv(copied_project.folder / "reports/history.csv")
     classifier = copied_project.folder / "models/classifier.keras"
     expected = keras.saving.load_model(classifier).get_weights()
-    copied_project.run("dvc", "repro", "--single-item", "evaluate")  # which forgets the finished training
+    copied_project.run("dvc", "repro", "--single-item", "evaluate")  # removes the checkpoints of the finished training
     copied_project.client.delete_run(copied_project.run_of("train").info.run_id)
     checkpoints = copied_project.folder / "models/checkpoints"
     assert not list(checkpoints.iterdir())
@@ -60,7 +60,7 @@ def test_a_killed_training_goes_on_in_the_same_run_and_ends_like_an_unbroken_one
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
 
 
-def test_a_killed_training_starts_afresh_where_a_parameter_changed(copied_project: Project) -> None:
+def test_a_killed_training_restarts_if_a_parameter_changed(copied_project: Project) -> None:
     copied_project.set_params(train__epochs=50)
     first = kill_after_epoch(copied_project, 1)
     copied_project.set_params(train__epochs=3)
@@ -70,7 +70,7 @@ def test_a_killed_training_starts_afresh_where_a_parameter_changed(copied_projec
     assert len(pd.read_csv(copied_project.folder / "reports/history.csv")) == 3
 
 
-def test_a_search_whose_trials_all_fail_is_an_error_and_leaves_no_hyperparameters(copied_project: Project) -> None:
+def test_a_search_fails_without_hyperparameters_if_all_trials_fail(copied_project: Project) -> None:
     copied_project.set_params(
         tune__space={"learning_rate": {"choice": [10.0]}}, tune__epochs=30, tune__fraction=1.0,
         train__network="basic_cnn", train__optimizer="sgd", train__momentum=0.99, train__warmup=0.0,
@@ -91,7 +91,7 @@ def start_search(project: Project) -> "subprocess.Popen[str]":
 
 
 def wait_for(project: Project, pattern: str, process: "subprocess.Popen[str]") -> Path:
-    """The first file of that pattern below models/checkpoints."""
+    """Wait for and return the first file in models/checkpoints that matches the pattern."""
     deadline = time.monotonic() + 120
     while not (found := list((project.folder / "models/checkpoints").glob(pattern))):
         assert process.poll() is None
@@ -101,7 +101,7 @@ def wait_for(project: Project, pattern: str, process: "subprocess.Popen[str]") -
 
 
 def trial_processes(search: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """The trials of a search: children of the process that they are forked from."""
+    """The trial processes of a search: children of its fork server."""
     with contextlib.suppress(psutil.NoSuchProcess):
         servers = [
             child for child in psutil.Process(search.pid).children() if "forkserver" in " ".join(child.cmdline())
@@ -110,7 +110,7 @@ def trial_processes(search: "subprocess.Popen[str]") -> list[psutil.Process]:
     return []
 
 
-def test_a_killed_search_goes_on_in_the_same_runs_and_ends_like_an_unbroken_one(copied_project: Project) -> None:
+def test_a_killed_search_resumes_with_the_same_result(copied_project: Project) -> None:
     copied_project.set_params(tune__max_trials=3, tune__epochs=4)
     copied_project.run("dvc", "repro", "tune")
     columns = ["trial", "outcome", "score", "train.learning_rate", "train.dropout", "val_loss", "epochs"]
@@ -127,7 +127,7 @@ def test_a_killed_search_goes_on_in_the_same_runs_and_ends_like_an_unbroken_one(
     _, alive = psutil.wait_procs(trials, timeout=60)
     assert not alive, "a trial outlives its search"
     done = copied_project.run("dvc", "repro", "--force", "--single-item", "tune")
-    assert "Resuming a search in which 1 trials have ended." in done.stdout
+    assert "Resuming a search. Trials finished so far: 1." in done.stdout
     assert "Resuming after epoch" in done.stdout
     pd.testing.assert_frame_equal(pd.read_csv(copied_project.folder / "reports/trials.csv")[columns], unbroken)
     searches = copied_project.runs("tags.stage = 'tune'")
@@ -152,7 +152,7 @@ def test_a_killed_search_goes_on_in_the_same_runs_and_ends_like_an_unbroken_one(
     assert "RUNNING" not in {run.info.status for run in copied_project.runs()}
 
 
-def test_a_trial_whose_process_is_killed_costs_one_trial(copied_project: Project) -> None:
+def test_a_killed_trial_process_fails_only_its_trial(copied_project: Project) -> None:
     copied_project.set_params(tune__max_trials=3, tune__epochs=3)
     process = start_search(copied_project)
     wait_for(copied_project, "*/trial-001/execution-1/epoch-00001.npz", process)

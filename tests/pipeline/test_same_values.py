@@ -1,4 +1,4 @@
-"""A search that finds the same values again does not retrain, and versions still lead to a trial."""
+"""A repeated search with the same result does not retrain, and versions still lead to a trial."""
 
 import shutil
 from pathlib import Path
@@ -9,12 +9,12 @@ from support.project import MODEL, Project
 
 
 def trial_of_the_version(project: Project) -> tuple[Run, Run]:
-    """From version 1 to its training, and to the trial that the training's values come from."""
+    """The training run of version 1, and the trial that its hyperparameters come from."""
     train = project.client.get_run(project.client.get_model_version(MODEL, "1").run_id)
     return train, project.client.get_run(train.data.tags["tune.trial_run_id"])
 
 
-def test_a_search_that_finds_the_same_values_does_not_retrain(logged_project: Project, migrated_store: Path) -> None:
+def test_a_search_with_the_same_result_does_not_retrain(logged_project: Project, migrated_store: Path) -> None:
     project = logged_project
     before, trial_before = trial_of_the_version(project)
     values = (project.folder / "models/hyperparameters.json").read_text()

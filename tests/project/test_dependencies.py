@@ -1,4 +1,4 @@
-"""The dependencies in dvc.yaml are what decides a stage's outputs: no more and no less."""
+"""The dependencies in dvc.yaml are exactly the code that determines a stage's outputs."""
 
 from pathlib import Path
 
@@ -7,24 +7,24 @@ import pytest
 from support.project import ROOT, Project
 from support.source import DVC, MODULES, PACKAGE, SOURCE, STAGES, imported_files
 
-# Record-keeping and the command line, where nothing decides an output. DVC tracks the values of params.yaml itself.
-WALL = {"tracking", "registry", "serving", "cli", "params"}
+# Tracking and command-line code does not affect outputs. DVC tracks the values in params.yaml itself.
+EXCLUDED = {"tracking", "registry", "serving", "cli", "params"}
 
 
-def is_behind_the_wall(path: Path) -> bool:
+def is_excluded(path: Path) -> bool:
     folder = path.relative_to(PACKAGE).parts[0]
-    return folder in WALL or (folder == "runtime" and path.name != "tensorflow.py")
+    return folder in EXCLUDED or (folder == "runtime" and path.name != "tensorflow.py")
 
 
 def work_of(stage: str) -> set[Path]:
-    """The files that a stage's work imports, directly or not, up to the wall."""
+    """The files that a stage imports, directly or indirectly, without excluded packages."""
     found: set[Path] = set()
-    waiting = [PACKAGE / f"{stage}.py"]
-    while waiting:
-        path = waiting.pop()
-        if path not in found and not is_behind_the_wall(path):
+    queue = [PACKAGE / f"{stage}.py"]
+    while queue:
+        path = queue.pop()
+        if path not in found and not is_excluded(path):
             found.add(path)
-            waiting += imported_files(path)
+            queue += imported_files(path)
     return found
 
 
@@ -46,7 +46,7 @@ def test_a_stages_deps_are_exactly_what_its_work_imports(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_folder_of_which_all_is_imported_is_named_as_a_folder(stage: str) -> None:
+def test_a_fully_imported_folder_is_listed_as_a_folder(stage: str) -> None:
     work = work_of(stage)
     for path in code_deps(stage):
         siblings = code_files(path.parent)
@@ -60,7 +60,7 @@ def test_every_metric_and_plotted_file_is_an_output_of_a_stage() -> None:
         assert any(path == out or path.startswith(f"{out}/") for out in outputs), path
 
 
-def test_records_of_runs_are_outputs_and_nobodys_dependency() -> None:
+def test_run_records_are_outputs_and_never_dependencies() -> None:
     stages = DVC["stages"].values()
     assert len([out for stage in stages for out in stage["outs"] if str(out).startswith("reports/runs/")]) == 4
     assert not [dep for stage in stages for dep in stage["deps"] if dep.startswith("reports/runs")]
@@ -79,7 +79,7 @@ def changed_stages(project: Project) -> set[str]:
     }
 
 
-def test_a_comment_in_a_file_changes_just_the_stages_that_depend_on_it(logged_project: Project) -> None:
+def test_editing_a_file_changes_only_the_stages_that_depend_on_it(logged_project: Project) -> None:
     def append_comment(files: set[Path]) -> None:
         for file in files:
             with (logged_project.folder / file.relative_to(ROOT)).open("a") as opened:

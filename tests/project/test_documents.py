@@ -1,4 +1,4 @@
-"""What the documents say is there."""
+"""Commands, paths and numbers in the README are correct."""
 
 import json
 import re
@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def readme_commands() -> list[str]:
-    """What stands in the README's shell blocks, a command a line."""
+    """The commands in the README's shell blocks."""
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.split("#")[0].strip()]
 
@@ -50,7 +50,7 @@ def test_the_readmes_emotion_commands_exist() -> None:
         subprocess.run([sys.executable, "-m", "emotion.cli.main", command, "--help"], capture_output=True, check=True)
 
 
-def test_the_readmes_tree_names_what_is_there() -> None:
+def test_every_path_in_the_readmes_tree_exists() -> None:
     tree = re.search(r"```text\n(.*?)```", README, re.DOTALL)
     assert tree
     for line in tree[1].splitlines():
@@ -60,8 +60,8 @@ def test_the_readmes_tree_names_what_is_there() -> None:
             assert generated or list(ROOT.glob(path)) or list(PACKAGE.glob(path)), path
 
 
-def test_the_readmes_figures_are_those_of_the_committed_metrics() -> None:
-    # As committed: the working file is from whatever ran here last.
+def test_the_readmes_numbers_match_the_committed_metrics() -> None:
+    # Use the committed file: the working copy is from the latest local run.
     shown = subprocess.run(["git", "show", "HEAD:reports/metrics.json"], cwd=ROOT, capture_output=True, text=True)
     if shown.returncode:
         pytest.skip("no git history here")

@@ -1,4 +1,4 @@
-"""The layout of the code: rooms, the direction of imports, names, sizes."""
+"""The layout of the code: packages, import directions, names and sizes."""
 
 import ast
 import re
@@ -11,27 +11,27 @@ import yaml
 from emotion.params.sections import Params, Train
 from emotion.tracking.stage_runs import IRRELEVANT_PARAMS
 from support.project import ROOT, imported
-from support.source import DVC, MODULES, PACKAGE, STAGES, imported_files, imported_names, room
+from support.source import DVC, MODULES, PACKAGE, STAGES, imported_files, imported_names, subpackage
 
-# From the top down: a room imports only from rooms below its own. Stages stand on top of all but cli and serving.
+# From top to bottom: a package imports only from layers below its own. Only cli and serving are above the stages.
 ORDER = [
     {"cli"}, {"serving"}, set(STAGES), {"registry", "tuning"}, {"tracking"}, {"inference"}, {"evaluation"},
     {"training"}, {"networks"}, {"params"}, {"data"}, {"runtime"},
 ]  # fmt: skip
-PURE = ("data", "networks", "training", "evaluation", "inference")  # know nothing of MLflow, DVC or the command line
+PURE = ("data", "networks", "training", "evaluation", "inference")  # independent of MLflow, DVC and the command line
 
 
-def floor(name: str) -> int:
-    return next(number for number, rooms in enumerate(ORDER) if name in rooms)
+def layer(name: str) -> int:
+    return next(number for number, packages in enumerate(ORDER) if name in packages)
 
 
-def test_imports_go_one_way_down_the_rooms() -> None:
+def test_packages_import_only_from_lower_layers() -> None:
     upwards = [
         f"{path.relative_to(PACKAGE)} imports {target.relative_to(PACKAGE)}"
         for path in MODULES
         if path.parent != PACKAGE or path.name != "__init__.py"
         for target in imported_files(path)
-        if room(target) != room(path) and floor(room(target)) <= floor(room(path))
+        if subpackage(target) != subpackage(path) and layer(subpackage(target)) <= layer(subpackage(path))
     ]
     assert not upwards
 
@@ -42,7 +42,7 @@ def test_nothing_imports_a_stage() -> None:
 
 
 @pytest.mark.parametrize("name", PURE)
-def test_the_work_knows_nothing_of_record_keeping(name: str) -> None:
+def test_pure_packages_import_no_tracking_or_command_line_library(name: str) -> None:
     for path in (PACKAGE / name).rglob("*.py"):
         tops = {module.split(".")[0] for module in imported_names(path)}
         assert not tops & {"mlflow", "dvc", "typer"}, path
@@ -52,27 +52,27 @@ def test_the_work_knows_nothing_of_record_keeping(name: str) -> None:
     ("package", "owners"),
     [("mlflow", {"tracking/", "registry/"}), ("kaggle", {"data/sources/kaggle.py"}), ("keras.layers", {"networks/"})],
 )
-def test_only_its_owner_imports(package: str, owners: set[str]) -> None:
+def test_a_library_is_imported_only_by_its_owners(package: str, owners: set[str]) -> None:
     for path in MODULES:
         name = path.relative_to(PACKAGE).as_posix()
         uses = any(module == package or module.startswith(f"{package}.") for module in imported_names(path))
         assert not uses or any(name.startswith(owner) for owner in owners), path
 
 
-def test_every_init_file_defines_nothing() -> None:
-    """At most it sets the environment, before a package is imported that reads it."""
+def test_init_files_define_nothing() -> None:
+    """They may only set environment variables before other imports."""
     for path in PACKAGE.rglob("__init__.py"):
         defining = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
         assert not [node for node in ast.parse(path.read_text()).body if isinstance(node, defining)], path
 
 
-def test_no_file_is_long_and_few_are_over_two_hundred_lines() -> None:
+def test_modules_are_short() -> None:
     lines = {path: len(path.read_text().splitlines()) for path in MODULES}
     assert not [path for path, count in lines.items() if count > 300]
     assert len([path for path, count in lines.items() if count > 200]) <= len(MODULES) / 8
 
 
-def test_stages_modules_and_parameters_have_the_same_names_in_the_same_order() -> None:
+def test_stages_modules_and_parameters_have_the_same_names_and_order() -> None:
     sections = list(yaml.safe_load((ROOT / "params.yaml").read_text()))
     assert STAGES == sections == [field.alias or name for name, field in Params.model_fields.items()]
     for stage in STAGES:
@@ -96,13 +96,13 @@ def test_a_stages_docstring_gives_its_command() -> None:
         assert "writes" in docstring
 
 
-def test_tests_mirror_the_rooms() -> None:
+def test_test_folders_mirror_the_packages() -> None:
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and list(path.glob("test_*.py"))}
     assert folders == rooms | {"pipeline", "project"}
 
 
-def test_a_fresh_clone_shows_what_the_product_is() -> None:
+def test_a_fresh_clone_has_the_expected_top_level_files() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode:
         pytest.skip("no git repository here")
@@ -115,7 +115,7 @@ def test_a_fresh_clone_shows_what_the_product_is() -> None:
         ]
 
 
-def test_help_answers_without_the_heavy_packages() -> None:
+def test_help_imports_no_heavy_package() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "emotion.cli.main", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "promote" in done.stdout
@@ -123,8 +123,8 @@ def test_help_answers_without_the_heavy_packages() -> None:
     assert not imported(done.stderr) & {"tensorflow", "mlflow", "pandas", "numpy"}
 
 
-def test_words_that_the_field_does_not_use_are_gone() -> None:
-    """What was renamed stays renamed."""
+def test_nonstandard_terms_are_not_used() -> None:
+    """Renamed identifiers do not come back."""
     invented = re.compile(
         r"\b(is_away|AwayError|without_journal|waits_for|is_hopeless|OvertakenError|exit_cleanly|plain_batches"
         r"|forbidden_operations|serving_network|MeanOverViews|LOOSENESS|binomial_p_value|smallest_size|sure_accuracy"

@@ -1,4 +1,4 @@
-"""The locked packages are what the code imports and what is installed."""
+"""Locked packages match the code's imports and the environment."""
 
 import importlib.metadata
 import re
@@ -17,21 +17,21 @@ def direct_dependencies(optional: bool = False) -> list[str]:
     return [re.split(r"[<>=\[]", name)[0] for names in (project["dependencies"], *extras) for name in names]
 
 
-def test_the_lock_holds_every_direct_dependency_and_names_its_command() -> None:
+def test_the_lock_file_has_every_direct_dependency_and_its_command() -> None:
     lock = (ROOT / "requirements.txt").read_text()
     assert "uv pip compile" in lock.splitlines()[1]
     for name in direct_dependencies():
         assert re.search(rf"^{name}==", lock, re.MULTILINE), name
 
 
-def test_what_is_installed_is_what_the_locks_say() -> None:
+def test_installed_packages_match_the_lock_files() -> None:
     lines = [
         Requirement(line)
         for name in ("requirements.txt", "requirements-dev.txt")
         for line in (ROOT / name).read_text().splitlines()
         if "==" in line and not line.startswith(" ")
     ]
-    locked = {it.name: str(it.specifier).removeprefix("==") for it in lines if not it.marker or it.marker.evaluate()}
+    locked = {r.name: str(r.specifier).removeprefix("==") for r in lines if not r.marker or r.marker.evaluate()}
     installed = {re.sub(r"[-_.]+", "-", d.name).lower(): d.version for d in importlib.metadata.distributions()}
     for name in installed.keys() - {"emotion", "pip"}:
         assert locked.get(name) == installed[name], name

@@ -1,4 +1,4 @@
-"""A registry with versions that answer from a table."""
+"""A registry with versions that return fixed predictions."""
 
 import json
 import shutil
@@ -26,8 +26,8 @@ from support.versions import NAME, FromTable, numbered_images, table
 
 
 @pytest.fixture(scope="module")
-def an_mlflow_model(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
-    """The folder of a version that was really registered."""
+def registered_model(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
+    """The downloaded files of a registered version."""
     folder = tmp_path_factory.mktemp("registered")
     shutil.copy(migrated_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch, connected_to(folder, patch):
@@ -46,7 +46,7 @@ def an_mlflow_model(tmp_path_factory: pytest.TempPathFactory, migrated_store: Pa
 
 @pytest.fixture
 def project(mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store, and test images that the versions know."""
+    """An MLflow store, and the numbered test images."""
 
     class Dataset:
         def split(self, name: str) -> Split:
@@ -59,20 +59,20 @@ def project(mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def lenient(params: Params) -> Params:
-    """Neither latency, which is noisy, nor calibration is what these tests are about."""
+    """Parameters without limits on latency, which is noisy, and on calibration."""
     gate = params.register_.gate.model_copy(update={"max_latency_ratio": 1e6, "max_calibration_error": 1.0})
     return params.model_copy(update={"register_": params.register_.model_copy(update={"gate": gate})})
 
 
 @pytest.fixture
-def add(project: Path, an_mlflow_model: Path) -> Callable[..., str]:
-    """Registers a version that answers as told, and gives its number."""
+def add(project: Path, registered_model: Path) -> Callable[..., str]:
+    """Registers a version with the given wrong predictions and returns its number."""
 
     def add_version(wrong: np.ndarray, trick: Callable[[tf.Tensor], tf.Tensor] = tf.identity, **tags: str) -> str:
         with start_run("train", {}, {}) as run:
             pass
         folder = project / "models" / run.id
-        shutil.copytree(an_mlflow_model, folder)
+        shutil.copytree(registered_model, folder)
         model = saved_model_of(folder)
         shutil.rmtree(model)
         module = FromTable(table(wrong), trick)

@@ -1,4 +1,4 @@
-"""Promotion, rollback and their record, in a real registry: versions that answer from a table."""
+"""Integrity checks before a promotion: files, operations, signature, flavor and predictions."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from support.versions import NAME, aliases, rule, wrong_in
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
 
 
-def test_tampered_weights_are_rejected_and_not_even_loaded(add: Any, lenient: Params, project: Path) -> None:
+def test_tampered_weights_are_rejected_without_loading(add: Any, lenient: Params, project: Path) -> None:
     number = add(wrong_in(0.1))
     (weights,) = (project / "models").rglob("variables.data-*")
     content = bytearray(weights.read_bytes())
@@ -47,7 +47,7 @@ def is_random(answer: tf.Tensor) -> tf.Tensor:
 
 
 def runs_python(answer: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(tf.py_function(lambda it: it, [answer], tf.float32), (-1, 7))
+    return tf.reshape(tf.py_function(lambda x: x, [answer], tf.float32), (-1, 7))
 
 
 def reads_a_file_within_a_condition(answer: tf.Tensor) -> tf.Tensor:
@@ -64,7 +64,7 @@ def reads_a_file_within_a_condition(answer: tf.Tensor) -> tf.Tensor:
         (reads_a_file_within_a_condition, "ReadFile"),
     ],
 )
-def test_a_graph_that_may_do_more_than_compute_is_rejected(
+def test_a_graph_with_disallowed_operations_is_rejected(
     add: Any, lenient: Params, trick: Callable[[tf.Tensor], tf.Tensor], operation: str
 ) -> None:
     decision = promote(lenient, add(wrong_in(0.1), trick))
@@ -74,13 +74,13 @@ def test_a_graph_that_may_do_more_than_compute_is_rejected(
     assert [rule.name for rule in decision.verdict.rules] == ["files", "operations"]
 
 
-def test_answers_that_are_no_distribution_are_rejected(add: Any, lenient: Params) -> None:
+def test_predictions_that_are_not_a_distribution_are_rejected(add: Any, lenient: Params) -> None:
     decision = promote(lenient, add(wrong_in(0.1), lambda answer: answer * 2))
     assert decision.outcome == "REJECTED"
     assert rule(decision, "prediction").value == "shape (1, 7), sum 2"
 
 
-def test_another_signature_is_rejected(add: Any, lenient: Params, project: Path) -> None:
+def test_an_unexpected_signature_is_rejected(add: Any, lenient: Params, project: Path) -> None:
     number = add(wrong_in(0.1))
     (about,) = (project / "models").rglob("MLmodel")
     content = yaml.safe_load(about.read_text())
@@ -103,7 +103,7 @@ def test_another_signature_is_rejected(add: Any, lenient: Params, project: Path)
         {"sklearn": {"pickled_model": "model.pkl"}},
     ],
 )
-def test_a_version_of_which_mlflow_would_run_something_else_is_rejected(
+def test_an_unexpected_mlflow_flavor_is_rejected(
     add: Any, lenient: Params, project: Path, change: dict[str, Any]
 ) -> None:
     number = add(wrong_in(0.1))
@@ -117,7 +117,7 @@ def test_a_version_of_which_mlflow_would_run_something_else_is_rejected(
     assert not rule(decision, "MLflow flavor").passed
 
 
-def test_a_file_beside_the_saved_model_is_rejected(add: Any, lenient: Params, project: Path) -> None:
+def test_an_extra_file_is_rejected(add: Any, lenient: Params, project: Path) -> None:
     number = add(wrong_in(0.1))
     (about,) = (project / "models").rglob("MLmodel")
     (about.parent / "data/custom_objects.pkl").write_bytes(b"")
@@ -125,7 +125,7 @@ def test_a_file_beside_the_saved_model_is_rejected(add: Any, lenient: Params, pr
     assert promote(lenient, number).outcome == "REJECTED"
 
 
-def test_answers_are_looked_at_for_all_test_images(add: Any, lenient: Params) -> None:
+def test_predictions_are_checked_on_all_test_images(add: Any, lenient: Params) -> None:
     def breaks_on_angry(answer: tf.Tensor) -> tf.Tensor:
         return tf.where(answer[:, :1] > 0.5, answer * float("nan"), answer)
 
@@ -135,7 +135,7 @@ def test_answers_are_looked_at_for_all_test_images(add: Any, lenient: Params) ->
     assert decision.verdict.failed[0].name.startswith("prediction")
 
 
-def test_a_version_of_other_data_is_held(add: Any, lenient: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_trained_on_other_data_is_held(add: Any, lenient: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emotion.tracking.provenance.data_hash", lambda: "aaaaaaaa.dir")
     number = add(wrong_in(0.1), **{"data.dvc_hash": "bbbbbbbb.dir"})
     decision = promote(lenient, number)
@@ -153,7 +153,7 @@ def test_a_version_without_digests_is_rejected(add: Any, lenient: Params) -> Non
     assert rule(decision, "files").value == "no digests recorded"
 
 
-def test_a_champion_whose_files_were_changed_cannot_be_compared_with(add: Any, lenient: Params, project: Path) -> None:
+def test_a_candidate_is_held_if_the_champions_files_have_changed(add: Any, lenient: Params, project: Path) -> None:
     promote(lenient, add(wrong_in(0.1)))
     (graph,) = (project / "models").rglob("saved_model.pb")
     graph.write_bytes(graph.read_bytes() + b"\0")

@@ -1,4 +1,4 @@
-"""From a version back to what it came from."""
+"""The lineage of a version."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import yaml
 from support.project import Project
 
 
-def test_a_trace_leads_from_a_version_to_all_that_made_it(finished_project: Project) -> None:
+def test_a_trace_shows_the_full_lineage_of_a_version(finished_project: Project) -> None:
     found = json.loads(finished_project.run("emotion", "trace", "1", "--json").stdout)
     run = finished_project.client.get_run(found["training"]["run_id"])
     logged = finished_project.client.download_artifacts(run.info.run_id, "source/dvc.lock")

@@ -1,4 +1,4 @@
-"""Promotion, rollback and their record, in a real registry: versions that answer from a table."""
+"""Promotion and rollback in a real registry, with versions that return fixed predictions."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  #
 DISGUST = EMOTIONS.index("disgust")
 
 
-def test_a_first_champion_needs_to_be_good_by_itself_only(add: Any, lenient: Params) -> None:
+def test_the_first_champion_only_has_to_pass_the_thresholds(add: Any, lenient: Params) -> None:
     decision = promote(lenient, add(wrong_in(0.1)), reason="the first")
     assert decision.outcome == "PROMOTED"
     assert decision.verdict
@@ -35,7 +35,7 @@ def test_a_first_champion_needs_to_be_good_by_itself_only(add: Any, lenient: Par
     assert "@" in entry.by
 
 
-def test_the_verdict_is_on_the_version_and_in_a_run_also_where_it_is_a_refusal(add: Any, lenient: Params) -> None:
+def test_a_rejection_is_recorded_on_the_version_and_in_a_run(add: Any, lenient: Params) -> None:
     decision = promote(lenient, add(wrong_in(0.7)), reason="a try")
     assert decision.outcome == "REJECTED"
     assert not rule(decision, "accuracy").passed
@@ -65,7 +65,7 @@ def test_a_worse_candidate_is_held_and_a_better_one_promoted(add: Any, lenient: 
     assert aliases() == {"champion": "3", "previous": "1"}
 
 
-def test_better_overall_and_worse_for_disgust_is_held(add: Any, lenient: Params) -> None:
+def test_a_candidate_that_is_worse_for_disgust_is_held(add: Any, lenient: Params) -> None:
     promote(lenient, add(wrong_in(0.3)))
     wrong = wrong_in(0.02)
     wrong[(LABELS == DISGUST) & (np.arange(COUNT) % 2 == 0)] = True
@@ -82,9 +82,9 @@ def test_a_tie_is_promoted(add: Any, lenient: Params) -> None:
     assert promote(lenient, add(wrong_in(0.1))).outcome == "PROMOTED"
 
 
-def test_candidate_and_champion_answer_the_same_images_afresh(add: Any, lenient: Params) -> None:
+def test_candidate_and_champion_are_reevaluated_on_the_same_images(add: Any, lenient: Params) -> None:
     promote(lenient, add(wrong_in(0.1)))
-    number = add(wrong_in(0.2), **{"test.accuracy": "0.99"})  # what it says of itself counts for nothing
+    number = add(wrong_in(0.2), **{"test.accuracy": "0.99"})  # the version's own tag is ignored
     decision = promote(lenient, number, dry_run=True)
     assert decision.verdict
     assert decision.verdict.metrics["candidate.accuracy"] == pytest.approx(1 - wrong_in(0.2).mean())
@@ -106,9 +106,9 @@ def test_the_champion_is_not_promoted_again(add: Any, lenient: Params) -> None:
     assert len(read_entries(NAME)) == 1
 
 
-def test_a_reason_that_an_entry_could_not_hold_is_refused(add: Any, lenient: Params) -> None:
+def test_a_reason_that_is_too_long_is_rejected(add: Any, lenient: Params) -> None:
     number = add(wrong_in(0.1))
-    with pytest.raises(UserError, match="a reason has at most 500 characters, got 6000"):
+    with pytest.raises(UserError, match="a reason can have at most 500 characters, got 6000"):
         promote(lenient, number, reason="x" * 6000)
     with pytest.raises(UserError, match="at most 6000 characters"):
         write_entry(NAME, 1, Entry(action="promote", version="1", reason="x" * 6000))
@@ -117,7 +117,7 @@ def test_a_reason_that_an_entry_could_not_hold_is_refused(add: Any, lenient: Par
     assert read_entries(NAME)[0].reason == longest
 
 
-def test_a_dry_run_knows_of_aliases_set_by_hand(add: Any, lenient: Params) -> None:
+def test_a_dry_run_respects_aliases_set_by_hand(add: Any, lenient: Params) -> None:
     for share in (0.05, 0.3):
         add(wrong_in(share))
     connection().client.set_registered_model_alias(NAME, "champion", "1")
@@ -139,21 +139,21 @@ def test_force_needs_a_reason_and_is_recorded_as_forced(add: Any, lenient: Param
     assert tags_of("2")["gate.forced"] == "true"
 
 
-def test_rolling_back_goes_back_step_by_step_and_is_recorded(add: Any, lenient: Params) -> None:
+def test_rollbacks_go_back_step_by_step_and_are_recorded(add: Any, lenient: Params) -> None:
     for share in (0.2, 0.1, 0.02):
         promote(lenient, add(wrong_in(share)))
     assert rollback(NAME, "it was slow").version == "2"
     assert aliases() == {"champion": "2", "previous": "1"}
     assert rollback(NAME).version == "1"
     assert aliases() == {"champion": "1"}
-    with pytest.raises(UserError, match="had no champion before 1"):
+    with pytest.raises(UserError, match="has no previous champion to roll back to"):
         rollback(NAME)
     entries = [(e.action, e.version, e.before) for e in read_entries(NAME)[3:]]
     assert entries == [("rollback", "2", "3"), ("rollback", "1", "2")]
     assert read_entries(NAME)[3].reason == "it was slow"
 
 
-def test_no_rollback_to_files_that_were_changed(add: Any, lenient: Params, project: Path) -> None:
+def test_rollback_to_changed_files_is_rejected(add: Any, lenient: Params, project: Path) -> None:
     promote(lenient, add(wrong_in(0.1)))
     (graph,) = (project / "models").rglob("saved_model.pb")
     promote(lenient, add(wrong_in(0.05)))
@@ -166,17 +166,17 @@ def test_no_rollback_to_files_that_were_changed(add: Any, lenient: Params, proje
     assert aliases()["champion"] == "2"
 
 
-def test_a_challenger_stands_beside_the_champion(add: Any, lenient: Params) -> None:
+def test_a_challenger_is_registered_alongside_the_champion(add: Any, lenient: Params) -> None:
     promote(lenient, add(wrong_in(0.1)))
     assert promote(lenient, add(wrong_in(0.08)), to="challenger").outcome == "PROMOTED"
     assert aliases() == {"champion": "1", "challenger": "2"}
-    with pytest.raises(UserError, match="Version 1 is already the champion, so it cannot be the challenger"):
+    with pytest.raises(UserError, match="version 1 is already the champion, so it cannot be the challenger"):
         promote(lenient, "1", to="challenger")
     promote(lenient, "2")
     assert aliases() == {"champion": "2", "previous": "1"}
 
 
-def test_an_unknown_version_is_one_message(add: Any, lenient: Params) -> None:
+def test_an_unknown_version_gives_one_message(add: Any, lenient: Params) -> None:
     add(wrong_in(0.1))
     with pytest.raises(UserError, match=r"facial-emotion has no version 7\. Its versions: 1\."):
         promote(lenient, "7")

@@ -1,4 +1,4 @@
-"""Aliases follow the ledger: races, kills, and changes by other programs."""
+"""Reconciling aliases with the ledger after races, kills and external changes."""
 
 import signal
 import time
@@ -21,7 +21,7 @@ from support.versions import NAME, aliases, tags_of, wrong_in
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
 
 
-def test_a_store_that_refuses_an_entry_is_no_lost_race(
+def test_a_store_error_is_not_reported_as_a_conflict(
     add: Any, lenient: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(wrong_in(0.1))
@@ -34,27 +34,25 @@ def test_a_store_that_refuses_an_entry_is_no_lost_race(
         append_entry(NAME, [], Entry(action="promote", version="1"))
 
 
-def test_looking_at_a_model_that_is_not_there_makes_none(mlflow_store: Path) -> None:
+def test_reconciling_an_unknown_model_does_not_create_it(mlflow_store: Path) -> None:
     with pytest.raises(UserError, match="MLflow has no registered model mistyped"):
         reconcile("mistyped")
     assert not connection().client.search_registered_models()
 
 
-def test_of_two_decisions_on_the_same_history_the_second_says_so_and_changes_nothing(add: Any, lenient: Params) -> None:
+def test_the_second_of_two_concurrent_decisions_is_a_conflict(add: Any, lenient: Params) -> None:
     for _ in range(3):
         add(wrong_in(0.1))
     promote(lenient, "1")
     entries = read_entries(NAME)
     append_entry(NAME, entries, Entry(action="promote", version="2", before="1"))
-    with pytest.raises(ConflictError, match=r"Nothing was changed: .* promoted version 2 at the same time"):
+    with pytest.raises(ConflictError, match=r"nothing was changed: .* promoted version 2 at the same time"):
         append_entry(NAME, entries, Entry(action="promote", version="3", before="1"))
     assert aliases() == {"champion": "2", "previous": "1"}
     assert [entry.version for entry in read_entries(NAME)] == ["1", "2"]
 
 
-def test_of_promotions_at_the_same_moment_one_wins_and_the_others_say_so(
-    add: Any, lenient: Params, tmp_path: Path
-) -> None:
+def test_exactly_one_of_several_concurrent_promotions_succeeds(add: Any, lenient: Params, tmp_path: Path) -> None:
     for _ in range(4):
         add(wrong_in(0.1))
     promote(lenient, "1")
@@ -75,9 +73,7 @@ def test_of_promotions_at_the_same_moment_one_wins_and_the_others_say_so(
     assert aliases() == {"champion": entries[1].version, "previous": "1"}
 
 
-def test_killed_between_any_two_steps_a_promotion_is_whole_or_was_none(
-    add: Any, lenient: Params, tmp_path: Path
-) -> None:
+def test_a_promotion_killed_between_any_two_steps_is_atomic(add: Any, lenient: Params, tmp_path: Path) -> None:
     for _ in range(2):
         add(wrong_in(0.1))
     promote(lenient, "1")
@@ -94,7 +90,7 @@ def test_killed_between_any_two_steps_a_promotion_is_whole_or_was_none(
         notes = reconcile(NAME)
         after = read_entries(NAME)
         new_entries.add(len(after) - len(before))
-        if len(after) == len(before):  # killed before the decision was written: nothing has happened
+        if len(after) == len(before):  # killed before the decision was written: nothing changed
             assert aliases() == {"champion": "1"}
             assert not notes
             continue
@@ -108,7 +104,7 @@ def test_killed_between_any_two_steps_a_promotion_is_whole_or_was_none(
     assert kill_at > 8
 
 
-def test_aliases_that_were_changed_by_hand_are_taken_note_of(add: Any, lenient: Params) -> None:
+def test_aliases_changed_by_hand_are_recorded(add: Any, lenient: Params) -> None:
     for _ in range(3):
         add(wrong_in(0.1))
     promote(lenient, "1")
@@ -122,7 +118,7 @@ def test_aliases_that_were_changed_by_hand_are_taken_note_of(add: Any, lenient: 
     assert reconcile(NAME) == []
 
 
-def test_a_deleted_champion_leaves_none_and_the_way_back(add: Any, lenient: Params) -> None:
+def test_deleting_the_champion_keeps_the_rollback_target(add: Any, lenient: Params) -> None:
     for _ in range(2):
         promote(lenient, add(wrong_in(0.1)))
     connection().client.delete_model_version(NAME, "2")
@@ -132,7 +128,7 @@ def test_a_deleted_champion_leaves_none_and_the_way_back(add: Any, lenient: Para
     assert aliases() == {"champion": "1"}
 
 
-def test_a_deleted_history_says_how_it_comes_back(add: Any, lenient: Params) -> None:
+def test_the_error_for_a_deleted_history_says_how_to_restore_it(add: Any, lenient: Params) -> None:
     add(wrong_in(0.1))
     run_id = ledger_run(NAME)
     mlflow.delete_run(run_id)

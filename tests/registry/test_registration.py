@@ -1,4 +1,4 @@
-"""Every network of the earlier study: trained, exported, registered, and asked by MLflow."""
+"""Every network of the earlier study is trained, exported, registered and loaded by MLflow."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from support.training import TRAIN, VALIDATION
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_network_trains_exports_registers_and_predicts(network: str, mlflow_store: Path, params: Params) -> None:
+def test_a_network_is_trained_exported_registered_and_loaded(network: str, mlflow_store: Path, params: Params) -> None:
     changes = {"network": network, "width": 2, "precision": "float32", "optimizer": "sgd", "learning_rate": 0.01}
     short = {"epochs": 1, "batch_size": 16}
     transfer = {"weights": "none", "image_size": 32}

@@ -1,4 +1,4 @@
-"""A version is trained again."""
+"""`emotion reproduce`: training a version again."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from emotion.runtime.errors import UserError
 from support.project import MODEL, Project
 
 
-def test_a_version_is_reproduced_from_its_commit_its_patch_and_its_data(copied_project: Project) -> None:
+def test_a_version_is_reproduced_from_its_commit_patch_and_data(copied_project: Project) -> None:
     project = copied_project
     source = project.folder / "src/emotion/training/trainer.py"
     source.write_text(source.read_text() + "\n# not committed\n")
@@ -21,7 +21,7 @@ def test_a_version_is_reproduced_from_its_commit_its_patch_and_its_data(copied_p
     project.run("git", "checkout", "--quiet", "src", "params.yaml")
     done = project.run("emotion", "reproduce", "1")
     assert "The data came from DVC's cache." in done.stdout
-    assert re.search(r"Equal: all \d\d+ metrics are the recorded ones\.", done.stdout), done.stdout
+    assert re.search(r"Equal: all \d\d+ metrics match the recorded ones\.", done.stdout), done.stdout
     tag = project.client.get_model_version(MODEL, "1").tags["reproduced"]
     assert tag.endswith(": equal metrics")
     assert len(project.run("git", "worktree", "list").stdout.splitlines()) == 1
@@ -30,7 +30,7 @@ def test_a_version_is_reproduced_from_its_commit_its_patch_and_its_data(copied_p
     assert missing.stderr == f"emotion: {MODEL} has no version 9. Its versions: 1.\n"
 
 
-def test_data_that_no_cache_has_comes_from_its_source_and_must_be_the_same(
+def test_uncached_data_is_fetched_from_its_source_and_verified(
     copied_project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(copied_project.folder)
@@ -49,7 +49,7 @@ def test_data_that_no_cache_has_comes_from_its_source_and_must_be_the_same(
         shutil.copy(copied_project.folder / "dvc.lock", tree)
         share_dvc_cache(tree)
         assert restore_data(tree, "fetch", sha256) == "its source"
-        with pytest.raises(UserError, match="has another archive: its SHA-256 is"):
+        with pytest.raises(UserError, match="has a different archive: its SHA-256 is"):
             restore_data(tree, "fetch", "0" * 64)
     assert not tree.exists()
     with pytest.raises(UserError, match="is not in this repository"), worktree("f" * 40):

@@ -1,4 +1,4 @@
-"""The rules of the gate, on answers made up for them."""
+"""The rules of the promotion gate on synthetic predictions."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def lenient(params: Params) -> Gate:
 
 
 def answers(wrong: np.ndarray, latency: float = 1.0, size: float = 1.0, confidence: float = 0.9) -> Predictions:
-    """Right but for the marked images, which are called the next emotion."""
+    """Correct predictions except for the marked images, which get the next class."""
     predicted = np.where(wrong, (LABELS + 1) % 7, LABELS)
     probabilities = np.full((len(LABELS), 7), (1 - confidence) / 6, np.float32)
     probabilities[np.arange(len(LABELS)), predicted] = confidence
@@ -43,11 +43,11 @@ def compared(lenient: Gate, candidate: Predictions, champion: Predictions) -> li
     )
 
 
-def test_what_is_good_enough_by_itself_passes(lenient: Gate) -> None:
+def test_a_good_candidate_passes_the_threshold_rules(lenient: Gate) -> None:
     assert not failed(list(rules.threshold_rules(lenient, LABELS, answers(share_wrong(0.1)), bins=15)))
 
 
-def test_each_bound_of_a_version_by_itself_is_held(lenient: Gate) -> None:
+def test_each_threshold_rule_is_enforced(lenient: Gate) -> None:
     def names(candidate: Predictions) -> list[str]:
         return failed(list(rules.threshold_rules(lenient, LABELS, candidate, bins=15)))
 
@@ -61,23 +61,23 @@ def test_a_tie_passes(lenient: Gate) -> None:
     assert not failed(compared(lenient, same, same))
 
 
-def test_a_little_worse_may_be_chance_and_passes(lenient: Gate) -> None:
+def test_an_insignificantly_worse_candidate_passes(lenient: Gate) -> None:
     champion = share_wrong(0.2)
     worse = champion.copy()
     worse[np.flatnonzero(~champion)[:3]] = True
     assert not failed(compared(lenient, answers(worse), answers(champion)))
 
 
-def test_significantly_worse_fails_both_tests(lenient: Gate) -> None:
+def test_a_significantly_worse_candidate_fails_both_tests(lenient: Gate) -> None:
     champion = share_wrong(0.1)
     names = failed(compared(lenient, answers(champion | share_wrong(0.08, seed=1)), answers(champion)))
     assert names == [
         "accuracy compared with the champion (McNemar, exact)",
-        "95 % interval of the difference (bootstrap)",
+        "95% interval of the difference (bootstrap)",
     ]
 
 
-def test_better_overall_and_worse_for_one_emotion_fails_and_names_it(lenient: Gate) -> None:
+def test_a_candidate_that_is_worse_for_one_emotion_fails_and_the_rule_names_it(lenient: Gate) -> None:
     candidate = share_wrong(0.05)
     candidate[LABELS == DISGUST] = True
     found = compared(lenient, answers(candidate), answers(share_wrong(0.3)))
@@ -88,7 +88,7 @@ def test_better_overall_and_worse_for_one_emotion_fails_and_names_it(lenient: Ga
     assert {row["emotion"]: row["recall"] for row in rows}["disgust"] == 0
 
 
-def test_much_slower_fails(lenient: Gate) -> None:
+def test_a_much_slower_candidate_fails(lenient: Gate) -> None:
     assert failed(compared(lenient, answers(share_wrong(0.1), latency=2.1), answers(share_wrong(0.1)))) == [
         "latency compared with the champion"
     ]
@@ -103,9 +103,7 @@ def test_much_slower_fails(lenient: Gate) -> None:
         (["integrity", "comparison"], "REJECTED"),
     ],
 )
-def test_a_version_that_fails_by_itself_is_rejected_and_one_that_fails_against_the_champion_held(
-    kinds: list[str], outcome: str
-) -> None:
+def test_failed_thresholds_reject_a_version_and_failed_comparisons_hold_it(kinds: list[str], outcome: str) -> None:
     rules = [{"name": "", "kind": kind, "value": "", "threshold": "", "passed": False} for kind in kinds]
     verdict = Verdict.model_validate({"version": "1", "champion": None, "rules": rules})
     assert verdict.outcome == outcome

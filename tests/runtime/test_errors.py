@@ -1,4 +1,4 @@
-"""How a program ends on a user's mistake, on Ctrl-C, and on an unexpected error."""
+"""How a program ends after a user error, Ctrl-C or an unexpected error."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,13 +16,13 @@ def fails_with(error: BaseException) -> Callable[[ExitStack], None]:
     return main
 
 
-def test_a_users_mistake_is_one_line() -> None:
+def test_a_user_error_gives_one_line() -> None:
     with pytest.raises(SystemExit) as ended:
         run_main("train", fails_with(UserError("no faces. Run fetch.")))
     assert ended.value.code == "train: no faces. Run fetch."
 
 
-def test_an_interrupt_says_what_is_saved(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_reports_what_is_saved(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run_main("train", fails_with(KeyboardInterrupt()))
     assert ended.value.code == 130
@@ -36,6 +36,6 @@ def test_an_unexpected_error_keeps_its_traceback() -> None:
 
 @pytest.mark.parametrize("error", [UserError("no faces"), KeyboardInterrupt(), RuntimeError("ours")])
 def test_exit_callbacks_run_however_main_ends(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(BaseException):  # noqa: B017, PT011  the tests above say which
+    with pytest.raises(BaseException):  # noqa: B017, PT011  the tests above check the type
         run_main("train", fails_with(error))
     assert capsys.readouterr().out == "closed\n"

@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all."""
+"""Atomic writes and file digests."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from emotion.runtime.files import atomic_write, file_digests, folder_digest, folder_size
 
 
-def test_a_file_that_could_not_be_written_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("old")
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "metrics.json") as tmp:
         tmp.write_text("half") and tmp.with_name("missing").read_text()

@@ -3,7 +3,7 @@
 from emotion.runtime.processes import has_exited, process_id
 
 
-def test_a_process_has_exited_once_it_has_ended_and_not_before() -> None:
+def test_has_exited_distinguishes_ended_from_running_processes() -> None:
     assert not has_exited(process_id())
     machine, number, started = process_id().split(" ")
     assert has_exited(f"{machine} {number} {float(started) - 60}")  # its number was given to another process

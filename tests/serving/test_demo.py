@@ -1,4 +1,4 @@
-"""The web demo: in a real browser, through Gradio's client, under load, and against ill will."""
+"""The web demo: in a real browser, through Gradio's client, under load, and with malicious requests."""
 
 import io
 import os
@@ -34,13 +34,13 @@ SECONDS = 20_000  # playwright counts milliseconds
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the demo's temporary files go."""
+    """The folder of the demo's temporary files."""
     return tmp_path_factory.mktemp("scratch")
 
 
 @pytest.fixture(scope="module")
 def demo(champion_project: Project, scratch: Path) -> Iterator[str]:
-    """The address of a demo of the champion."""
+    """The URL of a demo of the champion."""
     port = free_port()
     project = Project(champion_project.folder)
     project.environment |= {"TMPDIR": str(scratch)}
@@ -50,7 +50,7 @@ def demo(champion_project: Project, scratch: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def fixed_demo(champion_project: Project) -> Iterator[str]:
-    """The address of a demo of one model, as a Space shows it."""
+    """The URL of a demo of one fixed model, as in a Space."""
     port = free_port()
     command = ["emotion", "demo", "--model", "models/saved_model", "--port", str(port), "--min-confidence", "1"]
     with serving(command, champion_project, port) as said:
@@ -70,7 +70,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, demo: str) -> Iterator[Page]:
-    """The demo, opened."""
+    """The demo's page in a browser."""
     opened = browser.new_page(viewport={"width": 1280, "height": 1000})
     opened.set_default_timeout(SECONDS)
     opened.goto(demo)
@@ -87,7 +87,7 @@ def faces(page: Page) -> list[str]:
     return page.get_by_role("heading", level=3).all_inner_texts()
 
 
-def test_a_drawn_face_is_answered_at_a_click(page: Page) -> None:
+def test_clicking_a_sample_shows_its_prediction(page: Page) -> None:
     page.get_by_role("button", name="happy").click()
     expect(page.get_by_role("heading", name="Face 1:")).to_be_visible()
     table = page.get_by_role("table", name="Scores of face 1")
@@ -98,7 +98,7 @@ def test_a_drawn_face_is_answered_at_a_click(page: Page) -> None:
     expect(page.get_by_alt_text("Face 1 with a heat map")).to_be_visible()
 
 
-def test_a_model_by_itself_answers_and_says_when_it_is_unsure(browser: Browser, fixed_demo: str) -> None:
+def test_a_standalone_model_predicts_and_reports_when_it_is_unsure(browser: Browser, fixed_demo: str) -> None:
     page = browser.new_page()
     page.goto(fixed_demo)
     expect(page.get_by_text("Model: models/saved_model.")).to_be_visible(timeout=SECONDS)
@@ -108,7 +108,7 @@ def test_a_model_by_itself_answers_and_says_when_it_is_unsure(browser: Browser, 
     page.close()
 
 
-def test_a_photo_with_a_face_shows_its_box_and_the_version_its_figures(page: Page, astronaut: RGBImage) -> None:
+def test_a_photo_shows_the_face_box_and_the_versions_metrics(page: Page, astronaut: RGBImage) -> None:
     upload(page, "astronaut.jpg", image_bytes(Image.fromarray(astronaut), "JPEG"))
     expect(page.get_by_role("heading", name="Face 1:")).to_be_visible()
     assert len(faces(page)) == 1
@@ -118,14 +118,14 @@ def test_a_photo_with_a_face_shows_its_box_and_the_version_its_figures(page: Pag
     expect(page.get_by_text("Not intended")).to_be_visible()
 
 
-def test_every_face_of_a_photo_has_a_card(page: Page, astronaut: RGBImage) -> None:
+def test_every_face_in_a_photo_has_a_card(page: Page, astronaut: RGBImage) -> None:
     both = np.concatenate([astronaut, astronaut[:, ::-1]], axis=1)
     upload(page, "two.png", image_bytes(Image.fromarray(both)))
     expect(page.get_by_role("heading", name="Face 2:")).to_be_visible()
     assert len(faces(page)) == 2
 
 
-def test_a_picture_without_a_face_says_so(page: Page) -> None:
+def test_an_image_without_a_face_is_reported(page: Page) -> None:
     upload(page, "coffee.png", image_bytes(Image.fromarray(skimage.data.coffee())))
     expect(page.get_by_text("No face was found.")).to_be_visible()
     assert faces(page) == []
@@ -138,14 +138,16 @@ def test_a_picture_without_a_face_says_so(page: Page) -> None:
         ("bomb.png", image_bytes(Image.new("1", (20_000, 20_000))), "it is too large"),
     ],
 )
-def test_what_is_no_picture_is_refused_in_one_sentence(page: Page, name: str, content: bytes, told: str) -> None:
+def test_a_file_that_is_not_a_usable_image_is_rejected_in_one_sentence(
+    page: Page, name: str, content: bytes, told: str
+) -> None:
     upload(page, name, content)
     expect(page.get_by_text(f"This image cannot be used: {told}.")).to_be_visible()
     assert "Traceback" not in page.content()
 
 
-def test_a_keyboard_reaches_everything_by_name(page: Page) -> None:
-    """Pressing Tab from the top, with what a screen reader would say."""
+def test_every_control_is_keyboard_accessible_and_labelled(page: Page) -> None:
+    """Press Tab from the top and collect the accessible names."""
     names: set[str] = set()
     for _ in range(40):
         page.keyboard.press("Tab")
@@ -160,7 +162,7 @@ def test_a_keyboard_reaches_everything_by_name(page: Page) -> None:
         assert any(str(name).startswith(beginning) for name in names), names
 
 
-def test_it_fits_on_a_phone(browser: Browser, demo: str, astronaut: RGBImage) -> None:
+def test_the_page_fits_a_phone_screen(browser: Browser, demo: str, astronaut: RGBImage) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.goto(demo)
     upload(page, "astronaut.jpg", image_bytes(Image.fromarray(astronaut), "JPEG"))
@@ -181,7 +183,7 @@ def portrait(tmp_path: Path, astronaut: RGBImage) -> Path:
     return path
 
 
-def test_a_program_gets_the_same_answer_as_predict(
+def test_the_api_returns_the_same_result_as_predict(
     demo: str, portrait: Path, in_champion_project: Project, astronaut: RGBImage
 ) -> None:
     ((expected,),) = Predictor.from_champion().predict([astronaut])
@@ -191,7 +193,7 @@ def test_a_program_gets_the_same_answer_as_predict(
     assert answer["faces"][0]["box"]["left"] == expected.box.left
 
 
-def test_nothing_is_kept_after_the_answer(demo: str, portrait: Path, scratch: Path) -> None:
+def test_uploads_are_deleted_after_the_response(demo: str, portrait: Path, scratch: Path) -> None:
     ask(Client(demo, verbose=False), portrait)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and list(scratch.rglob("astronaut*")):
@@ -203,20 +205,20 @@ def test_nothing_is_kept_after_the_answer(demo: str, portrait: Path, scratch: Pa
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "params.yaml", "mlflow.db", "reports/metrics.json", "../../etc/passwd"]
 )
-def test_no_file_outside_its_own_is_served(demo: str, champion_project: Project, path: str) -> None:
+def test_files_outside_the_demos_folder_are_not_served(demo: str, champion_project: Project, path: str) -> None:
     for named in (path, str(champion_project.folder / path)):
         assert requests.get(f"{demo}/gradio_api/file={named}", timeout=10).status_code in (403, 404)
 
 
 def call(demo: str, payload: list[Any]) -> str:
-    """What the server says of a request that no page sends."""
+    """The server's response to a request that the page would not send."""
     started = requests.post(f"{demo}/gradio_api/call/predict", json={"data": payload}, timeout=10)
     if started.status_code != 200:
         return str(started.text)
     return str(requests.get(f"{demo}/gradio_api/call/predict/{started.json()['event_id']}", timeout=30).text)
 
 
-def test_errors_show_nothing_of_the_inside(demo: str) -> None:
+def test_errors_reveal_no_internals(demo: str) -> None:
     said = [
         call(demo, [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, PHOTO, "champion"]),
         call(demo, [{"path": None, "url": "file:///etc/passwd", "meta": {"_type": "gradio.FileData"}}, PHOTO, "x"]),
@@ -229,19 +231,19 @@ def test_errors_show_nothing_of_the_inside(demo: str) -> None:
             assert inside not in text
 
 
-def test_an_upload_has_a_largest_size(demo: str) -> None:
+def test_oversized_uploads_are_rejected(demo: str) -> None:
     large = io.BytesIO(os.urandom(11_000_000))
     refused = requests.post(f"{demo}/gradio_api/upload", files={"files": ("large.png", large)}, timeout=30)
     assert refused.status_code == 413
 
 
 def memory(pid: int) -> float:
-    """MiB of a process."""
+    """The resident memory of a process in MiB."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
     return int(line.split()[1]) / 1024
 
 
-def test_fifty_at_once_are_answered_or_told_that_it_is_busy(demo: str) -> None:
+def test_fifty_concurrent_clients_get_a_result_or_a_busy_message(demo: str) -> None:
     port = demo.rpartition(":")[2]
     commands = {int(path.parent.name): path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
     (pid,) = [pid for pid, command in commands.items() if f"demo\0--port\0{port}".encode() in command]
@@ -270,10 +272,8 @@ def test_fifty_at_once_are_answered_or_told_that_it_is_busy(demo: str) -> None:
     assert memory(pid) < before + 150
 
 
-def test_a_new_champion_takes_over_and_a_rollback_takes_it_back(
-    demo: str, portrait: Path, in_champion_project: Project
-) -> None:
-    """Version 2 is a copy of version 1 in the registry."""
+def test_the_demo_follows_a_promotion_and_a_rollback(demo: str, portrait: Path, in_champion_project: Project) -> None:
+    """Version 2 is a copy of version 1."""
     client = connection().client
     first = client.get_model_version("facial-emotion", "1")
     second = client.create_model_version("facial-emotion", first.source, first.run_id, first.tags)
@@ -292,7 +292,7 @@ def test_a_new_champion_takes_over_and_a_rollback_takes_it_back(
     assert ask(page, portrait, alias="previous")["model"] == "facial-emotion version 1"
 
 
-def test_a_taken_port_is_one_message(demo: str, champion_project: Project) -> None:
+def test_a_port_in_use_gives_one_message(demo: str, champion_project: Project) -> None:
     done = champion_project.run("emotion", "demo", "--port", demo.rpartition(":")[2], check=False)
     assert done.returncode == 1
     assert "Choose another port with `--port`" in done.stderr.splitlines()[-1]
@@ -304,26 +304,26 @@ def test_the_samples_are_the_projects_own_drawings(scratch: Path, demo: str) -> 
     assert drawn == sorted(EMOTIONS)
 
 
-def test_a_cut_out_face_is_the_whole_picture(demo: str, portrait: Path) -> None:
+def test_a_cropped_face_is_the_whole_image(demo: str, portrait: Path) -> None:
     answer = ask(Client(demo, verbose=False), portrait, CROPPED)
     assert answer["faces"][0]["box"] == {"left": 0, "top": 0, "side": 512}
 
 
-def test_no_program_goes_past_the_queue(demo: str) -> None:
+def test_clients_cannot_bypass_the_queue(demo: str) -> None:
     for place in ("run/predict", "api/predict"):
         asked = requests.post(f"{demo}/gradio_api/{place}", json={"data": [None, PHOTO, "champion"]}, timeout=10)
         assert asked.status_code >= 400
 
 
-def test_no_picture_is_fetched_from_elsewhere(demo: str) -> None:
-    """Gradio would, whatever its size."""
+def test_images_are_not_fetched_from_urls(demo: str) -> None:
+    """By default, Gradio fetches them regardless of size."""
     for address in (f"{demo}/theme.css", "https://example.com/face.png", "FILE:///etc/passwd"):
         said = call(demo, [{"path": address, "meta": {"_type": "gradio.FileData"}}, PHOTO, "champion"])
         assert "error" in said
         assert "faces" not in said
 
 
-def test_many_faces_are_all_answered_and_the_largest_shown(demo: str, astronaut: RGBImage, tmp_path: Path) -> None:
+def test_all_faces_are_predicted_and_only_the_largest_are_shown(demo: str, astronaut: RGBImage, tmp_path: Path) -> None:
     one = np.asarray(Image.fromarray(astronaut).crop((130, 30, 320, 220)).resize((80, 80)))
     Image.fromarray(np.tile(one, (6, 6, 1))).save(tmp_path / "crowd.png")
     html, told, *_ = Client(demo, verbose=False).predict(

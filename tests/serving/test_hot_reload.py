@@ -1,4 +1,4 @@
-"""The web demo: in a real browser, through Gradio's client, under load, and against ill will."""
+"""Hot reload of the champion."""
 
 import pytest
 
@@ -9,13 +9,13 @@ from emotion.serving.model_source import ModelInfo
 from emotion.serving.predictor import Predictor
 
 
-def test_where_a_new_champion_cannot_be_had_the_one_before_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hot_reload, "POLL_INTERVAL", 1e6)  # here, by hand
+def test_the_loaded_champion_is_kept_if_a_new_one_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hot_reload, "POLL_INTERVAL", 1e6)  # the test refreshes by hand
     numbers = {"champion": "1"}
     broken = False
     asked: list[str] = []
 
-    def look() -> dict[str, str]:
+    def get_aliases() -> dict[str, str]:
         if broken:
             raise UserError("dead")
         return dict(numbers)
@@ -26,7 +26,7 @@ def test_where_a_new_champion_cannot_be_had_the_one_before_goes_on(monkeypatch: 
             raise UserError("its files are not those that were registered.")
         return LoadedModel(ModelInfo(address), Predictor(None), None)
 
-    models = AliasWatcher("facial-emotion", look, load)
+    models = AliasWatcher("facial-emotion", get_aliases, load)
     assert models.get("champion")[1] == ""
     numbers |= {"champion": "2", "challenger": "2"}
     models.refresh()
@@ -40,7 +40,7 @@ def test_where_a_new_champion_cannot_be_had_the_one_before_goes_on(monkeypatch: 
     models.refresh()
     loaded, note = models.get("challenger")
     assert (loaded.info.title, note) == (
-        "models:/facial-emotion/1", "The registry does not answer; there may be a newer champion.",
+        "models:/facial-emotion/1", "The registry is unavailable; there may be a newer champion.",
     )  # fmt: skip
     broken = False
     numbers["champion"] = "3"

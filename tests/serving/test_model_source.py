@@ -1,4 +1,4 @@
-"""Pictures in, faces with emotions out: detection, the Python API, `emotion predict`."""
+"""Opening models from the registry and from folders."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from support.project import ROOT, Project
 from support.servers import free_port, serving
 
 
-def test_without_a_champion_it_says_how_to_have_one(mlflow_store: Path, album: Path) -> None:
+def test_the_error_for_a_missing_champion_says_how_to_promote_one(mlflow_store: Path, album: Path) -> None:
     ledger_run("facial-emotion", create=True)
     (mlflow_store / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     with pytest.raises(UserError, match=r"facial-emotion has no champion\. `emotion promote VERSION`"):
@@ -43,7 +43,7 @@ def test_a_version_with_changed_files_is_not_loaded(
         Predictor.from_champion()
 
 
-def test_a_model_that_does_more_than_compute_is_not_loaded(tmp_path: Path) -> None:
+def test_a_model_with_disallowed_operations_is_not_loaded(tmp_path: Path) -> None:
     @tf.function(input_signature=[tf.TensorSpec((None, 48, 48, 1), tf.float32)])
     def serve(pixels: Any) -> Any:
         tf.io.write_file(str(tmp_path / "written"), "x")
@@ -60,7 +60,7 @@ def test_a_model_that_does_more_than_compute_is_not_loaded(tmp_path: Path) -> No
     assert not (tmp_path / "written").exists()
 
 
-def test_the_champion_brings_its_figures_its_threshold_and_its_card(in_champion_project: Project) -> None:
+def test_the_champion_is_opened_with_its_metrics_threshold_and_card(in_champion_project: Project) -> None:
     metrics = json.loads((in_champion_project.folder / "reports/metrics.json").read_text())
     with open_model(None) as it:
         assert it.info.title == "facial-emotion version 1"
@@ -71,14 +71,14 @@ def test_the_champion_brings_its_figures_its_threshold_and_its_card(in_champion_
         assert it.classifier.exists()
 
 
-def test_mlflow_serves_the_champion_to_the_readmes_curl(champion_project: Project, tmp_path: Path) -> None:
-    """With the request that every version brings along."""
+def test_mlflow_serves_the_champion_for_the_readmes_curl_request(champion_project: Project, tmp_path: Path) -> None:
+    """With the example request that is logged with every version."""
     port, model = free_port(), "models:/facial-emotion@champion"
     project = Project(champion_project.folder)
     project.environment |= {"MLFLOW_TRACKING_URI": project.store}
     project.run("mlflow", "artifacts", "download", "-u", f"{model}/serving_input_example.json", "-d", str(tmp_path))
     command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", str(port)]
-    with serving(command, project, port):
+    with serving(command, project, port, prints_address=False):
         answered = requests.post(
             f"http://127.0.0.1:{port}/invocations", (tmp_path / "serving_input_example.json").read_bytes(),
             headers={"Content-Type": "application/json"}, timeout=30,

@@ -1,4 +1,4 @@
-"""`emotion space`: a folder that shows the champion by itself."""
+"""`emotion space`: a standalone folder that serves the champion."""
 
 import hashlib
 import shutil
@@ -31,7 +31,7 @@ def space(in_champion_project: Project, tmp_path: Path) -> Path:
 
 
 def install_pinned(requirements: Path, site_packages: Path) -> None:
-    """Install exactly the pinned packages, as links to the files that are installed here in the same versions."""
+    """Install exactly the pinned packages, as hard links to the files of the current environment."""
     for line in requirements.read_text().splitlines():
         name, _, version = line.partition("==")
         package = distribution(name)
@@ -50,7 +50,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def test_a_space_runs_by_itself_in_an_environment_of_its_own(space: Path, tmp_path: Path) -> None:
+def test_a_space_runs_in_its_own_environment(space: Path, tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     install_pinned(space / "requirements.txt", next((environment / "lib").glob("python*/site-packages")))
@@ -66,7 +66,7 @@ def test_a_space_runs_by_itself_in_an_environment_of_its_own(space: Path, tmp_pa
     assert sum(answer["faces"][0]["scores"].values()) == pytest.approx(1, abs=0.01)
 
 
-def test_a_space_says_what_it_is_and_holds_what_the_champion_is(space: Path, in_champion_project: Project) -> None:
+def test_a_space_has_metadata_and_the_champions_files(space: Path, in_champion_project: Project) -> None:
     _, front, card = (space / "README.md").read_text().split("---\n", 2)
     about = yaml.safe_load(front)
     assert (about["sdk"], about["app_file"], about["short_description"]) == (
@@ -87,14 +87,14 @@ def test_a_changed_model_is_not_served(space: Path) -> None:
         open_model(str(space / "model")).__enter__()
 
 
-def test_a_folder_that_is_there_stays_as_it_is(space: Path) -> None:
+def test_an_existing_folder_is_not_overwritten(space: Path) -> None:
     before = (space / "README.md").read_bytes()
     done = CliRunner().invoke(app, ["space", str(space)])
     assert isinstance(done.exception, UserError)
     assert (space / "README.md").read_bytes() == before
 
 
-def test_pins_hold_what_packages_need_and_nothing_of_the_pipeline() -> None:
+def test_pinned_requirements_exclude_the_pipelines_packages() -> None:
     pinned = {pin.partition("==")[0] for pin in pin_requirements(("gradio", "tensorflow"))}
     assert {"gradio", "gradio-client", "tensorflow", "numpy", "keras"} <= pinned
     assert not {"mlflow", "dvc", "kaggle", "nvidia-cudnn-cu12"} & pinned

@@ -12,20 +12,20 @@ from emotion.data.labels import EMOTIONS
 
 
 def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
-    """A whole image file."""
+    """An encoded image file."""
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
 
 
 def noise(seed: int) -> bytes:
-    """A distinct 48x48 image."""
+    """A 48x48 noise image that is unique for the seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (48, 48), dtype=np.uint8)
     return image_bytes(Image.fromarray(pixels))
 
 
 def layout(private: bool = True, each: int = 6) -> dict[str, bytes]:
-    """Names and contents of a small archive that is accepted."""
+    """Names and contents of a small, valid archive."""
     files: dict[str, bytes] = {}
     usages = {"Training": "train", "PublicTest": "test", **({"PrivateTest": "test"} if private else {})}
     for usage, folder in usages.items():

@@ -15,8 +15,8 @@ PIXELS = FACES[..., None].astype(np.float32)
 RANDOM = Transfer(weights="none", image_size=32)
 
 
-def unlike_new(network: keras.Model) -> keras.Model:
-    """Moments and offsets as after a training; a new network's normalization changes nothing."""
+def with_random_statistics(network: keras.Model) -> keras.Model:
+    """Randomize batch normalization, which is the identity in a new network."""
     generator = np.random.default_rng(1)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -25,4 +25,4 @@ def unlike_new(network: keras.Model) -> keras.Model:
 
 
 def tiny(name: str) -> keras.Model:
-    return unlike_new(build(name, 4, 0.2, RANDOM))
+    return with_random_statistics(build(name, 4, 0.2, RANDOM))

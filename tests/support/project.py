@@ -1,4 +1,4 @@
-"""Copies of the pipeline in folders of their own, with git, DVC and an MLflow store."""
+"""Copies of the pipeline in separate folders, with git, DVC and an MLflow store."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from emotion.registry.signature import input_example
 
 ROOT = Path(__file__).parents[2]
 MODEL = "facial-emotion"
-# Two workers share the cores: more threads would only wait for each other.
+# Two workers share the cores, so more threads would only compete.
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 STORED_PATHS = (  # columns of MLflow's database that hold absolute paths
     ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
@@ -26,7 +26,7 @@ STORED_PATHS = (  # columns of MLflow's database that hold absolute paths
 
 
 class Project:
-    """A copy of the pipeline in a folder of its own."""
+    """A copy of the pipeline in a separate folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,7 +67,7 @@ class Project:
 
     @property
     def client(self) -> mlflow.MlflowClient:
-        """A client of that store."""
+        """A client for that store."""
         return mlflow.MlflowClient(self.store)
 
     def commit(self) -> None:
@@ -112,7 +112,7 @@ class Project:
         return content
 
     def mlflow_predict(self, folder: Path) -> list[float]:
-        """What `mlflow models predict` answers for a drawn face."""
+        """The output of `mlflow models predict` for a synthetic face."""
         request = folder / "request.json"
         request.write_text(json.dumps({"inputs": input_example().tolist()}))
         done = self.run(

@@ -1,4 +1,4 @@
-"""Processes that change the champion, and kill themselves in between."""
+"""Processes that change the champion and can be killed between any two writes."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ WRITES = (
 def change(version, kill_at, start, report):
     done = 0
 
-    def dying(write):
+    def kill_before(write):
         def call(*arguments, **options):
             nonlocal done
             done += 1
@@ -41,7 +41,7 @@ def change(version, kill_at, start, report):
 
     entries = read_entries(name)
     for write in WRITES:
-        setattr(MlflowClient, write, dying(getattr(MlflowClient, write)))
+        setattr(MlflowClient, write, kill_before(getattr(MlflowClient, write)))
     Path(f"{start}-{os.getpid()}").touch()
     while not Path(start).exists():
         time.sleep(0.001)
@@ -71,7 +71,7 @@ for line in sys.stdin:
 
 
 class Changer:
-    """A process that changes the champion as often as it is asked to."""
+    """A process that changes the champion on request."""
 
     def __init__(self, **environment: str) -> None:
         self.process = subprocess.Popen(
@@ -80,7 +80,7 @@ class Changer:
         )  # fmt: skip
 
     def begin(self, version: str, start: Path, kill_at: int = 0) -> None:
-        """Make a version champion once `start` exists, and die before a write; 0 for none."""
+        """Make a version champion once `start` exists. Kill it before write `kill_at`, if not 0."""
         assert self.process.stdin
         print(version, kill_at, start, file=self.process.stdin, flush=True)
 
@@ -94,6 +94,6 @@ class Changer:
         return code, writes
 
     def close(self) -> str:
-        """End it, and return what it said on its error stream."""
+        """Stop the process and return its standard error."""
         _, error = self.process.communicate(timeout=60)
         return error

@@ -1,4 +1,4 @@
-"""Searches whose trials are a formula instead of a training, and whose records are in memory."""
+"""Searches with a formula in place of training, and with in-memory records."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ SPACE = {
 
 
 class Formula:
-    """Runs trials at once: their score is a formula of their values."""
+    """An executor without training: scores are a formula of the hyperparameters."""
 
     def __init__(self, capacity: int = 1, cut_at: int | None = None, fails: Callable[[str], bool] = lambda name: False):
         self.capacity, self.cut_at, self.fails = capacity, cut_at, fails
@@ -52,7 +52,7 @@ class Formula:
 
 
 class Runs:
-    """A `SearchObserver` that keeps the runs of the trials in memory: one per name, as MLflow has them."""
+    """A `SearchObserver` that keeps trial runs in memory: one per name, as in MLflow."""
 
     def __init__(self) -> None:
         self.status: dict[str, str] = {}
@@ -71,14 +71,14 @@ class Runs:
 
 
 def params_with(**changes: Any) -> Params:
-    """The shipped parameters with a search over SPACE."""
+    """The default parameters with a search over SPACE."""
     content = load_params(ROOT / "params.yaml").model_dump(by_alias=True)
     content["tune"] |= {"max_trials": 8, "epochs": 9, "space": SPACE, **changes}
     return Params.model_validate(content)
 
 
 def search(folder: Path, executor: Formula, runs: Runs | None = None, **changes: Any) -> list[Trial]:
-    """The trials of a search, the best first."""
+    """Run a search and return its trials, best first."""
     params = params_with(**changes)
     return Search(params.tune, params.train, folder, executor, runs or Runs()).run()
 

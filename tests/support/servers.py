@@ -1,4 +1,4 @@
-"""Real servers: MLflow's, and commands that listen on a port."""
+"""Real servers: MLflow and commands that listen on a port."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ from support.project import Project
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """An unused port."""
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return int(opened.getsockname()[1])
 
 
 class Server:
-    """An `mlflow server` that can be killed and started again."""
+    """An `mlflow server` that can be killed and restarted."""
 
     def __init__(self, folder: Path, store: str, *arguments: str, **environment: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,20 +31,20 @@ class Server:
             "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
             "--artifacts-destination", str(folder / "artifacts"), *arguments,
         ]  # fmt: skip
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-        self.environment = kept | {
-            "MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECROPPEDION": "false",
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        self.environment = inherited | {
+            "MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true", **environment,
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def uri(self) -> str:
-        """Its address."""
+        """The tracking URI."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it responds."""
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["mlflow", "server", *self.arguments], cwd=self.folder, env=self.environment,
@@ -61,21 +61,21 @@ class Server:
         raise AssertionError("the server did not start")
 
     def kill(self) -> None:
-        """Kill it without warning."""
+        """Send SIGKILL to the server."""
         if self.process and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
 
 @contextmanager
-def serving(command: list[str], project: Project, port: int) -> Iterator[str]:
-    """Yields what the command prints first, once it listens on the port."""
+def serving(command: list[str], project: Project, port: int, prints_address: bool = True) -> Iterator[str]:
+    """Yield the line with the address that the command prints, once it listens on the port."""
     process = subprocess.Popen(
         command, cwd=project.folder, env=project.environment, start_new_session=True, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout
-        first = process.stdout.readline()
+        first = process.stdout.readline() if prints_address else ""
         for _ in range(1500):
             time.sleep(0.2)
             try:

@@ -1,4 +1,4 @@
-"""What the project's source files import."""
+"""The imports of the project's source files."""
 
 import ast
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ STAGES = list(DVC["stages"])
 
 
 def imported_names(path: Path) -> Iterator[str]:
-    """Every module that a file imports, also inside functions, or names in a string."""
+    """Every module that a file imports, including inside functions, or names in a string."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Import():
@@ -30,7 +30,7 @@ def imported_names(path: Path) -> Iterator[str]:
 
 
 def module_file(module: str) -> Path | None:
-    """The file of a module of the project; None for other modules and for what is no module."""
+    """The file of a module of the project; None for anything else."""
     path = SOURCE.joinpath(*module.split("."))
     candidates = (path.with_suffix(".py"), path / "__init__.py")
     return next((candidate for candidate in candidates if candidate.exists()), None)
@@ -42,6 +42,6 @@ def imported_files(path: Path) -> set[Path]:
     return {file for file in found if file.name != "__init__.py"}
 
 
-def room(path: Path) -> str:
-    """The first folder below the package, or the name of a module beside the rooms."""
+def subpackage(path: Path) -> str:
+    """The top-level subpackage of a file, or the name of a top-level module."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")

@@ -11,10 +11,10 @@ from emotion.tracking.client import reset_connection
 
 @contextmanager
 def connected_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process uses the MLflow store of a project."""
+    """Connect this process to the MLflow store of a project."""
     monkeypatch.setenv("DVC_ROOT", str(folder))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # MLflow sets it; undone with the others
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # MLflow sets it; restore it with the others
     reset_connection()
     yield
     reset_connection()

@@ -1,4 +1,4 @@
-"""Drawn faces to train on, in a second."""
+"""Small synthetic datasets for fast training."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from emotion.params.sections import Augmentation
 
 
 def drawn_split(count: int, seed: int) -> Split:
-    """Drawn faces of two emotions that are easy to tell apart."""
+    """Synthetic faces of two emotions that are easy to distinguish."""
     emotions = ["happy" if number % 2 else "surprise" for number in range(count)]
     images = [np.asarray(draw_face(e, np.random.default_rng([seed, n]))) for n, e in enumerate(emotions)]
     labels = np.array([EMOTIONS.index(emotion) for emotion in emotions])

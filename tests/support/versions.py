@@ -1,4 +1,4 @@
-"""Versions whose predictions are known: they answer from a table."""
+"""Model versions with fixed, known predictions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ LABELS = np.arange(COUNT) % 7
 
 
 def numbered_images() -> Split:
-    """Images that say by two pixels which they are."""
+    """Images whose first two pixels encode their index."""
     images = np.zeros((COUNT, 48, 48), np.uint8)
     images[:, 0, 0], images[:, 0, 1] = np.divmod(np.arange(COUNT), 256)
     index = pd.DataFrame({"name": [f"{n}.png" for n in range(COUNT)], "emotion": [EMOTIONS[n] for n in LABELS]})
@@ -30,7 +30,7 @@ def numbered_images() -> Split:
 
 
 class FromTable(tf.Module):
-    """Predicts image by image what it was told to."""
+    """A model that returns fixed predictions by image index."""
 
     def __init__(self, probabilities: np.ndarray, trick: Callable[[tf.Tensor], tf.Tensor]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class FromTable(tf.Module):
 
 
 def table(wrong: np.ndarray) -> np.ndarray:
-    """Right but for the marked images, which are called the next emotion."""
+    """Correct predictions except for the marked images, which get the next class."""
     predicted = np.where(wrong, (LABELS + 1) % 7, LABELS)
     return np.asarray(np.eye(7)[predicted] * 0.93 + 0.01, np.float32)
 

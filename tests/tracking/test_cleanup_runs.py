@@ -8,8 +8,8 @@ import time
 from support.project import Project
 
 
-def test_runs_of_processes_that_are_gone_are_reaped_and_live_ones_left_alone(copied_project: Project) -> None:
-    copied_project.run("emotion", "cleanup-runs")  # makes the store
+def test_only_runs_of_exited_processes_are_killed(copied_project: Project) -> None:
+    copied_project.run("emotion", "cleanup-runs")  # creates the store
     copied_project.set_params(fetch__images=100_000)
 
     def start() -> "subprocess.Popen[bytes]":

@@ -10,7 +10,7 @@ import pytest
 from emotion.tracking.client import connection, redact_credentials
 
 
-def test_an_interruption_waits_until_a_transaction_is_written(mlflow_store: Path) -> None:
+def test_an_interrupt_is_deferred_until_the_transaction_is_written(mlflow_store: Path) -> None:
     steps: list[str] = []
 
     def write() -> None:
@@ -29,5 +29,5 @@ def test_an_interruption_waits_until_a_transaction_is_written(mlflow_store: Path
         signal.signal(signal.SIGINT, before)
 
 
-def test_credentials_are_not_shown() -> None:
+def test_credentials_are_redacted() -> None:
     assert redact_credentials("at http://user:secret@host/x and s3://key@bucket") == "at http://host/x and s3://bucket"

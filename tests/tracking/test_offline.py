@@ -1,4 +1,4 @@
-"""A server that refuses connections."""
+"""An unreachable tracking server."""
 
 import sys
 from collections.abc import Callable
@@ -7,14 +7,14 @@ import emotion.networks.layers  # noqa: F401  registers what saved networks hold
 from support.project import Project
 
 
-def test_a_dead_tracking_server_costs_one_line(new_project: Callable[[], Project]) -> None:
+def test_an_unreachable_tracking_server_gives_one_line(new_project: Callable[[], Project]) -> None:
     project = new_project()
     done = project.run(
         sys.executable, "-m", "emotion.fetch", check=False, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9"
     )
     assert done.returncode == 0
     (line,) = [line for line in done.stderr.splitlines() if "MLflow" in line]
-    assert line.startswith("the MLflow tracking store at http://127.0.0.1:9 cannot be used")
+    assert line.startswith("The MLflow tracking store at http://127.0.0.1:9 cannot be used")
     assert "`emotion sync` delivers them later" in line
     assert "secret" not in done.stdout + done.stderr
     assert (project.folder / "reports/runs/fetch.json").exists()

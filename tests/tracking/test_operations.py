@@ -1,4 +1,4 @@
-"""Operations on runs, applied to a client that only notes what it is asked for."""
+"""Operations on runs, applied to a mock client."""
 
 import json
 from pathlib import Path
@@ -37,24 +37,24 @@ ALL: list[AnyOperation] = [
 
 @pytest.fixture
 def store() -> Any:
-    """A connection with a client that notes its calls."""
+    """A connection with a mock client."""
     return MagicMock(experiment_id="1", is_remote=True)
 
 
 @pytest.mark.parametrize("operation", ALL, ids=lambda operation: operation.kind)
-def test_every_operation_survives_the_outbox(operation: AnyOperation) -> None:
+def test_every_operation_survives_serialization(operation: AnyOperation) -> None:
     assert (
         parse_operation(json.loads(json.dumps({**operation.model_dump(), "run_id": "a", "source": None}))) == operation
     )
 
 
 @pytest.mark.parametrize("content", [{"kind": "unknown"}, {}, {"kind": "params", "params": 7}])
-def test_a_damaged_operation_is_one_message(content: dict[str, Any]) -> None:
+def test_a_damaged_operation_gives_one_message(content: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="a queued operation on run 7 is damaged"):
         parse_operation({**content, "run_id": "7"})
 
 
-def test_metrics_and_parameters_are_logged_in_batches_that_mlflow_accepts(store: Any) -> None:
+def test_metrics_and_parameters_are_logged_within_mlflows_batch_limits(store: Any) -> None:
     LogMetrics(metrics=tuple(("loss", 0.5, step) for step in range(MAX_METRICS + 1))).apply(store, "run", None)
     assert [len(call.kwargs["metrics"]) for call in store.client.log_batch.call_args_list] == [MAX_METRICS, 1]
     store.client.log_batch.reset_mock()
@@ -62,7 +62,7 @@ def test_metrics_and_parameters_are_logged_in_batches_that_mlflow_accepts(store:
     assert [len(call.kwargs["params"]) for call in store.client.log_batch.call_args_list] == [MAX_PARAMS, 1]
 
 
-def test_a_run_is_created_and_ended_at_the_time_of_the_operation(store: Any) -> None:
+def test_run_start_and_end_times_are_those_of_the_operations(store: Any) -> None:
     CreateRun(name="train", tags={"stage": "train"}, at=7).apply(store, "local-1", None)
     store.client.create_run.assert_called_once_with("1", start_time=7, tags={"stage": "train"}, run_name="train")
     SetStatus(status="KILLED", set_end_time=True, at=8).apply(store, "run", None)
@@ -71,7 +71,7 @@ def test_a_run_is_created_and_ended_at_the_time_of_the_operation(store: Any) -> 
     store.client.update_run.assert_called_once_with("run", "RUNNING")
 
 
-def test_a_file_and_a_folder_are_uploaded_to_where_they_belong(store: Any, tmp_path: Path) -> None:
+def test_files_and_folders_are_uploaded_to_their_artifact_paths(store: Any, tmp_path: Path) -> None:
     (tmp_path / "curves.png").touch()
     LogFiles(folder=None).apply(store, "run", tmp_path / "curves.png")
     store.client.log_artifact.assert_called_once_with("run", str(tmp_path / "curves.png"), None)
@@ -79,7 +79,7 @@ def test_a_file_and_a_folder_are_uploaded_to_where_they_belong(store: Any, tmp_p
     store.client.log_artifacts.assert_called_once_with("run", str(tmp_path), "data")
 
 
-def test_an_error_of_an_object_store_is_one_of_mlflow(store: Any, tmp_path: Path) -> None:
+def test_object_store_errors_are_raised_as_mlflow_errors(store: Any, tmp_path: Path) -> None:
     from mlflow.exceptions import MlflowException
 
     store.client.log_artifacts.side_effect = ConnectionError("no bucket")

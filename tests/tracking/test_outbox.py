@@ -1,4 +1,4 @@
-"""Operations that wait for a server: complete, in order, until they succeeded."""
+"""The outbox: queued operations are complete, ordered and delivered once."""
 
 import threading
 from pathlib import Path
@@ -18,7 +18,7 @@ def always() -> bool:
     return True
 
 
-def test_operations_are_done_in_their_order_and_once(outbox: Outbox) -> None:
+def test_operations_are_applied_once_and_in_order(outbox: Outbox) -> None:
     for number in range(12):
         outbox.append(f"run{number % 2}", {"number": number})
     done: list[int] = []
@@ -28,7 +28,7 @@ def test_operations_are_done_in_their_order_and_once(outbox: Outbox) -> None:
     assert len(outbox) == 0
 
 
-def test_what_fails_stays_with_all_that_comes_after_it(outbox: Outbox) -> None:
+def test_a_failed_operation_and_all_later_ones_stay_queued(outbox: Outbox) -> None:
     for number in range(3):
         outbox.append("run", {"number": number})
     done: list[int] = []
@@ -46,7 +46,7 @@ def test_what_fails_stays_with_all_that_comes_after_it(outbox: Outbox) -> None:
     assert done == [0, -1, 1, 2]
 
 
-def test_a_file_or_folder_waits_as_it_was(outbox: Outbox, tmp_path: Path) -> None:
+def test_queued_files_and_folders_are_snapshots(outbox: Outbox, tmp_path: Path) -> None:
     file, folder = tmp_path / "metrics.json", tmp_path / "figures"
     folder.mkdir()
     (folder / "curves.png").write_bytes(b"picture")
@@ -65,7 +65,7 @@ def test_a_file_or_folder_waits_as_it_was(outbox: Outbox, tmp_path: Path) -> Non
     assert {path.suffix for path in outbox.folder.iterdir()} == {".lock"}
 
 
-def test_what_a_killed_process_left_half_written_counts_for_nothing(outbox: Outbox) -> None:
+def test_partially_written_operations_are_ignored(outbox: Outbox) -> None:
     outbox.append("run", {"number": 0})
     (outbox.folder / "tmp-00000002-run.json").write_text('{"half')
     outbox.append("run", {"number": 1})
@@ -74,7 +74,7 @@ def test_what_a_killed_process_left_half_written_counts_for_nothing(outbox: Outb
     assert done == [0, 1]
 
 
-def test_what_cannot_be_delivered_can_be_given_up(outbox: Outbox) -> None:
+def test_an_undeliverable_operation_can_be_dropped(outbox: Outbox) -> None:
     assert outbox.drop_first() is None
     outbox.append("run", {"number": 0})
     outbox.append("run", {"number": 1})
@@ -84,7 +84,7 @@ def test_what_cannot_be_delivered_can_be_given_up(outbox: Outbox) -> None:
     assert len(outbox) == 1
 
 
-def test_a_delivery_that_another_process_is_at_is_waited_for_as_long_as_there_is_time(outbox: Outbox) -> None:
+def test_flush_delivers_nothing_while_another_process_holds_the_lock(outbox: Outbox) -> None:
     outbox.append("run", {})
     with outbox._lock("flush"):
         other = Outbox(outbox.folder)
@@ -92,7 +92,7 @@ def test_a_delivery_that_another_process_is_at_is_waited_for_as_long_as_there_is
     assert len(outbox) == 1
 
 
-def test_it_knows_which_runs_wait(outbox: Outbox) -> None:
+def test_has_pending_reports_the_runs_with_queued_operations(outbox: Outbox) -> None:
     assert not outbox.has_pending()
     outbox.append("local-12", {})
     assert outbox.has_pending()
@@ -101,7 +101,7 @@ def test_it_knows_which_runs_wait(outbox: Outbox) -> None:
     assert not outbox.has_pending("local-1")
 
 
-def test_the_rest_is_left_where_the_time_is_up(outbox: Outbox) -> None:
+def test_operations_stay_queued_after_the_timeout(outbox: Outbox) -> None:
     for _ in range(5):
         outbox.append("run", {})
     left = iter([True, True, False])
@@ -109,7 +109,7 @@ def test_the_rest_is_left_where_the_time_is_up(outbox: Outbox) -> None:
     assert len(outbox) == 3
 
 
-def test_processes_that_write_at_once_lose_nothing(outbox: Outbox) -> None:
+def test_concurrent_writers_lose_no_operations(outbox: Outbox) -> None:
     def write(run: str) -> None:
         for number in range(50):
             outbox.append(run, {"number": number})

@@ -1,4 +1,4 @@
-"""Runs that MLflow has lost are logged again from the files."""
+"""`emotion restore`: runs lost in MLflow are logged again from files."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from support.project import MODEL, Project
 
 
-def test_an_empty_store_is_filled_from_the_files_and_filled_once(copied_project: Project) -> None:
+def test_an_empty_store_is_restored_from_the_files_once(copied_project: Project) -> None:
     copied_project.run("emotion", "restore")
     again = copied_project.run("emotion", "restore")
     assert "logged again" not in again.stdout
@@ -30,7 +30,7 @@ def test_an_empty_store_is_filled_from_the_files_and_filled_once(copied_project:
     assert copied_project.client.get_model_version(MODEL, "1").run_id == train.info.run_id
 
 
-def test_a_stage_whose_run_is_lost_restores_it_first(copied_project: Project) -> None:
+def test_a_stage_restores_its_lost_run_first(copied_project: Project) -> None:
     copied_project.set_params(evaluate__calibration_bins=5)
     copied_project.run("dvc", "repro", "evaluate")
     (train,) = copied_project.runs()
@@ -40,7 +40,7 @@ def test_a_stage_whose_run_is_lost_restores_it_first(copied_project: Project) ->
     assert "test.accuracy" in train.data.metrics
 
 
-def test_pulled_outputs_fill_a_new_clones_store(copied_project: Project, tmp_path: Path) -> None:
+def test_a_fresh_clone_is_restored_from_pulled_outputs(copied_project: Project, tmp_path: Path) -> None:
     copied_project.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "remote"))
     copied_project.commit()
     copied_project.run("dvc", "push")

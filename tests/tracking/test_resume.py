@@ -1,4 +1,4 @@
-"""Work that a killed stage continues."""
+"""Resumable work of a killed stage."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from emotion.tracking.stage_runs import relevant_params
 from support.project import ROOT
 
 
-def test_the_same_training_cannot_run_twice_at_once(tmp_path: Path) -> None:
+def test_the_same_training_cannot_run_concurrently(tmp_path: Path) -> None:
     first, second = ResumableWork(tmp_path / "key"), ResumableWork(tmp_path / "key")
     with first.lock(), pytest.raises(UserError, match="already running in another process"):
         second.lock().__enter__()
@@ -19,7 +19,7 @@ def test_the_same_training_cannot_run_twice_at_once(tmp_path: Path) -> None:
         pass
 
 
-def test_work_remembers_its_run_and_what_distinguishes_it(tmp_path: Path) -> None:
+def test_resumable_work_stores_its_run_and_parameters(tmp_path: Path) -> None:
     work, other = ResumableWork(tmp_path / "one"), ResumableWork(tmp_path / "two")
     assert work.run_id is None
     work.begin("a run", {"tune.seed": 1})
@@ -33,7 +33,7 @@ def test_work_remembers_its_run_and_what_distinguishes_it(tmp_path: Path) -> Non
     assert work.run_id is None
 
 
-def test_work_is_keyed_by_parameters_and_by_the_code_in_dvc_yaml(
+def test_resumable_work_is_keyed_by_parameters_and_the_code_in_dvc_yaml(
     params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in (ROOT / "dvc.yaml", *(ROOT / file for file in stage_files())):

@@ -1,4 +1,4 @@
-"""Runs in MLflow: whatever interrupts a process, its runs are closed."""
+"""MLflow runs are closed whenever a process is interrupted."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +11,7 @@ from emotion.tracking.operations import AnyOperation, LogParams
 from emotion.tracking.queries import search_runs
 
 
-def test_a_run_is_closed_that_was_interrupted_between_its_beginning_and_its_work(
+def test_a_run_interrupted_right_after_its_creation_is_closed(
     mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log_or_enqueue = delivery.log_or_enqueue

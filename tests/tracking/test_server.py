@@ -30,7 +30,7 @@ POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"))), None)
 
 @pytest.fixture
 def online(copied_project: Project, server: Server) -> Project:
-    """A project that has been run, and logs to the server."""
+    """A project after `dvc repro` that logs to the server."""
     copied_project.environment["MLFLOW_TRACKING_URI"] = server.uri
     return copied_project
 
@@ -46,7 +46,7 @@ def runs(server: Server, name: str) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'"))
 
 
-def test_a_server_killed_in_mid_training_costs_nothing_but_a_sync(online: Project, server: Server) -> None:
+def test_no_logs_are_lost_if_the_server_is_killed_during_training(online: Project, server: Server) -> None:
     online.set_params(train__epochs=8)
     process = subprocess.Popen(
         [sys.executable, "-m", "emotion.train"], cwd=online.folder, env=online.environment,
@@ -66,7 +66,7 @@ def test_a_server_killed_in_mid_training_costs_nothing_but_a_sync(online: Projec
     stage(online, "evaluate")
     refused = stage(online, "register", check=False)
     assert refused.returncode == 1
-    assert "register: registering a version needs the MLflow server, which does not answer." in refused.stderr
+    assert "register: registering a version needs the MLflow server, which is unavailable." in refused.stderr
     away = online.run("emotion", "sync", check=False)
     assert away.returncode == 1
     assert away.stderr.startswith(f"emotion: the MLflow tracking store at {server.uri} cannot be used")
@@ -87,29 +87,27 @@ def test_a_server_killed_in_mid_training_costs_nothing_but_a_sync(online: Projec
     assert client.get_model_version("facial-emotion", "1").run_id == run.info.run_id
 
 
-DIE = """
+KILLED_FLUSH = """
 import os, signal, sys
 from mlflow import MlflowClient
 from emotion.tracking import operations as delivery
 left = int(sys.argv[1])
-def dying(write):
+def kill_after(write):
     def call(*arguments, **options):
         global left
         left -= 1
         answer = write(*arguments, **options)
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)  # done, and not yet removed from the outbox
+            os.kill(os.getpid(), signal.SIGKILL)  # applied, but not yet removed from the outbox
         return answer
     return call
 for write in ("create_run", "log_batch", "log_artifact", "set_terminated"):
-    setattr(MlflowClient, write, dying(getattr(MlflowClient, write)))
+    setattr(MlflowClient, write, kill_after(getattr(MlflowClient, write)))
 delivery.flush()
 """
 
 
-def test_whole_runs_wait_in_order_and_are_delivered_once_however_often_the_delivery_is_killed(
-    online: Project, server: Server
-) -> None:
+def test_queued_runs_are_delivered_once_and_in_order_despite_killed_deliveries(online: Project, server: Server) -> None:
     server.kill()
     for seed in (1, 2):
         online.set_params(fetch__seed=seed, fetch__images=70)
@@ -117,7 +115,7 @@ def test_whole_runs_wait_in_order_and_are_delivered_once_however_often_the_deliv
         assert "Logs are queued in" in done.stderr
     server.start()
     for steps in (1, 2, 4):
-        killed = online.run(sys.executable, "-c", DIE, str(steps), check=False)
+        killed = online.run(sys.executable, "-c", KILLED_FLUSH, str(steps), check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     online.run("emotion", "sync")
     found = sorted(runs(server, "fetch"), key=lambda run: run.info.start_time)
@@ -130,7 +128,7 @@ def test_whole_runs_wait_in_order_and_are_delivered_once_however_often_the_deliv
         assert run.info.end_time >= run.info.start_time
 
 
-def test_the_next_stage_delivers_what_waits_and_finds_the_run(online: Project, server: Server) -> None:
+def test_the_next_stage_delivers_queued_operations_and_continues_the_run(online: Project, server: Server) -> None:
     server.kill()
     online.set_params(train__epochs=1)
     stage(online, "train")
@@ -142,7 +140,7 @@ def test_the_next_stage_delivers_what_waits_and_finds_the_run(online: Project, s
     assert online.run("emotion", "sync").stdout == "0 operations delivered, 0 still queued.\n"
 
 
-def test_what_is_queued_for_a_deleted_run_is_discarded(online: Project, server: Server) -> None:
+def test_operations_for_a_deleted_run_are_discarded(online: Project, server: Server) -> None:
     online.set_params(train__epochs=1)
     stage(online, "train")
     server.kill()
@@ -155,7 +153,7 @@ def test_what_is_queued_for_a_deleted_run_is_discarded(online: Project, server: 
     assert done.stdout.endswith("0 still queued.\n")
 
 
-def test_what_is_queued_for_a_lost_run_is_delivered_once_the_run_is_restored(online: Project, server: Server) -> None:
+def test_operations_for_a_lost_run_are_delivered_after_its_restore(online: Project, server: Server) -> None:
     online.set_params(train__epochs=1)
     stage(online, "train")
     server.kill()
@@ -172,7 +170,7 @@ def test_what_is_queued_for_a_lost_run_is_delivered_once_the_run_is_restored(onl
     assert {"val_accuracy", "test.accuracy"} <= set(run.data.metrics)
 
 
-def test_what_is_queued_for_one_server_is_not_delivered_to_another_store(online: Project, server: Server) -> None:
+def test_operations_for_one_server_are_not_delivered_to_another_store(online: Project, server: Server) -> None:
     server.kill()
     online.set_params(fetch__images=70)
     stage(online, "fetch")
@@ -200,27 +198,27 @@ def test_a_search_finishes_without_the_server(online: Project, server: Server) -
 
 
 @pytest.fixture
-def hanging() -> Iterator[str]:
-    """The address of a server that takes connections and never answers."""
+def hanging_server() -> Iterator[str]:
+    """The URL of a server that accepts connections but never responds."""
     with closing(socket.create_server(("127.0.0.1", 0))) as opened:
-        kept = []
+        connections = []
 
-        def take() -> None:
+        def accept() -> None:
             while True:
                 try:
-                    kept.append(opened.accept()[0])
+                    connections.append(opened.accept()[0])
                 except OSError:
                     return
 
-        threading.Thread(target=take, daemon=True).start()
+        threading.Thread(target=accept, daemon=True).start()
         yield f"http://user:{PASSWORD.replace(' ', '')}@127.0.0.1:{opened.getsockname()[1]}"
-        for connection in kept:
+        for connection in connections:
             connection.close()
 
 
-def test_a_server_that_never_answers_costs_seconds(new_project: Callable[[], Project], hanging: str) -> None:
+def test_a_hanging_server_does_not_block_a_stage(new_project: Callable[[], Project], hanging_server: str) -> None:
     project = new_project()
-    done = stage(project, "fetch", MLFLOW_TRACKING_URI=hanging)
+    done = stage(project, "fetch", MLFLOW_TRACKING_URI=hanging_server)
     assert "Continuing offline." in done.stderr
     assert PASSWORD.replace(" ", "") not in done.stdout + done.stderr
     assert (project.folder / "data/raw/faces.zip").exists()
@@ -228,11 +226,11 @@ def test_a_server_that_never_answers_costs_seconds(new_project: Callable[[], Pro
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The address of an empty database on a server of its own."""
+    """The URL of an empty PostgreSQL database on a temporary server."""
     if POSTGRES is None:
         pytest.skip("no PostgreSQL on this machine; .ci/run installs it")
     port, as_user = free_port(), list[str]()
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # of a user that pytest's folders are closed to
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # the postgres user has no access to pytest's folders
         if os.getuid() == 0:
             shutil.chown(folder, "postgres")
             as_user = ["runuser", "-u", "postgres", "--"]
@@ -251,8 +249,8 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture
-def guarded(postgres: str, tmp_path: Path) -> Iterator[Server]:
-    """A server with PostgreSQL that asks for a password."""
+def secured_server(postgres: str, tmp_path: Path) -> Iterator[Server]:
+    """A server with PostgreSQL that requires a password."""
     settings = tmp_path / "auth.ini"
     settings.write_text(
         "[mlflow]\ndefault_permission = NO_PERMISSIONS\n"
@@ -269,9 +267,9 @@ def guarded(postgres: str, tmp_path: Path) -> Iterator[Server]:
     made.kill()
 
 
-def test_all_of_it_works_on_a_server_with_postgresql_and_passwords(copied_project: Project, guarded: Server) -> None:
+def test_all_commands_work_with_postgresql_and_authentication(copied_project: Project, secured_server: Server) -> None:
     project = copied_project
-    project.environment["MLFLOW_TRACKING_URI"] = guarded.uri
+    project.environment["MLFLOW_TRACKING_URI"] = secured_server.uri
     refused = stage(project, "train", check=False, MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD="wrong")
     assert refused.returncode == 1
     (line,) = [line for line in refused.stderr.splitlines() if line.startswith("train: ")]

@@ -1,4 +1,4 @@
-"""A short training."""
+"""Parameters of a short training."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Batches, augmentation, the schedule, and a real fit."""
+"""Data augmentation."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,11 @@ from support.training import OFF, TRAIN, seed
 IMAGES = tf.constant(TRAIN.images[:16, ..., None], tf.float32)
 
 
-def test_augmentation_that_is_off_changes_nothing() -> None:
+def test_disabled_augmentation_changes_nothing() -> None:
     np.testing.assert_allclose(augment(IMAGES, OFF, seed(1)), IMAGES, atol=0.01)
 
 
-def test_the_same_seed_augments_the_same_way_and_another_does_not(params: Params) -> None:
+def test_augmentation_is_determined_by_the_seed(params: Params) -> None:
     changed = [augment(IMAGES, params.train.augmentation, seed(n)).numpy() for n in (1, 1, 2)]
     np.testing.assert_array_equal(changed[0], changed[1])
     assert np.abs(changed[0] - changed[2]).max() > 10
@@ -31,7 +31,7 @@ def test_each_augmentation_changes_the_image_and_keeps_shape_and_range(name: str
     assert np.abs(changed - IMAGES).max() > 5
 
 
-def test_random_flips_mirror_about_half_of_the_images_exactly() -> None:
+def test_random_flips_mirror_about_half_of_the_images() -> None:
     changed = augment(IMAGES, OFF.model_copy(update={"flip": "random"}), seed(1)).numpy()
     mirrored = np.isclose(changed, IMAGES.numpy()[:, :, ::-1], atol=0.01).all(axis=(1, 2, 3))
     kept = np.isclose(changed, IMAGES, atol=0.01).all(axis=(1, 2, 3))
@@ -39,7 +39,7 @@ def test_random_flips_mirror_about_half_of_the_images_exactly() -> None:
     assert 3 <= mirrored.sum() <= 13
 
 
-def test_mixup_mixes_images_and_labels_alike() -> None:
+def test_mixup_mixes_images_and_labels_with_the_same_ratio() -> None:
     labels = tf.one_hot(TRAIN.labels[:16], 7)
     images, mixed = mixup(IMAGES, labels, 0.4, seed(1))
     part = 1 - float(tf.reduce_max(mixed[0]))

@@ -1,4 +1,4 @@
-"""Batches, augmentation, the schedule, and a real fit."""
+"""Resuming a training from checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +14,10 @@ from support.training import TRAIN, VALIDATION
 
 
 class KilledError(Exception):
-    """Stands for whatever ends a training."""
+    """Simulates an interruption of the training."""
 
 
-def cut_after(epochs: int) -> Callable[[Row], None]:
+def interrupt_after(epochs: int) -> Callable[[Row], None]:
     def callback(row: Row) -> None:
         if row["epoch"] == epochs:
             raise KilledError
@@ -26,14 +26,12 @@ def cut_after(epochs: int) -> Callable[[Row], None]:
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
-def test_a_training_that_was_cut_goes_on_and_ends_like_an_unbroken_one(
-    small: Train, optimizer: str, tmp_path: Path
-) -> None:
+def test_a_resumed_training_matches_an_uninterrupted_one(small: Train, optimizer: str, tmp_path: Path) -> None:
     settings = small.override({"epochs": 5, "initial_image_size": 32, "optimizer": optimizer})
     unbroken = fit(settings, TRAIN, VALIDATION)
     checkpoints = Checkpoints(tmp_path)
     with pytest.raises(KilledError):
-        fit(settings, TRAIN, VALIDATION, [cut_after(2)], checkpoints)
+        fit(settings, TRAIN, VALIDATION, [interrupt_after(2)], checkpoints)
     told: list[Row] = []
     resumed = fit(settings, TRAIN, VALIDATION, [told.append], checkpoints)
     assert [row["epoch"] for row in told] == [1, 2, 3, 4, 5]
@@ -43,12 +41,12 @@ def test_a_training_that_was_cut_goes_on_and_ends_like_an_unbroken_one(
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_a_truncated_checkpoint_falls_back_to_the_one_before(
+def test_training_resumes_from_the_previous_checkpoint_if_the_newest_is_damaged(
     small: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = Checkpoints(tmp_path)
     with pytest.raises(KilledError):
-        fit(small.override({"epochs": 4}), TRAIN, VALIDATION, [cut_after(3)], checkpoints)
+        fit(small.override({"epochs": 4}), TRAIN, VALIDATION, [interrupt_after(3)], checkpoints)
     _, newest = sorted(tmp_path.iterdir())
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     fit(small.override({"epochs": 4}), TRAIN, VALIDATION, (), checkpoints)
@@ -57,7 +55,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(
     assert "Resuming after epoch 2." in said
 
 
-def test_where_every_checkpoint_is_damaged_the_training_starts_afresh(small: Train, tmp_path: Path) -> None:
+def test_training_restarts_if_every_checkpoint_is_damaged(small: Train, tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     expected = fit(small, TRAIN, VALIDATION, (), checkpoints)
     for path in tmp_path.iterdir():
@@ -66,7 +64,7 @@ def test_where_every_checkpoint_is_damaged_the_training_starts_afresh(small: Tra
     np.testing.assert_allclose(again.history["val_loss"], expected.history["val_loss"], rtol=1e-4)
 
 
-def test_a_finished_training_that_is_taken_up_trains_no_more(small: Train, tmp_path: Path) -> None:
+def test_resuming_a_finished_training_changes_nothing(small: Train, tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     first = fit(small, TRAIN, VALIDATION, (), checkpoints)
     again = fit(small, TRAIN, VALIDATION, (), checkpoints)

@@ -1,4 +1,4 @@
-"""Batches, augmentation, the schedule, and a real fit."""
+"""The input pipeline: batches, label smoothing, flips, class weights and subsets."""
 
 from itertools import islice
 
@@ -11,7 +11,7 @@ from emotion.training.input_pipeline import class_weights, eval_dataset, train_d
 from support.training import OFF, TRAIN, VALIDATION
 
 
-def test_an_epoch_of_batches_holds_every_image_once(small: Train) -> None:
+def test_an_epoch_contains_every_image_once(small: Train) -> None:
     plain = small.override({"augmentation": OFF.model_dump(), "label_smoothing": 0.0})
     epoch = list(islice(train_dataset(TRAIN, plain), 6))
     pixels = np.concatenate([images.numpy() for images, _ in epoch])[..., 0]
@@ -27,7 +27,7 @@ def test_only_training_labels_are_smoothed(small: Train) -> None:
     np.testing.assert_array_equal(np.unique(plain), [0, 1])
 
 
-def test_a_step_yields_the_same_batch_wherever_the_training_starts(small: Train) -> None:
+def test_batches_depend_only_on_the_step(small: Train) -> None:
     whole = list(islice(train_dataset(TRAIN, small), 15))
     later = list(islice(train_dataset(TRAIN, small, step=8), 7))
     for (images, labels), (same_images, same_labels) in zip(whole[8:], later, strict=True):
@@ -35,7 +35,7 @@ def test_a_step_yields_the_same_batch_wherever_the_training_starts(small: Train)
         np.testing.assert_array_equal(labels, same_labels)
 
 
-def test_alternating_flips_show_every_image_from_both_sides_in_two_epochs(small: Train) -> None:
+def test_alternating_flips_yield_both_orientations_in_two_epochs(small: Train) -> None:
     alternating = small.override({"augmentation": {**OFF.model_dump(), "flip": "alternate"}})
     batches = list(islice(train_dataset(TRAIN, alternating), 12))
     shown = np.rint(np.concatenate([images.numpy() for images, _ in batches])[..., 0]).astype(np.uint8)
@@ -43,12 +43,12 @@ def test_alternating_flips_show_every_image_from_both_sides_in_two_epochs(small:
     assert sorted(image.tobytes() for image in shown) == sorted(both)
 
 
-def test_images_can_be_smaller_than_the_networks_final_ones(small: Train) -> None:
+def test_training_images_can_be_smaller_than_the_final_size(small: Train) -> None:
     images, _ = next(iter(train_dataset(TRAIN, small, size=32)))
     assert images.shape == (16, 32, 32, 1)
 
 
-def test_class_weights_have_mean_one_and_even_out_the_emotions() -> None:
+def test_class_weights_have_mean_one_and_balance_the_emotions() -> None:
     split = subset(TRAIN, 0.7, 1)
     counts = np.bincount(split.labels, minlength=7)
     for power in (0.0, 0.5, 1.0):
@@ -58,7 +58,7 @@ def test_class_weights_have_mean_one_and_even_out_the_emotions() -> None:
     np.testing.assert_allclose(sums, sums[0], rtol=1e-5)
 
 
-def test_a_subset_is_a_seeded_part_in_the_same_order() -> None:
+def test_a_subset_is_determined_by_the_seed_and_keeps_the_order() -> None:
     part, again = subset(TRAIN, 0.25, 3), subset(TRAIN, 0.25, 3)
     assert len(part) == 24
     np.testing.assert_array_equal(part.images, again.images)

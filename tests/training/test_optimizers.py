@@ -1,4 +1,4 @@
-"""Batches, augmentation, the schedule, and a real fit."""
+"""The Muon optimizer."""
 
 import numpy as np
 import tensorflow as tf
@@ -17,14 +17,14 @@ def test_orthogonalized_matrices_have_singular_values_near_one() -> None:
         assert orthogonalized(matrix).shape == shape
 
 
-def test_bfloat16_orthogonalizes_like_float32() -> None:
+def test_orthogonalization_in_bfloat16_approximates_float32() -> None:
     matrix = tf.random.stateless_normal((3, 3, 64, 96), (0, 0)) * 5
     exact = orthogonalized(matrix).numpy().ravel()
     rough = orthogonalized(tf.cast(matrix, tf.bfloat16)).numpy().astype(np.float32).ravel()
     assert exact @ rough / np.linalg.norm(exact) / np.linalg.norm(rough) > 0.998
 
 
-def test_iterating_on_the_square_gives_what_iterating_on_the_matrix_gives() -> None:
+def test_iterating_on_the_gram_matrix_matches_iterating_on_the_matrix() -> None:
     a, b, c = NEWTON_SCHULZ
     for shape in ((3, 3, 32, 48), (3, 3, 2, 48)):
         gradient = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -37,7 +37,7 @@ def test_iterating_on_the_square_gives_what_iterating_on_the_matrix_gives() -> N
         np.testing.assert_allclose(ours, plain, atol=1e-5)
 
 
-def test_muon_steps_orthogonally_in_filter_banks_and_like_sgd_elsewhere(small: Train) -> None:
+def test_muon_orthogonalizes_filter_banks_and_uses_sgd_elsewhere(small: Train) -> None:
     trainer = Trainer(small.override({"optimizer": "muon"}), TRAIN, VALIDATION)
     variables = trainer.network.trainable_variables
     banks = [variable for variable in variables if is_filter_bank(variable)]
@@ -50,6 +50,6 @@ def test_muon_steps_orthogonally_in_filter_banks_and_like_sgd_elsewhere(small: T
     step = (bank_before * (1 - 0.1 * 0.01) - banks[0].numpy()) / 0.1
     values = np.linalg.svd(step.reshape(-1, step.shape[-1]), compute_uv=False)
     assert 0.3 < values.min() <= values.max() < 1.4
-    # Nesterov's first step is (1 + momentum) gradients.
+    # The first Nesterov step is (1 + momentum) times the gradient.
     gradient = gradients[[variable is other for variable in variables].index(True)].numpy()
     np.testing.assert_allclose(other.numpy(), before - 0.2 * (1.5 * gradient + 0.01 * before), rtol=1e-4, atol=1e-6)

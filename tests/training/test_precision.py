@@ -1,4 +1,4 @@
-"""Batches, augmentation, the schedule, and a real fit."""
+"""The choice of numeric precision."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from emotion.training import precision
         ("fpu avx2 f16c", "float32", "the processor has no bfloat16 in hardware"),
     ],
 )
-def test_precision_is_chosen_by_what_the_processor_has(
+def test_precision_is_chosen_by_cpu_features(
     flags: str, chosen: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     if tf.config.list_physical_devices("GPU"):

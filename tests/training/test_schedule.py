@@ -1,4 +1,4 @@
-"""Batches, augmentation, the schedule, and a real fit."""
+"""The schedule of learning rate, image size and time budget."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from emotion.params.sections import Train
 from emotion.training.schedule import Schedule
 
 
-def test_the_learning_rate_climbs_to_its_peak_and_falls_to_zero(small: Train) -> None:
+def test_the_learning_rate_warms_up_to_its_peak_and_decays_to_zero(small: Train) -> None:
     schedule = Schedule(small.override({"learning_rate": 0.5, "warmup": 0.2, "epochs": 10}), 10)
     rates = np.array([schedule.learning_rate(schedule.progress(step)) for step in range(101)])
     assert rates.argmax() == 20
@@ -19,7 +19,7 @@ def test_the_learning_rate_climbs_to_its_peak_and_falls_to_zero(small: Train) ->
     assert rates[-1] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_time_left_counts_that_larger_images_take_longer(small: Train) -> None:
+def test_the_remaining_time_accounts_for_image_size(small: Train) -> None:
     def left(**changes: Any) -> float:
         schedule = Schedule(small.override({"epochs": 10, **changes}), 10)
         schedule.start(60)

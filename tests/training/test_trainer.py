@@ -1,4 +1,4 @@
-"""Batches, augmentation, the schedule, and a real fit."""
+"""The training loop."""
 
 import resource
 from pathlib import Path
@@ -28,7 +28,7 @@ from support.training import TRAIN, VALIDATION
         {"class_weight_power": 0.5},
     ],
 )
-def test_training_learns_and_two_runs_with_the_same_seed_agree(small: Train, changes: dict[str, Any]) -> None:
+def test_training_learns_and_is_reproducible(small: Train, changes: dict[str, Any]) -> None:
     longer = small.override({"epochs": 10, "width": 8, **changes})
     first, second = fit(longer, TRAIN, VALIDATION).history, fit(longer, TRAIN, VALIDATION).history
     assert first["val_accuracy"].iloc[-1] > 0.8
@@ -36,7 +36,7 @@ def test_training_learns_and_two_runs_with_the_same_seed_agree(small: Train, cha
         np.testing.assert_allclose(first[key], second[key], rtol=1e-4)
 
 
-def test_a_member_of_an_ensemble_learns_as_it_would_alone(small: Train) -> None:
+def test_ensemble_members_train_independently(small: Train) -> None:
     plain = small.override({"optimizer": "sgd", "learning_rate": 0.1, "dropout": 0, "precision": "float32"})
     alone = Trainer(plain, TRAIN, VALIDATION)
     together = Trainer(plain.override({"ensemble": 2}), TRAIN, VALIDATION)
@@ -55,7 +55,7 @@ def test_a_member_of_an_ensemble_learns_as_it_would_alone(small: Train) -> None:
             np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_best_weights_are_kept_and_not_the_last(small: Train) -> None:
+def test_the_best_weights_are_restored(small: Train) -> None:
     fitted = fit(small.override({"epochs": 4}), TRAIN, VALIDATION)
     answers = fitted.network(VALIDATION.images[..., None].astype(np.float32)).numpy()
     kept = (answers.argmax(axis=1) == VALIDATION.labels).mean()
@@ -67,7 +67,7 @@ def test_training_stops_early_without_improvement(small: Train) -> None:
     assert len(fit(flat, TRAIN, VALIDATION).rows) < 30
 
 
-def test_the_history_has_the_learning_rate_and_the_image_size_of_every_epoch(small: Train) -> None:
+def test_the_history_has_learning_rate_and_image_size_per_epoch(small: Train) -> None:
     history = fit(small.override({"initial_image_size": 40}), TRAIN, VALIDATION).history
     assert len(history) == 2
     assert history["learning_rate"][0] == pytest.approx(
@@ -77,7 +77,7 @@ def test_the_history_has_the_learning_rate_and_the_image_size_of_every_epoch(sma
 
 
 class Clock:
-    """A clock that moves on by a fixed time whenever it is read: as many steps on every processor."""
+    """A clock that advances by a fixed time on every read, so that the number of steps is deterministic."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.now = seconds, 0.0
@@ -87,7 +87,7 @@ class Clock:
         return self.now
 
 
-def test_a_budget_ends_the_training_on_time_with_the_rate_at_zero(
+def test_a_time_budget_ends_training_on_time_with_a_decayed_learning_rate(
     small: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emotion.training.schedule.time", Clock(0.1))
@@ -97,21 +97,21 @@ def test_a_budget_ends_the_training_on_time_with_the_rate_at_zero(
     assert len(fitted.rows) > 2
 
 
-def test_a_budget_too_short_for_one_look_at_validation_is_refused(small: Train) -> None:
+def test_a_time_budget_too_short_for_one_validation_is_rejected(small: Train) -> None:
     expected = r"train\.budget_minutes allows 0 s for the whole training\. Increase train\.budget_minutes\."
     with pytest.raises(UserError, match=expected):
         fit(small.override({"budget_minutes": 1e-9}), TRAIN, VALIDATION)
 
 
-def test_tensorboard_gets_every_epoch(small: Train, tmp_path: Path) -> None:
+def test_epochs_are_logged_to_tensorboard(small: Train, tmp_path: Path) -> None:
     fit(small, TRAIN, VALIDATION, [tensorboard_callback(tmp_path)])
-    fit(small, TRAIN, VALIDATION, [tensorboard_callback(tmp_path)])  # as after a resume: in place of the first
+    fit(small, TRAIN, VALIDATION, [tensorboard_callback(tmp_path)])  # as after a resume: replaces the first file
     (events,) = tmp_path.glob("events.out.tfevents*")
     assert b"val_accuracy" in events.read_bytes()
 
 
 @pytest.mark.parametrize("network", ["residual", "basic_cnn"])
-def test_a_diverged_training_names_the_step_and_what_to_do(small: Train, network: str) -> None:
+def test_the_error_for_a_diverged_training_names_the_step_and_a_remedy(small: Train, network: str) -> None:
     wild = {"network": network, "optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.99, "warmup": 0.0}
     with pytest.raises(UserError, match=r"in step \d+ \(epoch \d+\) at a learning rate of") as error:
         fit(small.override({"epochs": 40, "weight_decay": 1.0, **wild}), TRAIN, VALIDATION)
@@ -122,7 +122,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def test_memory_stays_flat_over_epochs(small: Train) -> None:
+def test_memory_use_is_constant_over_epochs(small: Train) -> None:
     sizes: list[int] = []
     settings = small.override({"epochs": 40, "patience": 100})
     fit(settings, TRAIN, VALIDATION, [lambda row: sizes.append(resident_bytes())])

@@ -1,4 +1,4 @@
-"""When a trial is stopped before its last epoch."""
+"""Early stopping of trials by the median stopping rule."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from support.search import Formula, params_with, search, short_request
 from support.training import TRAIN, VALIDATION
 
 
-def test_a_trial_is_pruned_below_the_median_of_what_others_had_on_average() -> None:
+def test_a_trial_is_pruned_below_the_median_of_running_averages() -> None:
     accuracy, loss = Objective.VAL_ACCURACY, Objective.VAL_LOSS
     others = ((0.2, 0.3, 0.5, 0.6), (0.1, 0.3, 0.4, 0.5), (0.3, 0.5, 0.6, 0.7))
     assert median_stopping_rule((0.1, 0.15), others, 4, accuracy)  # below 0.25
@@ -20,13 +20,13 @@ def test_a_trial_is_pruned_below_the_median_of_what_others_had_on_average() -> N
     assert not median_stopping_rule((2.0, 1.4), ((1.5, 1.4),) * 3, 4, loss)
 
 
-def test_only_completed_trials_are_what_others_are_pruned_by(tmp_path: Path) -> None:
+def test_only_completed_trials_are_used_for_pruning(tmp_path: Path) -> None:
     executor = Formula(fails=lambda name: name == "trial-001")
     search(tmp_path, executor, pruning="median", max_trials=4)
     assert [len(request.completed_curves) for request in executor.requests] == [0, 1, 1, 2]
 
 
-def test_a_trial_that_falls_behind_is_pruned_but_not_before_its_images_are_full_size() -> None:
+def test_a_poor_trial_is_pruned_only_at_full_image_size() -> None:
     better = ((0.1, 0.1, 0.1),) * 3
     params = params_with()
     result = run_trial(short_request(params, completed_curves=better, executions=1), TRAIN, VALIDATION).result

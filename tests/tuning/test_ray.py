@@ -1,4 +1,4 @@
-"""Trials on a real Ray cluster of two nodes, which log to a real MLflow server."""
+"""Trials on a real two-node Ray cluster that log to a real MLflow server."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def wait_until(condition: Callable[[], Any]) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """Two nodes with a CPU each."""
+    """Two nodes with one CPU each."""
     started = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     started.add_node(num_cpus=1)
     started.wait_for_nodes()
@@ -40,7 +40,7 @@ def trials_of(server: str) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id], "tags.stage = 'trial'")) if experiment else []
 
 
-def test_trials_run_on_all_nodes_and_outlive_a_killed_node_and_a_killed_driver(
+def test_a_search_uses_all_nodes_and_survives_a_killed_node_and_driver(
     copied_project: Project, server: Server, cluster: Any
 ) -> None:
     copied_project.set_params(tune__max_trials=4, tune__epochs=2, train__precision="float32")
@@ -75,9 +75,9 @@ def test_trials_run_on_all_nodes_and_outlive_a_killed_node_and_a_killed_driver(
     pd.testing.assert_frame_equal(spread.reset_index(drop=True), alone)
 
 
-def test_a_cluster_that_is_not_there_is_one_line(copied_project: Project) -> None:
+def test_a_missing_cluster_gives_one_line(copied_project: Project) -> None:
     copied_project.set_params(tune__executor="ray")
     done = copied_project.run(sys.executable, "-m", "emotion.tune", check=False, RAY_ADDRESS="127.0.0.1:9")
     assert done.returncode == 1
-    assert "no Ray cluster answers at 127.0.0.1:9" in done.stderr.splitlines()[-1]
+    assert "no Ray cluster responds at 127.0.0.1:9" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

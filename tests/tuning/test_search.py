@@ -1,4 +1,4 @@
-"""The search: what is proposed, what is saved, what a failure costs."""
+"""The hyperparameter search: proposals, resuming, failures and budgets."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ ORACLES = ["random", "bayesian", "hyperband", "grid"]
 
 
 @pytest.mark.parametrize("oracle", ORACLES)
-def test_every_oracle_stays_in_the_space_and_its_conditions(oracle: str, tmp_path: Path) -> None:
+def test_every_oracle_respects_the_space_and_its_conditions(oracle: str, tmp_path: Path) -> None:
     trials = search(tmp_path, Formula(), oracle=oracle)
     assert len(trials) == 8
     scores = [trial.result.metrics["score"] for trial in trials]
@@ -29,19 +29,19 @@ def test_every_oracle_stays_in_the_space_and_its_conditions(oracle: str, tmp_pat
         assert ("ensemble" in trial.values) == (trial.values["network"] != "basic_cnn")
 
 
-def test_a_grid_ends_when_all_is_tried(tmp_path: Path) -> None:
+def test_a_grid_search_ends_after_all_combinations(tmp_path: Path) -> None:
     space = {name: SPACE[name] for name in ("network", "ensemble", "augmentation.erasing")}
     trials = search(tmp_path, Formula(), oracle="grid", max_trials=100, space=space)
     assert len(trials) == (2 + 2 + 1) * 3
 
 
-def test_the_upper_bound_of_steps_is_searched_and_values_are_fit_to_be_read(tmp_path: Path) -> None:
+def test_stepped_values_are_rounded_and_include_the_upper_bound(tmp_path: Path) -> None:
     space = {"dropout": {"min": 0.0, "max": 0.3, "step": 0.1}}
     trials = search(tmp_path, Formula(), oracle="grid", max_trials=100, space=space)
     assert sorted(float(trial.values["dropout"]) for trial in trials) == [0.0, 0.1, 0.2, 0.3]
 
 
-def test_hyperband_gives_the_best_more_epochs(tmp_path: Path) -> None:
+def test_hyperband_trains_the_best_trials_longer(tmp_path: Path) -> None:
     trials = search(tmp_path, Formula(), oracle="hyperband", max_trials=100)
     by_epochs: dict[int, list[float]] = {}
     for trial in trials:
@@ -52,9 +52,7 @@ def test_hyperband_gives_the_best_more_epochs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("oracle", ORACLES)
 @pytest.mark.parametrize("capacity", [1, 3])
-def test_a_search_that_was_cut_short_proposes_what_the_unbroken_one_would(
-    oracle: str, capacity: int, tmp_path: Path
-) -> None:
+def test_a_resumed_search_matches_an_uninterrupted_one(oracle: str, capacity: int, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"oracle": oracle, "max_trials": 9, "space": {"learning_rate": SPACE["learning_rate"]}}
     unbroken = search(tmp_path / "unbroken", Formula(capacity), **changes)
     runs = Runs()
@@ -68,11 +66,11 @@ def test_a_search_that_was_cut_short_proposes_what_the_unbroken_one_would(
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing that would clean up after it has an effect."""
+    """Simulates SIGKILL: later cleanup has no effect."""
 
 
 def kill_at(step: int, patch: pytest.MonkeyPatch, executor: Formula, runs: Runs) -> None:
-    """Raise Killed before or after one of the steps that outlive the process, the first being 1."""
+    """Raise Killed before or after one of the persistent steps, counted from 1."""
     steps = 0
 
     def count() -> None:
@@ -99,7 +97,7 @@ def kill_at(step: int, patch: pytest.MonkeyPatch, executor: Formula, runs: Runs)
     patch.setattr(runs, "trial_killed", lambda run_id: None)
 
 
-def test_a_search_killed_between_any_two_steps_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+def test_a_search_killed_between_any_two_steps_resumes_with_the_same_result(tmp_path: Path) -> None:
     def outcome(folder: Path, runs: Runs, step: int | None = None) -> list[Any] | None:
         executor = Formula(fails=lambda name: name == "trial-001")
         with pytest.MonkeyPatch.context() as patch:
@@ -126,7 +124,7 @@ def test_a_search_killed_between_any_two_steps_ends_like_an_unbroken_one(tmp_pat
     assert last > 30
 
 
-def test_a_failure_costs_one_trial_and_says_why(tmp_path: Path) -> None:
+def test_a_failed_trial_is_recorded_with_its_reason(tmp_path: Path) -> None:
     runs = Runs()
     trials = search(tmp_path, Formula(fails=lambda name: name == "trial-002"), runs, max_trials=4)
     assert [trial.name for trial in trials if trial.score is None] == ["trial-002"]
@@ -134,7 +132,7 @@ def test_a_failure_costs_one_trial_and_says_why(tmp_path: Path) -> None:
     assert trials_table(trials, SPACE)["reason"].tolist()[-1] == "it was told to"
 
 
-def test_a_failed_trial_is_tried_again_as_often_as_configured(tmp_path: Path) -> None:
+def test_a_failed_trial_is_retried_up_to_the_limit(tmp_path: Path) -> None:
     fails_twice = Formula(fails=lambda name: name in ("trial-001", "trial-001-retry-1"))
     trials = search(tmp_path, fails_twice, max_trials=3, retries=2)
     assert sorted(trial.name for trial in trials if trial.score is not None) == [
@@ -146,13 +144,13 @@ def test_a_failed_trial_is_tried_again_as_often_as_configured(tmp_path: Path) ->
     assert sorted(trial.name for trial in trials if trial.score is not None) == ["trial-000", "trial-002"]
 
 
-def test_a_search_of_failures_is_an_error_that_tells_the_last_ones_reason(tmp_path: Path) -> None:
+def test_the_error_for_a_failed_search_gives_the_last_reason(tmp_path: Path) -> None:
     with pytest.raises(AllTrialsFailedError, match=r"all trials failed\. Last error: it was told to"):
         search(tmp_path, Formula(fails=lambda name: True), max_trials=3)
 
 
-def test_a_search_that_loses_its_server_keeps_what_it_has_reached(tmp_path: Path) -> None:
-    class Unlucky(Formula):
+def test_a_search_that_loses_its_server_keeps_finished_trials(tmp_path: Path) -> None:
+    class FailingExecutor(Formula):
         def wait(self) -> tuple[str, TrialResult]:
             if len(self.requests) == 3:
                 raise UserError("the tracking server is gone")
@@ -160,12 +158,12 @@ def test_a_search_that_loses_its_server_keeps_what_it_has_reached(tmp_path: Path
 
     runs = Runs()
     with pytest.raises(UserError, match="is gone"):
-        search(tmp_path, Unlucky(), runs, max_trials=4)
+        search(tmp_path, FailingExecutor(), runs, max_trials=4)
     assert len(search(tmp_path, Formula(), runs, max_trials=4)) == 4
     assert list(runs.status.values()) == ["FINISHED"] * 4
 
 
-def test_a_budget_that_is_spent_starts_no_further_trial(tmp_path: Path) -> None:
+def test_no_trial_starts_after_the_time_budget(tmp_path: Path) -> None:
     executor = Formula()
     assert len(search(tmp_path, executor, budget_minutes=1e-6)) == 1
     assert executor.requests[0].deadline is not None

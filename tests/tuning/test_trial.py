@@ -1,4 +1,4 @@
-"""One trial: its trainings, its score, and its run in MLflow."""
+"""A single trial: its trainings, its score and its MLflow run."""
 
 from pathlib import Path
 
@@ -20,13 +20,13 @@ DATASET = DatasetInfo(origin="drawn", location="/nowhere", digest="0", sha256="0
 
 @pytest.fixture
 def trial_run(mlflow_store: Path) -> str:
-    """The id of a trial's run."""
+    """The run ID of a trial."""
     with start_run("tune", {}, {}) as search:
         pass
     return get_or_create_child_run("trial-000", {}, {}, search.id)
 
 
-def test_a_trial_of_two_executions_scores_their_mean(trial_run: str, tmp_path: Path) -> None:
+def test_a_trials_score_is_the_mean_of_its_executions(trial_run: str, tmp_path: Path) -> None:
     request = short_request(params_with(), run_id=trial_run)
     result = run_trial_safely(request, TRAIN, VALIDATION, DATASET, tmp_path / "trial")
     assert result.outcome == "completed", result.reason
@@ -44,12 +44,12 @@ def test_a_trial_of_two_executions_scores_their_mean(trial_run: str, tmp_path: P
     assert -np.log(right).mean() == pytest.approx(min(both[0]), rel=1e-3)
 
 
-def test_a_trial_that_is_out_of_time_ends_after_its_epoch_and_starts_no_other_execution() -> None:
+def test_a_timed_out_trial_ends_after_the_current_epoch() -> None:
     result = run_trial(short_request(params_with(), deadline=1.0), TRAIN, VALIDATION).result
     assert (result.outcome, result.metrics["epochs"], len(result.curve)) == ("timed_out", 1, 1)
 
 
-def test_a_trial_that_diverges_is_a_result_with_its_reason(trial_run: str) -> None:
+def test_a_diverged_trial_is_a_failed_result_with_its_reason(trial_run: str) -> None:
     wild = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.99, "warmup": 0.0, "network": "basic_cnn"}
     params = params_with()
     params = params.model_copy(update={"train": params.train.override(wild)})

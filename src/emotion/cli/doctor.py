@@ -1,4 +1,4 @@
-"""Checks of what the pipeline needs on this machine, and how to fix what is missing."""
+"""Check that this machine has what the pipeline needs, and suggest fixes."""
 
 import os
 import platform
@@ -35,7 +35,7 @@ class Finding:
 
 
 def run_checks() -> Iterator[Finding]:
-    """Run every check, in the order of their importance."""
+    """Run every check, in the order of CHECKS."""
     for check in CHECKS:
         yield check()
 
@@ -122,14 +122,15 @@ def _mlflow() -> Finding:
     return Finding("MLflow", "ok", f"{store.shown_uri} answers")
 
 
-MLFLOW_FIX = "Start the server, or fix or unset MLFLOW_TRACKING_URI (a password: MLFLOW_TRACKING_PASSWORD)."
+MLFLOW_FIX = "Start the server, or fix or unset MLFLOW_TRACKING_URI. Set a password in MLFLOW_TRACKING_PASSWORD."
 
 
 def _schema(path: Path, shown: str) -> Finding:
     with closing(sqlite3.connect(path)) as database:
-        (found,) = database.execute("select version_num from alembic_version").fetchone()
+        row = database.execute("select version_num from alembic_version").fetchone()
+    found = row[0] if row else "unknown"
     if found != (latest := latest_schema()):
-        what = f"{shown} has the schema {found}, MLflow {version('mlflow')} needs {latest}"
+        what = f"{shown} has the schema {found}, but MLflow {version('mlflow')} needs {latest}"
         return Finding("MLflow", "error", what, f"Copy the file, then run `mlflow db upgrade {shown}`.")
     return Finding("MLflow", "ok", f"{shown}, schema {found}")
 
@@ -147,7 +148,7 @@ def _kaggle() -> Finding:
     found = [*variables, *(str(path) for path in files if path.exists())]
     if found:
         return Finding("Kaggle", "ok", f"credentials in {found[0]} (not read)")
-    fix = "Only for fetch.source=kaggle: a token from https://www.kaggle.com/settings in ~/.kaggle/access_token."
+    fix = "For fetch.source=kaggle, save a token from https://www.kaggle.com/settings as ~/.kaggle/access_token."
     return Finding("Kaggle", "warning", "no credentials", fix)
 
 
@@ -157,14 +158,14 @@ def _dvc() -> Finding:
         return Finding("DVC", "error", "no .dvc folder", "Run from the project's root.")
     try:
         lock = yaml.load((root / "dvc.lock").read_text(), Loader=yaml.CSafeLoader)
-        outputs = [out for stage in lock["stages"].values() for out in stage.get("outs", [])]
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+        outputs = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         return Finding("DVC", "error", f"dvc.lock: {reason}", "Run `git checkout dvc.lock` or `dvc repro`.")
     cache = root / ".dvc/cache/files/md5"
     missing = [
-        out["path"] for out in outputs
-        if not (root / out["path"]).exists() and not (cache / out["md5"][:2] / out["md5"][2:]).exists()
+        path for path, md5 in outputs.items()
+        if not (root / path).exists() and not (cache / md5[:2] / md5[2:]).exists()
     ]  # fmt: skip
     if missing:
         what = f"{len(missing)} of {len(outputs)} outputs are neither here nor in the cache: {missing[0]}"

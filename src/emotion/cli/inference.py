@@ -12,11 +12,11 @@ import typer
 
 ModelOption = Annotated[
     str | None,
-    typer.Option(help="models:/NAME/VERSION, a SavedModel's folder, or a LiteRT file; by default the champion."),
+    typer.Option(help="models:/NAME/VERSION, a SavedModel folder, or a LiteRT file. Default: the champion."),
 ]
 MinConfidenceOption = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help='Answer "unsure" below this confidence; by default the model\'s own threshold.'),
+    typer.Option(min=0, max=1, help='Answer "unsure" below this confidence. Default: the model\'s own threshold.'),
 ]
 
 
@@ -29,18 +29,20 @@ class Format(StrEnum):
 
 
 def predict(
-    paths: Annotated[list[str], typer.Argument(help="Images, folders, patterns, videos; - for standard input.")],
+    paths: Annotated[list[str], typer.Argument(help="Images, videos, folders or glob patterns; - for standard input.")],
     model: ModelOption = None,
-    no_detect: Annotated[bool, typer.Option("--no-detect", help="Each image is a single cropped face.")] = False,
+    no_detect: Annotated[
+        bool, typer.Option("--no-detect", help="Skip face detection: each image is a single cropped face.")
+    ] = False,
     min_confidence: MinConfidenceOption = None,
     frame_interval: Annotated[float, typer.Option(min=0, help="Seconds between the frames of a video.")] = 1.0,
-    annotate: Annotated[Path | None, typer.Option(help="A folder for images with boxes and scores.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="A folder for copies with boxes and scores.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all scores as CSV.")] = False,
 ) -> None:
     """Find faces in images and predict their emotions.
 
-    Exit codes: 0 all files were read, 1 at least one was not; the others are predicted nevertheless.
+    Exit codes: 0 if all files were processed, 1 if at least one failed. The others are still predicted.
     """
     from rich import progress
     from rich.console import Console
@@ -70,7 +72,7 @@ def predict(
 
 def export(
     target: Annotated[Path, typer.Argument(help="The file to write.")],
-    to_format: Annotated[Format, typer.Option("--format", help="int8 is LiteRT with 8-bit integers.")],
+    to_format: Annotated[Format, typer.Option("--format", help="Format; int8 is LiteRT with 8-bit integers.")],
     model: ModelOption = None,
 ) -> None:
     """Convert a model for another runtime, and check that its predictions stay the same.
@@ -96,7 +98,7 @@ def demo(
     min_confidence: MinConfidenceOption = None,
     share: Annotated[bool, typer.Option("--share", help="Open a public URL through Gradio's servers.")] = False,
 ) -> None:
-    """Show the champion in a browser; a new champion takes over automatically."""
+    """Start a web demo of the champion; a new champion is loaded automatically."""
     import threading
 
     from emotion.params.load import load_params

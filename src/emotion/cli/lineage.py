@@ -23,7 +23,7 @@ def trace(version: VersionArgument, as_json: JsonOption = False) -> None:
 def reproduce(version: VersionArgument) -> None:
     """Train a version again from its commit, patch and data, and compare the metrics.
 
-    Everything happens in a temporary folder. Exit codes: 0 equal metrics, 3 different metrics.
+    Everything happens in a temporary folder. Exit codes: 0 if the metrics are equal, 3 if they differ.
     """
     from emotion.cli import tables
     from emotion.params.load import load_params
@@ -39,4 +39,4 @@ def reproduce(version: VersionArgument) -> None:
         metric, difference = result.max_difference
         print(f"Different: {metric} differs most, by {difference:.6f}.")
         raise typer.Exit(DIFFERENT)
-    print(f"Equal: all {len(result.metrics)} metrics are the recorded ones.")
+    print(f"Equal: all {len(result.metrics)} metrics match the recorded ones.")

@@ -1,4 +1,4 @@
-"""The `emotion` command: what people do besides `dvc repro`."""
+"""Inspect, promote and serve the models that `dvc repro` trains."""
 
 import contextlib
 import gc

@@ -13,7 +13,7 @@ EXIT_CODES = {"PROMOTED": 0, "HELD": 3, "REJECTED": 4}
 CONFLICT = 5
 
 VersionArgument = Annotated[str, typer.Argument(help="A version of the registered model, such as 3.")]
-ReasonOption = Annotated[str, typer.Option(help="Why; it is recorded.")]
+ReasonOption = Annotated[str, typer.Option(help="The reason, which is recorded in the history.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
 
@@ -38,7 +38,7 @@ def _exit_on_conflict() -> Iterator[None]:
 def promote(
     context: typer.Context,
     version: VersionArgument,
-    to: Annotated[Alias, typer.Option(help="The alias that it gets.")] = Alias.CHAMPION,
+    to: Annotated[Alias, typer.Option(help="The alias to assign.")] = Alias.CHAMPION,
     reason: ReasonOption = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the decision without writing anything.")] = False,
     force: Annotated[
@@ -47,8 +47,8 @@ def promote(
 ) -> None:
     """Make a registered version the champion, if it passes the gate.
 
-    Exit codes: 0 promoted, 3 held (worse than the champion), 4 rejected (by itself), 5 another change at the
-    same time was first, 1 any other error.
+    Exit codes: 0 promoted, 3 held (worse than the champion), 4 rejected (not good enough on its own),
+    5 conflict (another change was made first), 1 any other error.
     """
     from emotion.cli import tables
     from emotion.params.load import load_params
@@ -77,7 +77,7 @@ def promote(
 
 
 def rollback(reason: ReasonOption = "") -> None:
-    """Make the previous champion the champion again; repeat it to go further back."""
+    """Make the previous champion the champion again; repeat to go further back."""
     from emotion.params.load import load_params
     from emotion.registry.promotion import promote as promotion
     from emotion.tracking.client import connection
@@ -86,11 +86,12 @@ def rollback(reason: ReasonOption = "") -> None:
     connection().disable_offline_mode()
     with _exit_on_conflict():
         entry = promotion.rollback(name, reason)
-    print(f"{name} version {entry.version} is the champion again; it replaces version {entry.before}.")
+    replaced = f"it replaces version {entry.before}" if entry.before else "there was none"
+    print(f"{name} version {entry.version} is the champion again; {replaced}.")
 
 
 def history(as_json: JsonOption = False) -> None:
-    """Show who was champion when, why, by whom, and from which commit."""
+    """Show every change of champion: when, why, by whom, and from which commit."""
     from emotion.cli import tables
     from emotion.params.load import load_params
     from emotion.registry.promotion.ledger import read_entries

@@ -13,9 +13,9 @@ from emotion.runtime.errors import UserError
 
 
 def restore(context: typer.Context) -> None:
-    """Log everything that MLflow has lost again, from the pipeline's files.
+    """Log lost MLflow runs again from the pipeline's files.
 
-    After `dvc pull`, or with a new tracking store: the runs of fetch, preprocess, tune, train and evaluate are
+    Use this after `dvc pull`, or with a new tracking store: the runs of fetch, preprocess, tune, train and evaluate are
     logged again, tagged as restored, and the model is registered again.
     """
     from emotion.params.load import load_params
@@ -39,16 +39,16 @@ def restore(context: typer.Context) -> None:
 
 def sync(
     drop_first: Annotated[
-        bool, typer.Option("--drop-first", help="Discard the next operation first: it cannot be delivered.")
+        bool, typer.Option("--drop-first", help="First discard the oldest queued operation, if it cannot be delivered.")
     ] = False,
 ) -> None:
-    """Deliver the logs that were queued while the MLflow server was unavailable."""
+    """Deliver logs that were queued while the MLflow server was unavailable."""
     from emotion.tracking.client import connection
     from emotion.tracking.delivery import flush
 
     outbox = connection().outbox
-    if drop_first and (dropped := outbox.drop_first()):
-        print(f"Discarded: {dropped['kind']} of run {dropped['run_id']}.")
+    if drop_first and (dropped := outbox.drop_first()) is not None:
+        print(f"Discarded: {dropped.get('kind', 'a damaged operation')} of run {dropped.get('run_id', 'unknown')}.")
     print(f"{flush()} operations delivered, {len(outbox)} still queued.")
 
 

@@ -6,9 +6,22 @@ import typer
 
 from emotion.runtime.errors import UserError
 
+# Columns that the table of trials shows only on request.
+DETAILS = {
+    "accuracy",
+    "learning_rate",
+    "image_size",
+    "loss",
+    "score_spread",
+    "seconds",
+    "training_seconds",
+    "val_accuracy",
+    "val_loss",
+}
+
 
 def trials(
-    search: Annotated[str | None, typer.Option(help="The run of the search; by default the newest one.")] = None,
+    search: Annotated[str | None, typer.Option(help="The run id of the search. Default: the newest search.")] = None,
     sort: Annotated[str | None, typer.Option(help="A column to sort by instead of the score.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the first N trials.", metavar="N")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all columns as JSON.")] = False,
@@ -26,14 +39,14 @@ def trials(
         print(table.to_csv(index=False), end="")
     else:
         wanted = (sort, *comparison.searched_params(run))
-        columns = [name for name in table if name not in comparison.DETAILS or name in wanted]
+        columns = [name for name in table if name not in DETAILS or name in wanted]
         tables.show_frame(table[columns], f"Search {run.id}, sorted by {sort or run.params.get('tune.objective')}")
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Run ids, their prefixes, or trials as trial-003.")],
+    runs: Annotated[list[str], typer.Argument(help="Run ids, id prefixes, or trial names such as trial-003.")],
 ) -> None:
-    """Compare runs with the first one: different parameters, metrics, and statistical significance."""
+    """Compare runs with the first one: parameters that differ, metrics, and statistical significance."""
     from emotion.cli import tables
     from emotion.tracking.compare import compare_runs, find_runs
 
@@ -43,13 +56,13 @@ def compare(
     both = result.metrics.join(differences.add_prefix("difference of "))
     tables.show_frame(both.reset_index(names="metric"), "Metrics")
     if result.significance.empty:
-        print("No run has predictions for the same validation images as the first one.")
+        print("No other run has predictions for the same validation images as the first run.")
     else:
         title = "Predictions for the same validation images, compared with the first run (McNemar's exact test)"
         tables.show_frame(result.significance, title)
 
 
-def preset(name: Annotated[str, typer.Argument(help="quick, standard or record.")]) -> None:
+def preset(name: Annotated[str, typer.Argument(help="The preset: quick, standard or record.")]) -> None:
     """Print a preset's parameters as options of `dvc exp run`."""
     from emotion.params.load import load_preset
 

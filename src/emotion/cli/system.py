@@ -4,7 +4,7 @@ import typer
 
 
 def doctor() -> None:
-    """Check what the pipeline needs on this machine, and say how to fix what is missing.
+    """Check that this machine has what the pipeline needs, and suggest fixes.
 
     Exit code 1 if any check fails.
     """

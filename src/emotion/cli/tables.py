@@ -140,7 +140,7 @@ def predictions_table(results: "list[ImageResult]") -> Table:
 
 
 def parity_table(title: str, target: Path, parity: "Parity") -> Table:
-    """The converted file beside the SavedModel."""
+    """The converted file compared with the SavedModel."""
     table = _table(f"{title} as {target}, on validation images", "", str(target.name), "SavedModel")
     table.add_row("size", f"{parity.size_mib:.2f} MiB", f"{parity.size_before_mib:.2f} MiB")
     table.add_row("largest difference of a probability", f"{parity.max_difference:.2g}", "")

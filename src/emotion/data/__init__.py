@@ -1,1 +1,1 @@
-"""The faces: their labels, where they come from, and how an archive becomes a dataset."""
+"""Face images: their labels, their sources, and the conversion of an archive into a dataset."""

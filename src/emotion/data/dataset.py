@@ -1,12 +1,11 @@
-"""The dataset that `preprocess` writes: every face in one array, a row about each in a table.
+"""The dataset that `preprocess` writes: all faces in one array, and a table with one row per face.
 
 data/faces/images.npy    (n, 48, 48) uint8, 0..255
 data/faces/index.csv     name, emotion, usage, split, pixel_hash, duplicate_group,
-                         seen_in_training; row i is about image i
-data/faces/dataset.json  where it comes from, how it was split, how many images of each kind
+                         seen_in_training; row i describes image i
+data/faces/dataset.json  the source of the images, how they were split, and image counts
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.runtime.errors import UserError
+from emotion.runtime.files import read_json
 from emotion.runtime.paths import DATASET
 
 Images = NDArray[np.uint8]  # (n, 48, 48)
@@ -25,7 +25,7 @@ Labels = NDArray[np.int64]  # (n,), an index into EMOTIONS
 
 @dataclass(frozen=True)
 class Split:
-    """Some of the faces, with their labels and rows."""
+    """A subset of the faces, with their labels and index rows."""
 
     images: Images
     labels: Labels
@@ -37,14 +37,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The whole dataset, its images memory-mapped."""
+    """The whole dataset, with memory-mapped images."""
 
     images: Images
     index: pd.DataFrame
     metadata: dict[str, Any]  # dataset.json
 
     def split(self, name: str) -> Split:
-        """The faces of one split (train, validation or test), read into memory."""
+        """Return one split (train, validation or test), loaded into memory."""
         rows = np.flatnonzero(self.index["split"] == name)
         index = self.index.iloc[rows].reset_index(drop=True)
         labels = pd.Categorical(index["emotion"], categories=EMOTIONS).codes.astype(np.int64)
@@ -52,12 +52,12 @@ class Dataset:
 
     @property
     def caption(self) -> str:
-        """The description of the data in figures and reports."""
+        """A description of the data for figures and reports."""
         return caption(self.metadata)
 
 
 def caption(metadata: dict[str, Any]) -> str:
-    """Where the faces come from, and whether they are drawings.
+    """Describe where the faces come from and whether they are drawings.
 
     Args:
         metadata: the content of dataset.json.
@@ -68,15 +68,15 @@ def caption(metadata: dict[str, Any]) -> str:
 
 
 def open_dataset(folder: Path = DATASET) -> Dataset:
-    """Open what `preprocess` wrote.
+    """Open the dataset that `preprocess` wrote.
 
     Raises:
-        UserError: if a file is missing, or the files do not belong together.
+        UserError: if a file is missing, or if the files do not match each other.
     """
     try:
         images = np.load(folder / "images.npy", mmap_mode="r")
         index = pd.read_csv(folder / "index.csv", keep_default_na=False)
-        metadata = json.loads((folder / "dataset.json").read_text())
+        metadata = read_json(folder / "dataset.json", "Run `dvc repro --force preprocess`.")
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing. Run `dvc repro preprocess`.") from None
     if images.shape != (len(index), IMAGE_SIZE, IMAGE_SIZE) or images.dtype != np.uint8:
@@ -88,7 +88,7 @@ def open_dataset(folder: Path = DATASET) -> Dataset:
 
 
 def subset(split: Split, fraction: float, seed: int) -> Split:
-    """A random fraction of a split, in the split's order."""
+    """Return a random fraction of a split, in the original order."""
     count = max(1, round(len(split) * fraction))
     rows = np.sort(np.random.default_rng(seed).permutation(len(split))[:count])
     return Split(split.images[rows], split.labels[rows], split.index.iloc[rows].reset_index(drop=True))

@@ -1,6 +1,6 @@
-"""What every room agrees on: the emotions, FER-2013's usages, the splits, and the size of a face."""
+"""Shared constants: the emotions, FER-2013's usages, the splits, and the size of a face image."""
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 USAGES = ("Training", "PublicTest", "PrivateTest")
 SPLITS = ("train", "validation", "test")
-IMAGE_SIZE = 48  # pixels per side of a face
+IMAGE_SIZE = 48  # pixels per side of a face image

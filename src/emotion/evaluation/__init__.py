@@ -1,1 +1,1 @@
-"""How good predictions are: metrics, robustness, significance, and figures."""
+"""Evaluate predictions: metrics, robustness, significance, and figures."""

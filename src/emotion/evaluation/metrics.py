@@ -17,7 +17,7 @@ def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) ->
     Args:
         labels: (n,) the actual emotions.
         probabilities: (n, 7).
-        bins: for the calibration error.
+        bins: the number of bins for the calibration error.
 
     Returns:
         images, loss (cross-entropy in nats), accuracy, balanced_accuracy (mean recall of the
@@ -40,7 +40,7 @@ def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) ->
 
 
 def _normalized(probabilities: Probabilities) -> NDArray[np.float64]:
-    """In double precision, with rows that sum to 1 as closely as scikit-learn expects."""
+    """Convert to double precision, and normalize the rows as precisely as scikit-learn expects."""
     wide = probabilities.astype(np.float64)
     wide /= wide.sum(axis=1, keepdims=True)
     return wide
@@ -147,7 +147,7 @@ def worst_mistakes(labels: NDArray[np.int64], probabilities: Probabilities, coun
 def evaluation_subsets(split: str, index: pd.DataFrame) -> dict[str, NDArray[np.intp]]:
     """The rows of a split and, for test, of the subsets that are reported separately.
 
-    Those are the images that were never seen in training and, if the names tell it, each usage.
+    The subsets are the images never seen in training and, if file names tell it, the images of each usage.
     """
     masks = {split: np.ones(len(index), bool)}
     if split == "test":

@@ -30,7 +30,7 @@ def write_split(
         name: validation or test.
         split: its images and labels.
         probabilities: (n, 7) predicted for them.
-        bins: for the calibration error.
+        bins: the number of bins for the calibration error.
         folder: gets a folder per subset, with per_class.csv and confusion.csv (actual emotions in rows).
 
     Returns:

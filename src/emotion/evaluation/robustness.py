@@ -40,7 +40,7 @@ def rotation(images: Images, degrees: float) -> Images:
 
 
 def occlusion(images: Images, side: float) -> Images:
-    """Cover a random gray square; its side is a fraction of the image's."""
+    """Cover a random square with gray; `side` is a fraction of the image's side."""
     length = round(side * IMAGE_SIZE)
     corners = np.random.default_rng(SEED).integers(0, IMAGE_SIZE - length + 1, (len(images), 2))
     covered = images.copy()

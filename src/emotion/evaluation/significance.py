@@ -1,4 +1,4 @@
-"""Confidence intervals and paired tests, from counts and from which images are correct."""
+"""Confidence intervals and paired tests for proportions of correct predictions."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,11 @@ def bootstrap_ci(
     """Percentile bootstrap interval (Efron, 1979) of the difference of accuracy, second minus first.
 
     Args:
-        first: of one model.
-        second: of the other, for the same images.
-        confidence: of the interval, 0..1.
+        first: the correct predictions of one model.
+        second: those of the other model, for the same images.
+        confidence: the confidence of the interval, 0..1.
         resamples: the number of resamples.
-        seed: of the resamples.
+        seed: the seed of the resamples.
     """
     # Only the counts of lost, equal and won images matter, so that a resample is one multinomial draw.
     lost, won, count = int((first & ~second).sum()), int((second & ~first).sum()), len(first)

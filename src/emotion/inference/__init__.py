@@ -1,1 +1,1 @@
-"""A SavedModel on disk: load it, ask it, measure it, check its operations, convert it."""
+"""Load, run, benchmark, check and convert a SavedModel."""

@@ -20,11 +20,11 @@ def measure_speed(model: Any, images: "Images", batch_size: int) -> dict[str, fl
     Args:
         model: from `load_saved_model`.
         images: (n, 48, 48) uint8, at least one.
-        batch_size: for the throughput.
+        batch_size: the batch size for measuring the throughput.
 
     Returns:
         latency_ms_median and latency_ms_p95 of one image at a time, over 100 calls;
-        images_per_second in batches, the best of three passes over at most 4 of them.
+        images_per_second in batches, the best of three passes over at most 4 batches.
     """
     one, many = images[:1], images[: BATCHES_PER_PASS * batch_size]
     predict(model, many[:batch_size], batch_size)

@@ -24,8 +24,8 @@ Format = Literal["litert", "int8", "onnx"]
 
 MAX_DIFFERENCE = 1e-4  # of a probability, for formats with full precision
 MAX_LOSS = 0.02  # of validation accuracy, for int8
-SIGNIFICANCE = 0.05  # a larger loss counts only with a lower p-value: of 35 images, a single one is 2.9 %
-CALIBRATION_IMAGES = 300  # training images that int8 takes its ranges from
+SIGNIFICANCE = 0.05  # a larger loss counts only with a lower p-value: one of 35 images is 2.9%
+CALIBRATION_IMAGES = 300  # training images that determine the ranges for int8
 MAX_IMAGES = 1000  # validation images for the comparison
 BATCH = 32
 ONNX_OPSET = 18
@@ -50,10 +50,10 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
     """Write a converted file, and compare its predictions for validation images with the SavedModel's.
 
     Args:
-        saved_model: the folder.
+        saved_model: the folder of the SavedModel.
         to_format: litert (float32), int8 (LiteRT with 8-bit integers inside, float32 outside) or onnx.
         target: the file to write.
-        dataset: training images calibrate int8, validation images are compared.
+        dataset: its training images calibrate int8; its validation images are for the comparison.
 
     Raises:
         UserError: if the predictions differ too much; then nothing is written.
@@ -147,7 +147,7 @@ def _check(parity: Parity, to_format: Format) -> None:
         if loss > MAX_LOSS and parity.p_value < SIGNIFICANCE:
             raise UserError(
                 f"int8 costs {loss:.1%} of validation accuracy (p = {parity.p_value:.2g}), more than"
-                f" {MAX_LOSS:.0%}: nothing was written. `--format litert` keeps all of it."
+                f" {MAX_LOSS:.0%}: nothing was written. Use `--format litert`, which does not lose accuracy."
             )
     elif parity.max_difference > MAX_DIFFERENCE:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Predictions of a LiteRT file, as `emotion export` writes it."""
+"""Run predictions with a LiteRT file that `emotion export` wrote."""
 
 import os
 import threading
@@ -32,7 +32,7 @@ class LiteRT:
         self._shape: tuple[int, ...] = ()
 
     def serve(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From (n, 48, 48, 1) float32, 0..255, to (n, 7) float32."""
+        """Map (n, 48, 48, 1) float32, 0..255, to (n, 7) float32 probabilities."""
         with self._lock:
             interpreter: Any = self._interpreter
             if pixels.shape != self._shape:

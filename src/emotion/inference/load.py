@@ -1,4 +1,4 @@
-"""Load a SavedModel and ask it for predictions."""
+"""Load a SavedModel and run predictions with it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ def load_saved_model(folder: Path) -> Any:
 
     model = tf.saved_model.load(str(folder))
     if not hasattr(model, "serve"):
-        raise UserError(f"the SavedModel in {folder} has no endpoint `serve`. Export it with Keras.")
+        raise UserError(f"the SavedModel in {folder} has no endpoint `serve`. Export it with `Model.export` of Keras.")
     return model
 
 
@@ -34,7 +34,7 @@ def predict(model: Any, images: "Images", batch_size: int) -> "Probabilities":
     """Predict the probabilities of the seven emotions.
 
     Args:
-        model: from `load_saved_model`, or anything else with such a `serve`.
+        model: a model from `load_saved_model`, or any object with the same `serve`.
         images: (n, 48, 48) uint8, 0..255.
         batch_size: images per call of the model.
 

@@ -1,4 +1,4 @@
-"""Which operations a SavedModel contains, checked without running it."""
+"""Check which operations a SavedModel contains, without running it."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from emotion.runtime.errors import UserError
 from emotion.runtime.tensorflow import load_tensorflow
 
 # Computations that depend only on their inputs and the model's own variables. Everything else is
-# refused: it could read or write files, run other programs, or draw random numbers.
+# refused, because it could read or write files, run other programs, or draw random numbers.
 ALLOWED_OPS = frozenset({
     "Add", "AddN", "AddV2", "All", "Any", "ArgMax", "AvgPool", "BatchMatMulV2", "BatchToSpaceND", "BiasAdd",
     "BroadcastArgs", "BroadcastTo", "Cast", "Concat", "ConcatV2", "Const", "Conv2D", "DepthToSpace",
@@ -35,7 +35,7 @@ def disallowed_ops(folder: Path) -> dict[str, str]:
     """The operations in a SavedModel's graph and functions that are not allowed, and where they are.
 
     Args:
-        folder: with saved_model.pb, which is not run.
+        folder: the folder with saved_model.pb, which is parsed but not run.
 
     Returns:
         The names of operations, each with a function that contains it (or "the graph"); assets, which are
@@ -76,7 +76,7 @@ def _parse(folder: Path) -> Any:
     except DecodeError:
         raise UserError(f"{path} is not a SavedModel.") from None
     except FileNotFoundError:
-        raise UserError(f"no SavedModel in {folder}.") from None
+        raise UserError(f"no SavedModel in {folder}. Run `dvc repro train`.") from None
 
 
 def _called(nodes: Iterable[Any]) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""The networks, and nowhere else a layer."""
+"""The networks. Layers are used only in this package."""

@@ -7,12 +7,12 @@ from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 
 
 def basic_cnn(width: int, dropout: float) -> keras.Model:
-    """Four 3x3 convolutions, dense 512, dense 256, softmax.
+    """Build four 3x3 convolutions, dense layers with 512 and 256 units, and a softmax.
 
     Args:
         width: a quarter of the first convolution's filters; 32 gives the study's 128, 256,
             512 and 512.
-        dropout: after every block; 0.4 in the study.
+        dropout: dropout rate after every block; 0.4 in the study.
     """
     pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="pixels")
     features = layers.Rescaling(1 / 255)(pixels)

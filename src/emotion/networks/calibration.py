@@ -1,15 +1,15 @@
-"""Confidence that means what it says: temperature scaling (Guo et al., 2017)."""
+"""Confidence calibration by temperature scaling (Guo et al., 2017)."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-EPSILON = 1e-7  # probability, as in the exported model
-BOUNDS = (0.2, 5.0)  # of the temperature
+EPSILON = 1e-7  # lower limit of probabilities, also in the exported model
+BOUNDS = (0.2, 5.0)  # search range of the temperature
 
 
 def apply_temperature(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """Probabilities at a temperature: below 1 more certain, above 1 less; who is ahead stays ahead.
+    """Rescale probabilities: below 1 the temperature raises confidence, above 1 it lowers it; the ranking stays.
 
     Args:
         probabilities: (n, 7).
@@ -21,36 +21,36 @@ def apply_temperature(probabilities: NDArray[np.float32], temperature: float) ->
 
 
 def loss(labels: NDArray[np.int64], probabilities: NDArray[np.float32], temperature: float) -> float:
-    """Cross-entropy in nats at a temperature."""
+    """Return the cross-entropy, in nats, at a temperature."""
     chosen = apply_temperature(probabilities, temperature)[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, EPSILON)).mean())
 
 
 def fit_temperature(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
-    """The temperature with the lowest loss."""
+    """Return the temperature with the lowest loss."""
     low, high = np.log(BOUNDS)
-    found = minimize_scalar(
+    result = minimize_scalar(
         lambda logarithm: loss(labels, probabilities, float(np.exp(logarithm))), bounds=(low, high), method="bounded"
     )
-    return float(np.exp(found.x))
+    return float(np.exp(result.x))
 
 
 def choose_temperature(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
-    """The temperature to ship: 1 unless another one helps on images that it was not fitted on.
+    """Choose the temperature to ship: 1 unless another one lowers the loss on images it was not fitted on.
 
-    TrainingResult on every second validation image and tried on the rest, and the other way round; where
-    that lowers the loss, it is fitted on all of them.
+    The temperature is fitted on every second validation image and evaluated on the others, and vice versa.
+    If that lowers the loss, it is fitted on all validation images.
 
     Args:
-        labels: (n,) of validation images, never of test images.
-        probabilities: (n, 7) the model's answers to them.
+        labels: (n,) labels of validation images, never of test images.
+        probabilities: (n, 7) the model's predictions for these images.
     """
     if len(labels) < 2:
         return 1.0
     halves = [np.arange(start, len(labels), 2) for start in (0, 1)]
     before = after = 0.0
-    for fitted, tried in (halves, halves[::-1]):
-        temperature = fit_temperature(labels[fitted], probabilities[fitted])
-        before += loss(labels[tried], probabilities[tried], 1.0)
-        after += loss(labels[tried], probabilities[tried], temperature)
+    for fit, held_out in (halves, halves[::-1]):
+        temperature = fit_temperature(labels[fit], probabilities[fit])
+        before += loss(labels[held_out], probabilities[held_out], 1.0)
+        after += loss(labels[held_out], probabilities[held_out], temperature)
     return fit_temperature(labels, probabilities) if after < before else 1.0

@@ -1,4 +1,4 @@
-"""The network that is exported: normalization folded into the convolutions, views averaged, confidence calibrated."""
+"""The exported network, with folded normalization, averaged views and calibrated confidence."""
 
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,15 @@ from keras import layers
 from emotion.data.labels import IMAGE_SIZE
 from emotion.networks.calibration import EPSILON
 
-SHIFT = 2  # pixels, of the shifted views
+SHIFT = 2  # pixels by which views are shifted
 
 
 def inference_model(network: keras.Model, tta: str) -> keras.Model:
-    """The network for inference, without layers that only training needs.
+    """Convert a network for inference, without layers that only training needs.
 
     Args:
-        network: from `build`, trained.
-        tta: plain, flip (averages the mirror image) or flip_and_shift (averages shifted views, too).
+        network: a trained network from `build`.
+        tta: plain, flip (averages the mirror image) or flip_and_shift (also averages shifted views).
 
     Returns:
         A model from (batch, 48, 48, 1) float32, 0..255, to (batch, 7) float32. Its probabilities are those
@@ -34,16 +34,16 @@ def inference_model(network: keras.Model, tta: str) -> keras.Model:
 
 
 def with_temperature(network: keras.Model, temperature: float) -> keras.Model:
-    """The same network with its probabilities at a temperature; `network` itself at a temperature of 1."""
+    """Return the network with temperature scaling; `network` itself if the temperature is 1."""
     if temperature == 1:
         return network
     return keras.Model(network.input, Temperature(temperature)(network.output), name=network.name)
 
 
 def export(network: keras.Model, folder: Path) -> None:
-    """Write a SavedModel whose `serve` endpoint and default signature is the network.
+    """Write a SavedModel with the network as its `serve` endpoint and default signature.
 
-    Keras' own `export` (3.15) writes every weight twice.
+    This replaces Keras' own `export` (3.15), which writes every weight twice.
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, *network.input.shape[1:]), tf.float32, name="pixels")])
@@ -57,7 +57,7 @@ def export(network: keras.Model, folder: Path) -> None:
 
 
 def fold_normalization(network: keras.Model) -> keras.Model:
-    """A float32 copy of a network in which each batch normalization is folded into the convolution before it.
+    """Return a float32 copy of a network with each batch normalization folded into the convolution before it.
 
     At inference, batch normalization is a scale and an offset per channel, which the convolution's
     filters and bias can apply (Jacob et al., 2018).
@@ -94,10 +94,10 @@ class _Identity(layers.Layer):
 
 
 def _convolution_before(layer: layers.BatchNormalization) -> layers.Layer | None:
-    """The linear convolution that `layer` normalizes, if nothing else uses its output.
+    """Return the linear convolution that `layer` normalizes, or None if its output has other uses.
 
-    Max pooling may stand between them if the normalization has no scale parameter: the maximum stays the
-    maximum after an offset and a division by a standard deviation, but not after a negative scale.
+    Max pooling may come between them if the normalization has no scale parameter: an offset and a division
+    by a standard deviation preserve the maximum, but a negative scale does not.
     """
     (node,) = layer._inbound_nodes
     before = node.parent_nodes[0].operation
@@ -138,7 +138,7 @@ class TestTimeAugmentation(keras.layers.Layer):
         if self.shift:
             border = [[0, 0], [1, 1], [1, 1], [0, 0]]
             padded = images
-            for _ in range(self.shift):  # a pixel at a time repeats the border
+            for _ in range(self.shift):  # padding one pixel at a time repeats the border
                 padded = tf.pad(padded, border, mode="SYMMETRIC")
             shifted += [
                 padded[:, start : start + IMAGE_SIZE, start : start + IMAGE_SIZE] for start in (0, 2 * self.shift)
@@ -169,7 +169,7 @@ class AverageViews(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="emotion")
 class Temperature(keras.layers.Layer):
-    """Probabilities, (batch, n), as confident as they are right: `emotion.networks.calibration.apply_temperature`."""
+    """Calibrates probabilities, (batch, n), as in `emotion.networks.calibration.apply_temperature`."""
 
     def __init__(self, temperature: float, **options: Any) -> None:
         super().__init__(**options)

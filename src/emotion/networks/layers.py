@@ -1,4 +1,4 @@
-"""Layers that Keras does not have, or has slower, and what the networks have in common."""
+"""Layers that Keras lacks or implements more slowly, and blocks that the networks share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,16 +13,16 @@ from emotion.data.labels import EMOTIONS
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalization (Ioffe and Szegedy, 2015) as one TensorFlow operation.
 
-    Same weights and results as the parent class for (batch, height, width, channels) input,
+    It has the same weights and results as the parent class for (batch, height, width, channels) input,
     normalized over channels. bfloat16 input stays bfloat16; its moments are float32.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.autocast = False  # the operation takes bfloat16 pixels with float32 weights
+        self.autocast = False  # the operation takes bfloat16 inputs with float32 weights
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
-        """Normalize by the batch's moments in training, by the moving ones otherwise."""
+        """Normalize with the batch's moments during training, and with the moving moments otherwise."""
         learning = bool(training and self.trainable)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -39,20 +39,21 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
-# Pixels a side, where both ways take about as long.
-SMALL_MAP = {"float32": 6, "bfloat16": 8}  # up to which the filter gradient is a matrix product
-TINY_MAP = 4  # up to which the images lie side by side
+# Pixels per side at which both implementations take about the same time.
+SMALL_MAP = {"float32": 6, "bfloat16": 8}  # largest map whose filter gradient is a matrix product
+TINY_MAP = 4  # largest map at which images are placed side by side
 
 
 @keras.saving.register_keras_serializable(package="emotion")
 class Convolution(keras.layers.Conv2D):
-    """A convolution that is quick on small maps in training.
+    """A convolution that trains fast on small feature maps.
 
-    oneDNN's gradient of the filters falls far behind a matrix product there, most of all in
-    bfloat16, so that on small maps it is one product per place of the filter. All of oneDNN's
-    convolutions are slow where the rows of the map are shorter than the processor's registers,
-    so that tiny maps are laid side by side, with a column of zeros between them.
-    Only for 3x3 filters, stride 1 and padding "same"; all else is the parent class.
+    On small maps, oneDNN's filter gradient is much slower than a matrix product, especially in
+    bfloat16, so it is computed as one matrix product per filter position. All of oneDNN's
+    convolutions are slow if the rows of the map are shorter than the processor's registers,
+    so tiny maps are placed side by side, with a column of zeros between them.
+    This applies only to 3x3 filters with stride 1, padding "same" and no bias; everything else
+    is left to the parent class.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -62,7 +63,7 @@ class Convolution(keras.layers.Conv2D):
         return _convolve_small(inputs, tf.convert_to_tensor(self.kernel))
 
     def is_small(self, inputs: tf.Tensor) -> bool:
-        """Whether the quick way serves this layer and these inputs."""
+        """Return whether the fast path applies to this layer and these inputs."""
         plain = self.kernel_size == (3, 3) and self.strides == (1, 1) and self.padding == "same" and not self.use_bias
         largest = SMALL_MAP.get(self.compute_dtype, 0)
         return plain and all(side is not None and side <= largest for side in inputs.shape[1:3])
@@ -81,49 +82,49 @@ def _convolve_small(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Ca
         )  # fmt: skip
         padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
         flat = tf.reshape(upstream, (-1, upstream.shape[-1]))
-        places = [
+        products = [
             tf.matmul(tf.reshape(padded[:, y : y + height, x : x + width], (-1, inputs)), flat, transpose_a=True)
             for y in range(3)
             for x in range(3)
         ]
-        return _apart(to_images, width) if tiny else to_images, tf.reshape(tf.stack(places), kernel.shape)
+        return _apart(to_images, width) if tiny else to_images, tf.reshape(tf.stack(products), kernel.shape)
 
-    answers = tf.nn.conv2d(_side_by_side(images) if tiny else images, kernel, 1, "SAME")
-    return _apart(answers, width) if tiny else answers, gradient
+    outputs = tf.nn.conv2d(_side_by_side(images) if tiny else images, kernel, 1, "SAME")
+    return _apart(outputs, width) if tiny else outputs, gradient
 
 
 def _side_by_side(images: tf.Tensor) -> tf.Tensor:
-    """(batch, height, width, channels) becomes (1, height, batch * (width + 1), channels)."""
+    """Convert (batch, height, width, channels) to (1, height, batch * (width + 1), channels)."""
     height, _, channels = images.shape[1:]
     rows = tf.pad(tf.transpose(images, (1, 0, 2, 3)), [[0, 0], [0, 0], [0, 1], [0, 0]])
     return tf.reshape(rows, (1, height, -1, channels))
 
 
 def _apart(image: tf.Tensor, width: int) -> tf.Tensor:
-    """The inverse of `_side_by_side`."""
+    """Invert `_side_by_side`."""
     height, _, channels = image.shape[1:]
     return tf.transpose(tf.reshape(image, (height, -1, width + 1, channels))[:, :, :width], (1, 0, 2, 3))
 
 
 @keras.saving.register_keras_serializable(package="emotion")
 class Standardization(keras.layers.Layer):
-    """Give every image mean 0 and standard deviation 1, whatever its light and contrast.
+    """Scales every image to mean 0 and standard deviation 1, regardless of its brightness and contrast.
 
-    (batch, height, width, channels) float32; an image of one tone becomes all 0.
+    Images are (batch, height, width, channels) float32. A uniform image becomes all zeros.
     """
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        """Standardize each image by itself."""
+        """Standardize each image separately."""
         mean, variance = tf.nn.moments(images, axes=(1, 2, 3), keepdims=True)
         return (images - mean) * tf.math.rsqrt(tf.maximum(variance, 1.0))
 
 
 @keras.saving.register_keras_serializable(package="emotion")
 class Resize(keras.layers.Layer):
-    """Images of `side` x `side` pixels, interpolated bilinearly.
+    """Resizes images to `side` x `side` pixels with bilinear interpolation.
 
-    Keras' own Resizing (3.15) makes all layers after it train, normalization and dropout
-    included, when a network is called without saying whether it is in training.
+    This replaces Keras' own Resizing (3.15), which puts all layers after it in training mode,
+    including normalization and dropout, if a network is called without the `training` argument.
     """
 
     def __init__(self, side: int, **options: Any) -> None:
@@ -131,33 +132,33 @@ class Resize(keras.layers.Layer):
         self.side = side
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        """From (batch, height, width, channels) to (batch, side, side, channels)."""
+        """Convert (batch, height, width, channels) to (batch, side, side, channels)."""
         return tf.image.resize(images, (self.side, self.side))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Of what `call` returns."""
+        """Return the shape of the output of `call`."""
         return (input_shape[0], self.side, self.side, input_shape[3])
 
     def get_config(self) -> dict[str, Any]:
-        """What `__init__` needs."""
+        """Return the arguments of `__init__`."""
         return {**super().get_config(), "side": self.side}
 
 
 def conv_bn_relu(
     features: keras.KerasTensor, channels: int, kernel: int = 3, strides: int = 1, pool: bool = False
 ) -> keras.KerasTensor:
-    """A convolution with normalization and ReLU; `pool` halves the map."""
+    """Apply a convolution, normalization and ReLU; `pool` halves the feature map."""
     features = Convolution(
         channels, kernel, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal"
     )(features)
-    if pool:  # before the normalization, which then has a quarter of the work
+    if pool:  # before the normalization, which then processes a quarter of the values
         features = keras.layers.MaxPooling2D()(features)
-    # Without a scale of its own, which lets it be folded through the pooling into the convolution.
+    # Without a scale parameter, so that it can be folded through the pooling into the convolution.
     return keras.layers.ReLU()(FusedBatchNormalization(momentum=0.9, scale=False)(features))
 
 
 def classifier_head(features: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
-    """The average over the image, dropout, and a float32 softmax over the emotions."""
+    """Apply global average pooling, dropout, and a float32 softmax over the emotions."""
     features = keras.layers.GlobalAveragePooling2D()(features)
     features = keras.layers.Dropout(dropout)(features)
     return keras.layers.Dense(len(EMOTIONS), activation="softmax", dtype="float32")(features)

@@ -1,4 +1,4 @@
-"""A small residual network, in the manner of David Page's ResNet-9 (2018)."""
+"""A small residual network in the style of David Page's ResNet-9 (2018)."""
 
 import keras
 from keras import layers
@@ -7,15 +7,15 @@ from emotion.networks.layers import Standardization, classifier_head, conv_bn_re
 
 
 def residual(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.KerasTensor:
-    """Stride-2 stem, three convolutions with pooling, the last two with a residual pair.
+    """Build a stride-2 stem and three convolutions with pooling, the last two followed by a residual pair.
 
     Args:
         pixels: (batch, height, width, 1); the last features are averaged over the image.
         width: channels of the stem; the stages have 2, 3 and 6 times as many.
-        dropout: before the last layer.
+        dropout: dropout rate before the last layer.
 
     Returns:
-        (batch, 7).
+        Probabilities, (batch, 7) float32.
     """
     features = Standardization(dtype="float32")(pixels)
     features = conv_bn_relu(features, width, kernel=4, strides=2)

@@ -1,4 +1,4 @@
-"""The earlier study's transfer learning: a network of keras.applications below a new head."""
+"""The earlier study's transfer learning: a keras.applications network with a new head."""
 
 import warnings
 import zipfile
@@ -13,16 +13,16 @@ from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.networks.layers import Resize
 from emotion.runtime.errors import UserError
 
-MOMENTUM = 0.9  # of moving moments; the networks' own (up to 0.999) take longer than a training on faces
-IMAGENET_MEAN = (103.939, 116.779, 123.68)  # of the channels blue, green, red
+MOMENTUM = 0.9  # of the moving moments; the networks' defaults (up to 0.999) adapt too slowly to train on faces
+IMAGENET_MEAN = (103.939, 116.779, 123.68)  # in the channel order blue, green, red
 
 
 def _subtract_imagenet_mean() -> layers.Layer:
-    # VGG and ResNet also swap red and blue, which a gray image cannot show.
+    # VGG and ResNet also swap red and blue, which makes no difference for a gray image.
     return layers.Normalization(mean=IMAGENET_MEAN, variance=(1.0, 1.0, 1.0))
 
 
-# The network and what it wants its pixels to be; EfficientNet scales them itself.
+# Each network and its preprocessing layer; EfficientNet scales pixels itself.
 APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], Callable[[], layers.Layer]]] = {
     "mobilenet_v2": (applications.MobileNetV2, lambda: layers.Rescaling(1 / 127.5, -1)),
     "vgg16": (applications.VGG16, _subtract_imagenet_mean),
@@ -32,19 +32,19 @@ APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], Callable[[], layers.La
 
 
 def transfer(name: str, dropout: float, weights: str, image_size: int, fine_tune_from: str | None) -> keras.Model:
-    """A network of keras.applications with dense 256, dropout, dense 64 and softmax on top.
+    """Build a keras.applications network with dense 256, dropout, dense 64 and softmax on top.
 
     Args:
         name: a key of APPLICATIONS.
-        dropout: between the dense layers; 0.5 in the study.
-        weights: imagenet, the path of a weights file without the top, or none, with which
-            all of the network is trained.
-        image_size: pixels a side that the faces are enlarged to.
-        fine_tune_from: the first layer that is trained with the head; None leaves all of the
-            network as it is. Its normalizations keep their moments in any case.
+        dropout: dropout rate between the dense layers; 0.5 in the study.
+        weights: imagenet, the path of a weights file without the top, or none, which trains
+            the whole network.
+        image_size: pixels per side to which the faces are enlarged.
+        fine_tune_from: the first layer that is trained along with the head; None freezes the
+            whole backbone. Pretrained batch normalization layers always stay frozen.
 
     Raises:
-        UserError: for weights that cannot be had, or an unknown layer.
+        UserError: if the weights cannot be loaded, or if the layer does not exist.
     """
     make, scaling = APPLICATIONS[name]
     pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="pixels")
@@ -67,37 +67,37 @@ def transfer(name: str, dropout: float, weights: str, image_size: int, fine_tune
 
 
 def _pretrained(name: str, weights: str, image_size: int) -> keras.Model:
-    """The network alone, so that a file of its weights fits."""
+    """Return the pretrained network without preprocessing layers, which weights files do not contain."""
     make, _ = APPLICATIONS[name]
     shape = (image_size, image_size, 3)
     if weights == "imagenet":
         try:
             return make(include_top=False, weights="imagenet", input_shape=shape)
         except Exception as error:
-            if "URL fetch failure" not in str(error):  # Keras raises no type of its own
+            if "URL fetch failure" not in str(error):  # Keras raises no specific exception type
                 raise
             raise UserError(
-                f"the ImageNet weights of {name} could not be downloaded: {error}. Try again with a network,"
-                " or download the file elsewhere and name it in train.transfer.weights, or set that to none"
-                " to start from random weights."
+                f"the ImageNet weights of {name} could not be downloaded: {error}. Check the network,"
+                " or download the file on another machine and set train.transfer.weights to its path, or set it"
+                " to none to start from random weights."
             ) from error
     if not Path(weights).is_file():
         raise UserError(f"train.transfer.weights should be imagenet, none or the path of a file, got {weights!r}.")
     network = make(include_top=False, weights=None, input_shape=shape)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not have
+            warnings.simplefilter("error", UserWarning)  # Keras only warns about layers that are missing from the file
             network.load_weights(weights)
     except (ValueError, OSError, KeyError, UserWarning, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"train.transfer.weights: {weights} does not hold weights of {name} without its top: {reason}"
+            f"train.transfer.weights: {weights} does not contain weights of {name} without its top: {reason}"
         ) from error
     return network
 
 
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Layer by layer; `target` has layers without weights before its first."""
+    """Copy weights layer by layer; `target` has additional layers without weights at its start."""
     pairs = zip(*([layer for layer in n.layers if layer.weights] for n in (source, target)), strict=True)
     for theirs, ours in pairs:
         ours.set_weights(theirs.get_weights())
@@ -107,7 +107,7 @@ def _freeze(backbone: keras.Model, fine_tune_from: str | None) -> None:
     names = [layer.name for layer in backbone.layers]
     if fine_tune_from is not None and fine_tune_from not in names:
         near = ", ".join(get_close_matches(fine_tune_from, names, n=3)) or f"{names[-1]} (the last)"
-        raise UserError(f"train.transfer.fine_tune_from: no layer is named {fine_tune_from!r}; there is {near}.")
+        raise UserError(f"train.transfer.fine_tune_from: no layer is named {fine_tune_from!r}. Did you mean {near}?")
     first = len(names) if fine_tune_from is None else names.index(fine_tune_from)
     for position, layer in enumerate(backbone.layers):
         layer.trainable = position >= first and not isinstance(layer, layers.BatchNormalization)

@@ -1,4 +1,4 @@
-"""A plain stack of convolutions, in the manner of Simonyan and Zisserman (2014)."""
+"""A plain stack of convolutions in the style of Simonyan and Zisserman (2014)."""
 
 import keras
 
@@ -6,18 +6,18 @@ from emotion.networks.layers import Standardization, classifier_head, conv_bn_re
 
 
 def vgg(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.KerasTensor:
-    """Four pairs of 3x3 convolutions, each pair with pooling, with normalization throughout.
+    """Build four pairs of 3x3 convolutions with normalization, each pair with pooling.
 
-    The first convolution sees nine gray values and has half the width: it works at full size,
-    where channels cost most.
+    The first convolution sees only nine gray values, so it has half the width: it runs at full
+    resolution, where channels cost the most.
 
     Args:
         pixels: (batch, height, width, 1); the last features are averaged over the image.
         width: channels of the first pair; the others have 2, 4 and 4 times as many.
-        dropout: before the last layer.
+        dropout: dropout rate before the last layer.
 
     Returns:
-        (batch, 7).
+        Probabilities, (batch, 7) float32.
     """
     features = Standardization(dtype="float32")(pixels)
     for inner, channels in (

@@ -1,4 +1,4 @@
-"""Reading params.yaml and the presets."""
+"""Loads params.yaml and the presets."""
 
 from pathlib import Path
 
@@ -17,13 +17,14 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and validate the parameters.
 
     Raises:
-        UserError: naming every key that is missing, unknown or out of bounds.
+        UserError: if the file is missing or invalid. The message names every key that is missing,
+            unknown or out of bounds.
     """
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"no {path} here. Run from the project's root.") from None
+        raise UserError(f"{path} does not exist. Run from the project's root.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     try:
@@ -34,10 +35,10 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 
 def load_preset(name: str) -> dict[str, Scalar]:
-    """The parameters that a preset changes, by dotted names.
+    """Return the parameters that a preset changes, by dotted name.
 
     Raises:
-        UserError: for an unknown name.
+        UserError: if there is no such preset.
     """
     presets: dict[str, dict[str, Scalar]] = yaml.safe_load(PRESETS.read_text())
     if name not in presets:

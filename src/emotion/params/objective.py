@@ -1,4 +1,4 @@
-"""What a training or a search optimizes."""
+"""The objective of a training run or a search."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -13,13 +13,13 @@ class Objective(StrEnum):
 
     @property
     def direction(self) -> Literal["max", "min"]:
-        """As KerasTuner names it."""
+        """The direction of the optimization, in KerasTuner's terms."""
         return "max" if self is Objective.VAL_ACCURACY else "min"
 
     def is_better(self, value: float, other: float) -> bool:
-        """Whether `value` is strictly better than `other`."""
+        """Return whether `value` is strictly better than `other`."""
         return value > other if self.direction == "max" else value < other
 
     def best(self, values: Sequence[float]) -> float:
-        """The best of at least one value."""
+        """Return the best of one or more values."""
         return max(values) if self.direction == "max" else min(values)

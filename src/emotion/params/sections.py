@@ -16,71 +16,71 @@ NOT_SEARCHABLE = ("epochs", "budget_minutes", "monitor", "tta", "tensorboard", "
 
 
 class Fetch(Section):
-    """Where the faces come from."""
+    """The source of the faces."""
 
     source: Literal["synthetic", "archive", "kaggle"]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    images: int = Field(ge=70, le=1_000_000)  # synthetic: how many to draw
-    seed: Seed  # synthetic: which ones
-    archive: str = Field(min_length=1)  # archive: path of a zip
+    images: int = Field(ge=70, le=1_000_000)  # synthetic: number of faces to draw
+    seed: Seed  # synthetic: random seed of the drawings
+    archive: str = Field(min_length=1)  # archive: path of a zip file
     dataset: str = Field(pattern=r"^[\w-]+/[\w.-]+$")  # kaggle: owner/name
-    version: Annotated[int, Field(ge=1)] | None = None  # kaggle: None is the newest
+    version: Annotated[int, Field(ge=1)] | None = None  # kaggle: None for the latest version
 
 
 class Preprocess(Section):
-    """How images become a dataset with three splits."""
+    """Settings for converting images into a dataset with three splits."""
 
     protocol: Literal["challenge", "folders"]
     validation_fraction: float = Field(gt=0, lt=0.5)  # folders: the fraction of train/ held out
     drop_leaked: bool  # drop training images that are also in validation or test
-    max_bad_fraction: Fraction  # stop if more images than this cannot be read
+    max_bad_fraction: Fraction  # fail if a larger fraction of the images cannot be read
     seed: Seed
 
 
 class Augmentation(Section):
-    """Random changes of the training images; 0 turns each off."""
+    """Random transformations of the training images; 0 disables a transformation."""
 
-    flip: Literal["none", "random", "alternate"]  # alternate: every second epoch, half of the images at the start
+    flip: Literal["none", "random", "alternate"]  # alternate: every second epoch; half of the images start flipped
     rotation: float = Field(ge=0, le=90)  # degrees in either direction
     zoom: float = Field(ge=0, lt=1)  # fraction of the size, in either direction
     translation: float = Field(ge=0, lt=1)  # fraction of the size, in either direction
     contrast: float = Field(ge=0, lt=1)  # fraction of the contrast, in either direction
-    erasing: float = Field(ge=0, lt=1)  # largest side of the erased square, as a fraction of the size
-    mixup: Fraction  # largest weight of the other image
+    erasing: float = Field(ge=0, lt=1)  # maximum side of the erased square, as a fraction of the size
+    mixup: Fraction  # maximum weight of the other image
 
 
 class Transfer(Section):
     """Settings of the keras.applications networks."""
 
     weights: str = Field(min_length=1)  # imagenet | none | path of a .weights.h5 or .keras file
-    image_size: int = Field(ge=32, le=1024)  # pixels per side that the faces are enlarged to
-    fine_tune_from: str | None = None  # the first layer that is trained; None: only the head
+    image_size: int = Field(ge=32, le=1024)  # pixels per side to which faces are enlarged
+    fine_tune_from: str | None = None  # the first layer to train; None trains only the head
 
 
 class Train(Section):
-    """The network and how it is trained. `tune.space` may override any scalar here."""
+    """The network and its training. `tune.space` may override any scalar here."""
 
     network: Literal["residual", "vgg", "basic_cnn", "mobilenet_v2", "vgg16", "resnet50", "efficientnet_b0"]
     width: int = Field(ge=1, le=512)  # channels of the first block
-    ensemble: int = Field(ge=1, le=16)  # networks trained side by side, whose probabilities are averaged
+    ensemble: int = Field(ge=1, le=16)  # number of networks trained together, whose probabilities are averaged
     dropout: float = Field(ge=0, lt=1)
     transfer: Transfer
     precision: Literal["auto", "float32", "bfloat16"]
     optimizer: Literal["muon", "sgd", "adamw"]
-    learning_rate: float = Field(gt=0, le=10)  # the peak of the schedule; for muon, of its matrices
-    sgd_learning_rate: float = Field(gt=0, le=10)  # muon: the peak for all weights but convolutions
+    learning_rate: float = Field(gt=0, le=10)  # peak of the schedule; with muon, for the matrices it orthogonalizes
+    sgd_learning_rate: float = Field(gt=0, le=10)  # muon: peak for all other weights
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
-    class_weight_power: Fraction  # power of the inverse class frequency that weights the loss
+    class_weight_power: Fraction  # exponent of the inverse class frequency in the loss weights
     batch_size: int = Field(ge=1, le=65_536)
     epochs: int = Field(ge=1, le=100_000)
-    budget_minutes: Minutes | None = None  # instead of epochs
-    warmup: float = Field(ge=0, lt=1)  # fraction of the training in which the learning rate rises
-    initial_image_size: int = Field(ge=16, le=IMAGE_SIZE)  # pixels per side of the first images, which grow to 48
+    budget_minutes: Minutes | None = None  # wall-clock budget that replaces epochs
+    warmup: float = Field(ge=0, lt=1)  # fraction of the training during which the learning rate rises
+    initial_image_size: int = Field(ge=16, le=IMAGE_SIZE)  # pixels per side at the start; images grow to 48
     patience: int = Field(ge=1)  # epochs without improvement before stopping early
-    monitor: Objective  # decides which epoch's weights are the best
-    tta: Literal["plain", "flip", "flip_and_shift"]  # the views that the exported model averages
+    monitor: Objective  # the metric that determines the best epoch
+    tta: Literal["plain", "flip", "flip_and_shift"]  # views that the exported model averages
     augmentation: Augmentation
     tensorboard: bool  # write logs for TensorBoard to reports/tensorboard
     seed: Seed
@@ -96,10 +96,10 @@ class Train(Section):
         return self
 
     def merged(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The content of this section with some values replaced, not validated.
+        """Return this section as a dictionary with some values replaced, without validating them.
 
         Args:
-            values: by name; dots reach into subsections, as in `augmentation.erasing`.
+            values: new values by name; dotted names refer to subsections, as in `augmentation.erasing`.
         """
         content = self.model_dump()
         for name, value in values.items():
@@ -112,22 +112,22 @@ class Train(Section):
         return content
 
     def override(self, values: Mapping[str, Any]) -> "Train":
-        """A copy with some values replaced (see `merged`), validated like the file.
+        """Return a validated copy with some values replaced (see `merged`).
 
         Raises:
-            ValidationError: for an unknown name or a value out of bounds.
+            ValidationError: if a name is unknown or a value is out of bounds.
         """
         return Train.model_validate(self.merged(values))
 
 
 class Evaluate(Section):
-    """How the exported model is scored."""
+    """Settings for scoring the exported model."""
 
     batch_size: int = Field(ge=1, le=65_536)
     calibration_bins: int = Field(ge=2, le=1000)
-    target_accuracy: Fraction  # of the validation images that are not answered with "unsure"
-    mistakes: int = Field(ge=0, le=200)  # how many of the worst to show
-    robustness_images: int = Field(ge=1, le=1_000_000)  # at most, that are also scored with corruptions
+    target_accuracy: Fraction  # on the validation images that are not classified as "unsure"
+    mistakes: int = Field(ge=0, le=200)  # number of worst mistakes to show
+    robustness_images: int = Field(ge=1, le=1_000_000)  # maximum number of images that are also scored with corruptions
 
 
 class Gate(Section):
@@ -136,15 +136,15 @@ class Gate(Section):
     min_accuracy: Fraction  # on the test images
     max_calibration_error: Fraction  # expected calibration error, on the test images
     max_size_mib: float = Field(gt=0)  # of the SavedModel
-    max_latency_ratio: float = Field(gt=0)  # of one image at a time, relative to the champion
-    max_recall_loss: Fraction  # of any emotion, compared with the champion
-    significance: float = Field(gt=0, lt=1)  # of a loss of accuracy compared with the champion
-    resamples: int = Field(ge=100, le=1_000_000)  # for the bootstrap interval of the difference in accuracy
+    max_latency_ratio: float = Field(gt=0)  # latency for a single image, relative to the champion
+    max_recall_loss: Fraction  # maximum loss of recall for any emotion, compared with the champion
+    significance: float = Field(gt=0, lt=1)  # significance level for a loss of accuracy compared with the champion
+    resamples: int = Field(ge=100, le=1_000_000)  # for the bootstrap confidence interval of the difference in accuracy
     seed: Seed
 
 
 class Register(Section):
-    """The registered model, and the rules for its champion."""
+    """The registered model and its promotion rules."""
 
     name: str = Field(pattern=r"^[\w][\w .-]*$")
     gate: Gate
@@ -175,19 +175,19 @@ class Params(Section):
         return self
 
     def with_hyperparameters(self, values: Mapping[str, Scalar], origin: str) -> "Params":
-        """A copy in which a search's values override those of `train`.
+        """Return a copy in which hyperparameters from a search override those of `train`.
 
         Raises:
-            UserError: for an unknown name or a value out of bounds, naming `origin`.
+            UserError: if a name is unknown or a value is out of bounds. The message names `origin`.
         """
         return self.model_copy(update={"train": with_values(self.train, values, origin)})
 
 
 def with_values(train: Train, values: Mapping[str, Any], origin: str) -> Train:
-    """`Train.override` with values from a file.
+    """Apply `Train.override` to values from a file.
 
     Raises:
-        UserError: for an unknown name or a value out of bounds, naming `origin`.
+        UserError: if a name is unknown or a value is out of bounds. The message names `origin`.
     """
     try:
         return train.override(values)

@@ -18,7 +18,7 @@ Scalar = bool | int | float | str
 class Dimension(Section):
     """One hyperparameter of the search."""
 
-    # Only searched if each of these, choices above it in the space, has one of the values.
+    # Searched only if each of these choices, which come earlier in the space, has one of the listed values.
     when: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
 
     @field_validator("when", mode="before")
@@ -30,14 +30,14 @@ class Dimension(Section):
 
 
 class Choice(Dimension):
-    """One of the listed values."""
+    """A choice among the listed values."""
 
     choice: tuple[Scalar, ...] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
     def _of_one_type(cls, content: Any) -> Any:
-        """Convert 0 among floats to 0.0; refuse other mixtures, which KerasTuner does not support."""
+        """Convert integers among floats to floats; reject other mixed types, which KerasTuner does not support."""
         values = content.get("choice") if isinstance(content, dict) else None
         if isinstance(values, list | tuple) and all(isinstance(value, str) for value in values):
             with contextlib.suppress(ValueError):  # YAML reads 1e-4 as a string
@@ -45,12 +45,12 @@ class Choice(Dimension):
                 content = {**content, "choice": values}
         if isinstance(values, list | tuple) and len({type(value) for value in values}) > 1:
             if {type(value) for value in values} != {int, float}:
-                raise ValueError(f"choice should hold values of one type, got {values}")
+                raise ValueError(f"choice should contain values of one type, got {values}")
             content = {**content, "choice": [float(value) for value in values]}
         return content
 
     def boundary_values(self) -> tuple[Scalar, ...]:
-        """Every value."""
+        """Return all values."""
         return self.choice
 
 
@@ -59,7 +59,7 @@ class Range(Dimension):
 
     min: int | float
     max: int | float
-    step: int | float | None = None  # with log sampling: the factor from one value to the next
+    step: int | float | None = None  # with log sampling, the factor between consecutive values
     sampling: Literal["linear", "log"] = "linear"
 
     @model_validator(mode="after")
@@ -81,7 +81,7 @@ class Range(Dimension):
         return isinstance(self.min, int) and isinstance(self.max, int)
 
     def boundary_values(self) -> tuple[Scalar, ...]:
-        """The two bounds, with a fraction between them unless only integers are searched."""
+        """Return the two bounds, and a fractional value between them unless only integers are searched."""
         if self.is_integer:
             return self.min, self.max
         return self.min, self.min + 0.3819 * (self.max - self.min), self.max
@@ -96,7 +96,7 @@ Space = dict[str, Annotated[Annotated[Choice, Tag("choice")] | Annotated[Range, 
 
 
 class Ray(Section):
-    """The resources of a trial on the cluster that RAY_ADDRESS names; without it, a local cluster is started."""
+    """The resources of a trial on the cluster at RAY_ADDRESS; if it is not set, a local cluster is started."""
 
     trials_at_once: int = Field(ge=1, le=10_000)
     cpus: float = Field(gt=0)
@@ -107,15 +107,15 @@ class Ray(Section):
 class Tune(Section):
     """The hyperparameter search."""
 
-    oracle: Literal["random", "bayesian", "hyperband", "grid"]  # KerasTuner's, which proposes the trials
-    max_trials: int = Field(ge=0, le=10_000)  # 0: no search, train's own values are used
-    epochs: int = Field(ge=1)  # of each trial; with hyperband, of the longest
+    oracle: Literal["random", "bayesian", "hyperband", "grid"]  # the KerasTuner oracle that proposes the trials
+    max_trials: int = Field(ge=0, le=10_000)  # 0 skips the search and uses the values of `train`
+    epochs: int = Field(ge=1)  # per trial; with hyperband, of the longest trial
     fraction: float = Field(gt=0, le=1)  # of the training images, for each trial
-    executions_per_trial: int = Field(ge=1, le=100)  # trainings with different seeds; the score is their mean
-    budget_minutes: Minutes | None = None  # of the search, in wall-clock time
+    executions_per_trial: int = Field(ge=1, le=100)  # training runs with different seeds, whose scores are averaged
+    budget_minutes: Minutes | None = None  # wall-clock budget of the search
     pruning: Literal["none", "median"]  # median: stop a trial that falls below the median of earlier ones
-    retries: int = Field(ge=0, le=100)  # of a failed trial
-    executor: Literal["local", "ray"]  # one trial at a time on this machine, or many on a cluster
+    retries: int = Field(ge=0, le=100)  # per failed trial
+    executor: Literal["local", "ray"]  # local: one trial at a time; ray: several on a cluster
     ray: Ray
     objective: Objective
     seed: Seed
@@ -148,7 +148,7 @@ class Tune(Section):
         return self
 
     def pairwise_boundaries(self) -> Iterator[dict[str, Scalar]]:
-        """Values that can meet in a trial: the boundary values of every two dimensions and their conditions."""
+        """Yield the boundary values of every pair of dimensions, with the values that their conditions require."""
         single = [(name, name) for name in self.space]
         for first, second in (*single, *itertools.combinations(self.space, 2)):
             boundaries = self.space[first].boundary_values(), self.space[second].boundary_values()
@@ -158,7 +158,7 @@ class Tune(Section):
                     yield chosen
 
     def _with_conditions(self, chosen: dict[str, Scalar]) -> dict[str, Scalar]:
-        """Add the values that the chosen dimensions are conditional on, replacing contradicting ones."""
+        """Add the values that the chosen dimensions depend on, replacing conflicting ones."""
         for name in reversed(self.space):
             if name in chosen:
                 for parent, values in self.space[name].when.items():

@@ -1,4 +1,4 @@
-"""Messages for values that are missing, unknown or out of bounds."""
+"""Error messages for parameters that are missing, unknown or out of bounds."""
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Section(BaseModel):
-    """Immutable, and strict about keys."""
+    """Base class of the parameter sections: immutable, and strict about keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -16,13 +16,13 @@ class Section(BaseModel):
 def format_validation_errors(
     error: ValidationError, content: Any, model: type[BaseModel], section: str = ""
 ) -> list[str]:
-    """One message per error, naming the key, the bound and the value received.
+    """Return one message per error, naming the key, the bound and the value received.
 
     Args:
-        error: raised when `content` was validated.
-        content: what was validated.
-        model: that it was validated against; its fields are what unknown keys are compared with.
-        section: where `content` stands in params.yaml.
+        error: the error raised by validating `content`.
+        content: the input that was validated.
+        model: the model that `content` was validated against; it supplies suggestions for unknown keys.
+        section: the location of `content` in params.yaml.
     """
     lines = []
     for detail in error.errors():
@@ -42,7 +42,7 @@ def format_validation_errors(
 
 
 def _location(parts: Sequence[int | str], content: Any) -> Iterator[int | str]:
-    """The parts that index into the content; the others name branches of pydantic's unions."""
+    """Yield the parts that index into the content; the others name branches of pydantic's unions."""
     for part in parts:
         is_key = isinstance(content, dict) and part in content
         is_index = isinstance(content, list | tuple) and isinstance(part, int) and part < len(content)
@@ -52,7 +52,7 @@ def _location(parts: Sequence[int | str], content: Any) -> Iterator[int | str]:
 
 
 def _field_names(model: Any, location: Sequence[int | str]) -> list[str]:
-    """The known keys at a place below a model."""
+    """Return the known keys at a location inside a model."""
     for part in location:
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
         model = fields[str(part)].annotation if part in fields else None

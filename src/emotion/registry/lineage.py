@@ -1,12 +1,11 @@
-"""From a version back to its code, data, search and training."""
+"""Trace a version back to its code, data, search and training run."""
 
-import json
 from typing import Any
 
 from pydantic import Field
 
 from emotion.params.validation import Section
-from emotion.registry.versions import LOCK_TAG, format_timestamp, get_aliases, get_version
+from emotion.registry.versions import LOCK_TAG, format_timestamp, get_aliases, get_version, parse_json_tag
 from emotion.runtime.errors import UserError
 from emotion.tracking.queries import RunInfo, get_run
 
@@ -53,7 +52,7 @@ class SearchLineage(Section):
 
 
 class TrainingLineage(Section):
-    """The training."""
+    """The training run."""
 
     run_id: str = Field(title="run")
     seed: str | None
@@ -64,7 +63,7 @@ class TrainingLineage(Section):
 
 
 class Lineage(Section):
-    """Everything that is on record about a version."""
+    """The lineage of a version."""
 
     version: VersionLineage
     code: CodeLineage
@@ -73,19 +72,19 @@ class Lineage(Section):
     training: TrainingLineage
     parameters: dict[str, Any]
     metrics: dict[str, float]
-    decision: dict[str, str]  # of the gate, the last one
-    reproduction: str | None  # the last one
+    decision: dict[str, str]  # the gate's latest decision
+    reproduction: str | None  # the latest result of `emotion reproduce`
 
 
 def trace_version(name: str, number: str) -> Lineage:
-    """Everything that is on record about a version.
+    """Collect the lineage of a version from the registry and from MLflow runs.
 
     Raises:
         UserError: if there is no such version, or its run was deleted.
     """
     version = get_version(name, number)
     run = run_of_version(number, version.run_id)
-    tags, parameters = {**run.tags, **version.tags}, json.loads(version.tags.get("parameters", "{}")) or run.params
+    tags, parameters = {**run.tags, **version.tags}, parse_json_tag(version.tags, "parameters") or run.params
     search = get_run(tags["tune.run_id"]) if "tune.run_id" in tags else None
     return Lineage(
         version=VersionLineage(
@@ -121,7 +120,7 @@ def trace_version(name: str, number: str) -> Lineage:
             precision=tags.get("precision"),
             temperature=tags.get("temperature"),
             machine=tags.get("machine"),
-            libraries=json.loads(tags.get("libraries", "{}")),
+            libraries=parse_json_tag(tags, "libraries"),
         ),
         parameters=dict(sorted(parameters.items())),
         metrics={
@@ -142,5 +141,5 @@ def run_of_version(number: str, run_id: str) -> RunInfo:
     """
     run = get_run(run_id)
     if run is None:
-        raise UserError(f"the run {run_id} of version {number} is not in MLflow. `emotion restore` may log it again.")
+        raise UserError(f"the run {run_id} of version {number} is not in MLflow. Log it again with `emotion restore`.")
     return run

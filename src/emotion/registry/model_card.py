@@ -1,7 +1,6 @@
 """The model card of a version (Mitchell et al., 2019): intended use, metrics, data, origin; as Markdown and HTML."""
 
 import base64
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,14 @@ from markdown_it import MarkdownIt
 
 from emotion.data.labels import EMOTIONS, SPLITS
 from emotion.evaluation.significance import CONFIDENCE, wilson_interval
-from emotion.runtime.files import atomic_write
+from emotion.registry.versions import parse_json_tag
+from emotion.runtime.files import atomic_write, read_json
 from emotion.runtime.paths import DATASET, EVALUATION, SPEED
 
-# Without faces: what was used for training may not be shown to everyone.
+# Only figures without faces: the training images may not be shown publicly.
 FIGURES = ("confusion.png", "per_class.png", "reliability.png", "coverage.png", "robustness.png")
 SUBSETS = {"validation": "validation", "test": "test", "test_unseen": "test, never seen in training"}
-ORIGIN = {  # tags of the version, and what they are called here
+ORIGIN = {  # tags of the version, and their names in the card
     "run_id": "MLflow run",
     "git.commit": "commit",
     "git.dirty": "uncommitted changes",
@@ -41,10 +41,10 @@ def write(folder: Path, title: str, facts: Mapping[str, str], metrics: Mapping[s
     """Write model_card.md and, with figures, model_card.html.
 
     Args:
-        folder: for the two files.
+        folder: the folder to write the two files to.
         title: the name and number of the version.
         facts: the version's tags and its run_id.
-        metrics: reports/metrics.json.
+        metrics: the content of reports/metrics.json.
     """
     templates = Environment(
         loader=PackageLoader("emotion.registry"),
@@ -52,7 +52,7 @@ def write(folder: Path, title: str, facts: Mapping[str, str], metrics: Mapping[s
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    metadata = json.loads((DATASET / "dataset.json").read_text())
+    metadata = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.")
     counts = metadata["counts"]
     text = templates.get_template("model_card.md.j2").render(
         title=title,
@@ -63,7 +63,7 @@ def write(folder: Path, title: str, facts: Mapping[str, str], metrics: Mapping[s
         answered=metrics["test_answered"],
         per_emotion=_emotions_table(metrics),
         robustness=_robustness_table(),
-        speed=json.loads(SPEED.read_text()) if SPEED.exists() else None,
+        speed=read_json(SPEED, "Run `dvc repro --force evaluate`.") if SPEED.exists() else None,
         data=metrics["data"],
         protocol=metadata["preprocess"]["protocol"],
         counts=_counts_table(counts["splits"]),
@@ -89,7 +89,7 @@ def _scores_table(metrics: Mapping[str, Any]) -> str:
             "macro F1": f"{scores['macro_f1']:.3f}",
             "loss": f"{scores['loss']:.3f}",
             "calibration error": f"{scores['expected_calibration_error']:.3f}",
-            "coverage at 90 % accuracy": f"{scores['coverage_at_90']:.3f}",
+            "coverage at 90% accuracy": f"{scores['coverage_at_90']:.3f}",
         }
         for subset, name in SUBSETS.items()
         if (scores := metrics.get(subset))
@@ -130,7 +130,7 @@ def _counts_table(splits: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _origin_table(facts: Mapping[str, str]) -> str:
-    libraries = ", ".join(" ".join(item) for item in json.loads(facts.get("libraries", "{}")).items())
+    libraries = ", ".join(" ".join(item) for item in parse_json_tag(facts, "libraries").items())
     facts = {**facts, "libraries": libraries}
     rows = [{" ": name, "": f"`{facts[key]}`"} for key, name in ORIGIN.items() if facts.get(key)]
     return _to_markdown(pd.DataFrame(rows))

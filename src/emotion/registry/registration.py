@@ -1,4 +1,4 @@
-"""A trained and evaluated SavedModel becomes a version in MLflow's registry."""
+"""Register a trained and evaluated SavedModel as a version in MLflow's registry."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ from emotion.registry.versions import (
     get_version,
 )
 from emotion.runtime.errors import UserError
-from emotion.runtime.files import folder_digest
+from emotion.runtime.files import folder_digest, read_json
 from emotion.runtime.paths import CLASSIFIER, METRICS, SAVED_MODEL
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
@@ -44,9 +44,9 @@ RUN_TAGS = (  # copied from the run of `train`
 
 
 class EvaluatedSavedModel:
-    """A flavor for `Model.log`: MLflow's Keras flavor around the files that were evaluated.
+    """A flavor for `Model.log`: MLflow's Keras flavor with the SavedModel that was evaluated.
 
-    `mlflow.keras` exports the network again; here the evaluated export replaces that.
+    `mlflow.keras` exports the network again; this flavor replaces that export with the evaluated one.
     """
 
     @staticmethod
@@ -71,9 +71,9 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> d
     """Register the outputs of `train` and `evaluate`, in the run of `train`.
 
     Args:
-        params: register is used.
+        params: only the section `register` is used.
         card: the folder for the version's model card.
-        exit_callbacks: run when the process ends, however it ends.
+        exit_callbacks: callbacks that run whenever and however the process ends.
 
     Returns:
         name, version, run_id and the digest of the SavedModel.
@@ -83,11 +83,11 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> d
     """
     if connection().is_offline:
         raise UserError(
-            "registering a version needs the MLflow server, which does not answer. The trained and evaluated model is"
-            " saved, and its logs are queued: when the server is back, `dvc repro` continues from here."
+            "registering a version needs the MLflow server, which is unavailable. The trained and evaluated model is"
+            " saved, and its logs are queued. Run `dvc repro` again when the server is available."
         )
     delivery.flush()  # the run of `train` may still be queued
-    metrics = json.loads(METRICS.read_text())
+    metrics = read_json(METRICS, "Run `dvc repro --force evaluate`.")
     if "test_answered" not in metrics:
         raise UserError(f"{METRICS} was written by an earlier version of this project. Run `dvc repro evaluate`.")
     name = params.register_.name
@@ -136,13 +136,16 @@ def register(
                 f"{package}=={installed_version(package)}" for package in ("tensorflow", "keras", "numpy", "mlflow")
             ],
         )
-        # By the URI of the model: one of the run would break if the run is deleted (mlflow#19036).
+        # Use the URI of the model: the URI of the run would break if the run is deleted (mlflow#19036).
         version = mlflow.register_model(f"models:/{info.model_id}", name)
     if FILES_TAG not in version.tags:  # also if an earlier attempt was interrupted
         with tempfile.TemporaryDirectory() as folder:
             downloaded = download_version(name, str(version.version), Path(folder))
             if folder_digest(saved_model_of(downloaded)) != folder_digest(saved_model):
-                raise UserError(f"version {version.version} of {name} is not the SavedModel in {saved_model}.")
+                raise UserError(
+                    f"version {version.version} of {name} differs from the SavedModel in {saved_model}. Run `dvc repro"
+                    " --force train`, then `dvc repro`."
+                )
             files = json.dumps(downloaded_digests(downloaded))
         client.set_model_version_tag(name, version.version, FILES_TAG, files)
     for key, value in tags.items():

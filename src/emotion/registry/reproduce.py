@@ -1,6 +1,5 @@
 """Train a version again, from its commit, patch and data, in a temporary worktree, and compare the metrics."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,12 +16,13 @@ from emotion.registry import lineage
 from emotion.registry.promotion.history import current_time, current_user
 from emotion.registry.versions import LOCK_TAG, get_version, tag_version
 from emotion.runtime.errors import UserError
+from emotion.runtime.files import read_json
 from emotion.runtime.paths import ARCHIVE, METRICS, SOURCE, project_root
 from emotion.tracking import provenance
 from emotion.tracking.queries import RunInfo, download_artifact
 from emotion.tracking.stage_runs import flatten
 
-TOLERANCE = 1e-9  # difference of a metric up to which it counts as equal
+TOLERANCE = 1e-9  # metrics that differ by at most this much count as equal
 MACHINE_METRICS = ("speed.",)  # metrics of the machine, not of the model
 
 
@@ -58,7 +58,10 @@ def reproduce(name: str, number: str) -> Reproduction:
     version = get_version(name, number)
     recorded = lineage.trace_version(name, number)
     run = lineage.run_of_version(number, version.run_id)
-    with worktree(str(recorded.code.commit)) as tree:
+    commit, archive = recorded.code.commit, recorded.data.archive_sha256
+    if commit is None or archive is None:
+        raise UserError(f"version {number} of {name} has no recorded commit and data, so it cannot be reproduced.")
+    with worktree(commit) as tree:
         _apply_patch(run, tree)
         lock = download_artifact(run.id, lineage.LOCK)
         if lock is None and version.tags.get(LOCK_TAG, "unknown") != "unknown":
@@ -67,11 +70,11 @@ def reproduce(name: str, number: str) -> Reproduction:
             shutil.copy(lock, tree / "dvc.lock")
         share_dvc_cache(tree)
         stages = list(yaml.safe_load((tree / "dvc.yaml").read_text())["stages"])
-        data_from = restore_data(tree, stages[0], str(recorded.data.archive_sha256))
+        data_from = restore_data(tree, stages[0], archive)
         for stage in stages[1 : stages.index("evaluate") + 1]:
             print(f"{stage} ...", flush=True)
             _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
-        metrics = flatten(json.loads((tree / METRICS).read_text()))
+        metrics = flatten(read_json(tree / METRICS, "The copy of `evaluate` wrote no metrics."))
     before = {key: value for key, value in run.metrics.items() if not key.startswith(MACHINE_METRICS)}
     both = {key: (before[key], float(metrics[key])) for key in sorted(before.keys() & metrics.keys())}
     if not both:
@@ -84,7 +87,7 @@ def reproduce(name: str, number: str) -> Reproduction:
     }
     result = Reproduction(both, libraries, data_from)
     metric, difference = result.max_difference
-    summary = "equal metrics" if result.is_equal else f"{metric} differs by {difference:.4f}, all others by less"
+    summary = "equal metrics" if result.is_equal else f"{metric} differs by {difference:.3g}, all others by less"
     tag_version(name, number, {"reproduced": f"{current_time()} by {current_user()}: {summary}"})
     return result
 
@@ -132,15 +135,15 @@ def share_dvc_cache(tree: Path) -> None:
 
 
 def restore_data(tree: Path, stage: str, sha256: str) -> str:
-    """Get the archive by its hash in dvc.lock, or from its source; return where it came from.
+    """Fetch the archive by its hash in dvc.lock, or from its source; return where it came from.
 
     Raises:
-        UserError: if it is not available, or has another digest.
+        UserError: if the archive is not available, or has a different digest.
     """
     origin = _fetch_data(tree, stage)
-    found = json.loads((tree / SOURCE).read_text())["sha256"]
+    found = read_json(tree / SOURCE, "Run `dvc repro --force fetch`.").get("sha256")
     if found != sha256:
-        raise UserError(f"{origin} has another archive: its SHA-256 is {found}, recorded is {sha256}.")
+        raise UserError(f"{origin} has a different archive: its SHA-256 is {found}, but {sha256} was recorded.")
     return origin
 
 
@@ -155,7 +158,7 @@ def _fetch_data(tree: Path, stage: str) -> str:
 
 
 def _environment(tree: Path) -> dict[str, str]:
-    """A tracking store in the worktree, and the programs of this Python."""
+    """An environment with a tracking store in the worktree and this Python's programs."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return kept | {"PATH": path, "MLFLOW_TRACKING_URI": f"sqlite:///{tree / 'mlflow.db'}", "DVC_NO_ANALYTICS": "1"}

@@ -1,4 +1,4 @@
-"""What every version takes and returns, and which files it may consist of."""
+"""The signature of every version, and the files that a version may contain."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SIGNATURE = ModelSignature(
     outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(EMOTIONS)))]),
 )
 DOWNLOAD_METADATA = "registered_model_meta"  # a file that MLflow adds to what it downloads
-ALLOWED_FILES = {  # beside the SavedModel
+ALLOWED_FILES = {  # in addition to the SavedModel
     "MLmodel", "classifier.keras", "conda.yaml", "data/keras_module.txt", "input_example.json", "python_env.yaml",
     "requirements.txt", "serving_input_example.json", DOWNLOAD_METADATA,
 }  # fmt: skip

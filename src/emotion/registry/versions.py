@@ -1,4 +1,4 @@
-"""Versions of the registered model: listed, tagged, downloaded, named by aliases."""
+"""List, tag, download and alias the versions of the registered model."""
 
 import json
 import re
@@ -21,7 +21,7 @@ UNSURE_BELOW_TAG = "unsure_below"  # the confidence below which the answer is "u
 
 @dataclass(frozen=True)
 class Version:
-    """What the registry knows of a version."""
+    """A version as recorded in the registry."""
 
     number: str
     run_id: str
@@ -32,11 +32,26 @@ class Version:
     @property
     def files(self) -> dict[str, str]:
         """The digest of each file at registration; empty if none were recorded."""
-        return dict(json.loads(self.tags.get(FILES_TAG, "{}")))
+        return parse_json_tag(self.tags, FILES_TAG)
+
+
+def parse_json_tag(tags: Mapping[str, str], key: str) -> dict[str, str]:
+    """A JSON object in a tag, which anyone can edit in MLflow's UI; empty if there is no such tag.
+
+    Raises:
+        UserError: if the tag is not a JSON object.
+    """
+    try:
+        content = json.loads(tags.get(key, "{}"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"the tag {key} of a version is damaged. Register the model again with `emotion restore`.")
+    return content
 
 
 def list_versions(name: str) -> dict[str, Version]:
-    """All versions by their numbers, the oldest first."""
+    """All versions by number, the oldest first."""
     with connection().translate_errors():
         found = connection().client.search_model_versions(f"name = '{name}'")
     return {
@@ -53,13 +68,13 @@ def get_version(name: str, number: str) -> Version:
     """
     known = list_versions(name)
     if number not in known:
-        listed = f"Its versions: {', '.join(known)}." if known else "Run `dvc repro` or `emotion restore` to make one."
+        listed = f"Its versions: {', '.join(known)}." if known else "Create one with `dvc repro` or `emotion restore`."
         raise UserError(f"{name} has no version {number}. {listed}")
     return known[number]
 
 
 def format_timestamp(milliseconds: int) -> str:
-    """UTC in ISO 8601, of milliseconds since 1970."""
+    """Format milliseconds since 1970 as UTC in ISO 8601."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -79,7 +94,7 @@ def download_model(uri: str, folder: Path) -> Path:
     """Download the files at an MLflow URI into a folder and return where they are in it."""
     _ = connection().client
     folder.mkdir(parents=True, exist_ok=True)
-    with connection().translate_errors(f"has no {uri}", count_time=False):
+    with connection().translate_errors(f"cannot deliver {uri}", count_time=False):
         return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
 
 

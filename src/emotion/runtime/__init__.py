@@ -1,1 +1,1 @@
-"""What every room stands on: errors, files, paths, progress, processes, and loading TensorFlow."""
+"""The foundation of all packages: errors, files, paths, progress, processes, and loading TensorFlow."""

@@ -19,9 +19,9 @@ def describe_os_error(error: OSError) -> str:
     where = error.filename or "a file"
     known = {
         errno.ENOSPC: f"the disk is full while writing {where}. Free some space and run again.",
-        errno.EDQUOT: f"your disk quota is used up at {where}. Free some space and run again.",
-        errno.EACCES: f"no permission for {where}. Make it readable and writable for you.",
-        errno.EPERM: f"no permission for {where}. Make it readable and writable for you.",
+        errno.EDQUOT: f"your disk quota is exceeded at {where}. Free some space and run again.",
+        errno.EACCES: f"permission denied for {where}. Make sure that you can read and write it.",
+        errno.EPERM: f"permission denied for {where}. Make sure that you can read and write it.",
         errno.EROFS: f"{where} is on a read-only file system. Work in a folder you can write to.",
         errno.ENOENT: f"{where} does not exist. If an earlier stage writes it, run `dvc repro`.",
     }
@@ -29,13 +29,13 @@ def describe_os_error(error: OSError) -> str:
 
 
 def run_main(name: str, main: Callable[[ExitStack], None]) -> None:
-    """Run `main`; end in one line and a non-zero exit code on a user's mistake or Ctrl-C.
+    """Run `main`; on a `UserError` or Ctrl-C, print one line and exit with a non-zero code.
 
     Unexpected errors keep their traceback. SIGTERM is treated like Ctrl-C.
 
     Args:
-        name: of the program, the start of every message.
-        main: gets a stack of callbacks that run when it has ended, however it ended.
+        name: the name of the program, with which every message starts.
+        main: receives an `ExitStack`, whose callbacks run whenever and however it ends.
     """
 
     def terminate(signum: int, frame: FrameType | None) -> None:

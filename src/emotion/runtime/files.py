@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from emotion.runtime.errors import UserError
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` for a file or folder, which then replaces `path`.
+    """Yield a temporary path next to `path`; the file or folder written there then replaces `path`.
 
     If writing fails, the temporary path is removed and `path` stays as it was.
     """
@@ -31,6 +33,27 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a small JSON file atomically."""
     with atomic_write(path) as tmp:
         tmp.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path, fix: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        fix: what to do if the file is missing or damaged, for the message.
+
+    Raises:
+        UserError: if the file is missing or does not contain a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. {fix}") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged: it is not valid JSON. {fix}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: it should contain a JSON object, got {type(content).__name__}. {fix}")
+    return content
 
 
 def _remove(path: Path) -> None:

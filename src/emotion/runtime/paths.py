@@ -16,7 +16,7 @@ TRIALS = Path("reports/trials.csv")
 SEARCH_FIGURES = Path("reports/tuning")
 
 OUTBOX = Path("models/outbox")  # what could not be logged to the tracking server yet
-CHECKPOINTS = Path("models/checkpoints")  # survives the stage, so that a killed training can continue
+CHECKPOINTS = Path("models/checkpoints")  # survives the stage, so that a killed training run can continue
 CLASSIFIER = Path("models/classifier.keras")
 SAVED_MODEL = Path("models/saved_model")
 HISTORY = Path("reports/history.csv")

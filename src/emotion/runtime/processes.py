@@ -1,4 +1,4 @@
-"""An identity for this process, so that others can tell later whether it is still running."""
+"""An identifier for this process, so that others can tell later whether it is still running."""
 
 import getpass
 import os
@@ -25,10 +25,10 @@ def process_id() -> str:
 
 
 def has_exited(process: str) -> bool:
-    """Whether a process of this machine has ended. For other machines' processes: False.
+    """Whether a process on this machine has exited; always False for processes on other machines.
 
     Args:
-        process: the value of `process_id()` there.
+        process: the value that `process_id()` returned in that process.
     """
     machine, *rest = process.split(" ")
     try:

@@ -15,7 +15,7 @@ def load_tensorflow(list_devices: bool = True) -> None:
     Args:
         list_devices: False in a process that will be forked, which a GPU in use does not survive.
     """
-    # oneDNN's convolutions are faster on every CPU, not only where they are TensorFlow's default.
+    # oneDNN's convolutions are faster on every CPU, not only on those for which TensorFlow enables them.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

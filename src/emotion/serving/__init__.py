@@ -1,1 +1,1 @@
-"""The exported model at work."""
+"""Serve the exported model: predictions for images and videos, and the web demo."""

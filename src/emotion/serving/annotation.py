@@ -39,7 +39,7 @@ def _draw_caption(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     size: tuple[int, int],
 ) -> None:
-    """White on the color of the answer, above the box if there is room, and always inside the image."""
+    """Draw white text on the color of the answer, above the box if there is room, always inside the image."""
     text = caption(face)
     width, height = draw.textbbox((0, 0), text, font)[2:]
     x = min(max(face.box.left, 0), max(0, size[0] - round(width) - 2 * PADDING))

@@ -1,4 +1,4 @@
-"""Predictions for many images, a few at a time, and how they are written down."""
+"""Predict many images in batches, and convert the results to JSON or tables."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from emotion.serving.predictor import Face, Predictor
 if TYPE_CHECKING:
     import pandas as pd
 
-# Of a batch: images in memory, and their pixels unless there is only one image.
+# Limits of a batch: the number of images, and their total pixels, which only a single image may exceed.
 MAX_IMAGES, MAX_PIXELS = 32, 60_000_000
 
 
@@ -25,16 +25,16 @@ class ImageResult:
 
     name: str
     faces: tuple[Face, ...] = ()
-    error: str = ""  # why the image could not be read, or its annotated copy not be written
+    error: str = ""  # why the image could not be read or its annotated copy could not be written
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert the result to plain values for JSON."""
         content = {"image": self.name, "faces": [face_to_dict(face) for face in self.faces]}
         return content | ({"error": self.error} if self.error else {})
 
 
 def face_to_dict(face: Face) -> dict[str, Any]:
-    """Plain values for JSON."""
+    """Convert a face to plain values for JSON."""
     return {
         "answer": face.answer,
         "confidence": round(face.confidence, 4),
@@ -50,8 +50,8 @@ def predict_images(
     """Yield the results in the order of the inputs.
 
     Args:
-        predictor: predicts.
-        inputs: some of which may have no image.
+        predictor: the predictor to use.
+        inputs: the images; an input without an image yields its error.
         detect: False if each image is a single cropped face.
         annotated: a folder for copies of the images with boxes and captions, each named after its input.
     """

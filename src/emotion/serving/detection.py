@@ -13,8 +13,8 @@ MAX_SIDE = 960  # pixels; larger images are reduced to this for detection
 MIN_SIDE = 64  # pixels; smaller images are enlarged to this for detection
 DETECTOR_MIN_SIDE = 12  # pixels that the detector needs
 MIN_CONFIDENCE = 0.8  # of the detector
-# FER-2013's images show more than the detector's box, see `python benchmarks/detectors.py`: the side of the
-# crop, relative to that of the box (the square root of its area).
+# The side of the crop, relative to that of the detector's box (the square root of its area). FER-2013's images show
+# more than the box: see `python benchmarks/detectors.py`.
 CROP_MARGIN = 1.1
 
 
@@ -52,7 +52,7 @@ class Detection:
     """A detected face."""
 
     box: Box
-    score: float  # the detector's, 0..1
+    score: float  # the detector's confidence, 0..1
 
 
 class Detector:

@@ -28,14 +28,14 @@ class GradCAM:
         self._network = keras.Model(network.input, [maps, network.output])
 
     def heat_maps(self, faces: NDArray[np.uint8], emotions: list[str]) -> NDArray[np.float32]:
-        """How much each place in a face contributes to the score of an emotion.
+        """Compute how much each region of a face contributes to the score of an emotion.
 
         Args:
             faces: (n, 48, 48) uint8, at least one.
             emotions: one for each face.
 
         Returns:
-            (n, 48, 48) float32, 0..1 in each; all 0 if nothing contributes.
+            (n, 48, 48) float32, each map scaled to 0..1; all 0 if nothing contributes.
         """
         pixels = tf.constant(faces[..., None], tf.float32)
         chosen = tf.one_hot([EMOTIONS.index(emotion) for emotion in emotions], len(EMOTIONS))

@@ -1,4 +1,4 @@
-"""The models that answer: one fixed model, or the versions that aliases name, reloaded when these change."""
+"""The models to serve: one fixed model, or the versions that aliases name, reloaded when the aliases change."""
 
 import sys
 import threading
@@ -21,7 +21,7 @@ RETRY_INTERVAL = 60.0  # seconds before a version that could not be loaded is tr
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that answers."""
+    """A model that is ready to serve."""
 
     info: ModelInfo
     predictor: Predictor
@@ -46,7 +46,7 @@ def load_model(source: str | None, min_confidence: float | None = None) -> Loade
 
 
 class StaticModel:
-    """One model, whatever happens in the registry."""
+    """One fixed model, independent of the registry."""
 
     aliases: tuple[str, ...] = (CHAMPION,)
 
@@ -64,7 +64,7 @@ class AliasWatcher:
     A thread polls the registry and loads new versions, so that no request waits for it.
 
     Args:
-        name: of the registered model.
+        name: the name of the registered model.
         get_aliases: returns version numbers by alias.
         load: loads a version, given its URI.
     """
@@ -104,7 +104,7 @@ class AliasWatcher:
         try:
             numbers = self._get_aliases()
         except Exception:  # noqa: BLE001  the loaded versions stay in use
-            note = "The registry does not answer; there may be a newer champion."
+            note = "The registry is unavailable; there may be a newer champion."
             self._notes = dict.fromkeys(self._serving, note)
             return
         serving, notes = {CHAMPION: self._serving[CHAMPION]}, {}

@@ -1,4 +1,4 @@
-"""The images and videos that a command line names."""
+"""The images and videos given on the command line."""
 
 import glob
 import os
@@ -19,7 +19,7 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 
 @dataclass(frozen=True)
 class Input:
-    """An image, or the reason why there is none."""
+    """An image, or the reason why it could not be read."""
 
     name: str
     image: RGBImage | None = None
@@ -27,12 +27,12 @@ class Input:
 
 
 def expand_paths(names: Iterable[str]) -> list[str]:
-    """The files that files, folders and patterns name, each once and in order.
+    """Expand files, folders and patterns to a list of files, in order and without duplicates.
 
-    A name without files is kept, so that it is reported later.
+    A name that matches no file is kept, so that it is reported later.
 
     Raises:
-        UserError: if no name has files.
+        UserError: if no name matches a file.
     """
     found: dict[str, None] = {}
     for name in names:
@@ -63,6 +63,7 @@ def read_inputs(names: Iterable[str], frame_interval: float) -> Iterator[Input]:
         frame_interval: seconds between the frames of a video.
     """
     for name in names:
+        shown = "standard input" if name == STANDARD_INPUT else name
         try:
             if Path(name).suffix.lower() in video.SUFFIXES:
                 for seconds, frame in video.read_frames(Path(name), frame_interval):
@@ -72,10 +73,10 @@ def read_inputs(names: Iterable[str], frame_interval: float) -> Iterator[Input]:
                     content = file.read(MAX_BYTES + 1)
                 if len(content) > MAX_BYTES:
                     raise UnreadableImageError(f"more than {MAX_BYTES // 2**20} MiB")
-                yield Input("standard input" if name == STANDARD_INPUT else name, load_image(content))
+                yield Input(shown, load_image(content))
         except UnreadableImageError as reason:
-            yield Input(name, error=str(reason))
+            yield Input(shown, error=str(reason))
         except IsADirectoryError:
-            yield Input(name, error="the folder has no image or video")
+            yield Input(name, error="the folder contains no images or videos")
         except OSError as error:
-            yield Input(name, error=error.strerror or str(error))
+            yield Input(shown, error=error.strerror or str(error))

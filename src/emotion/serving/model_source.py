@@ -24,7 +24,7 @@ BUNDLE, MODEL, CLASSIFIER, CARD = "bundle.json", "saved_model", "classifier.kera
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model."""
+    """The title, threshold, facts and card of a model."""
 
     title: str
     unsure_below: float = 0.0  # the confidence below which the answer is "unsure"
@@ -44,7 +44,7 @@ class ModelBundle:
         """Load the model.
 
         Returns:
-            An object with a `serve` from (n, 48, 48, 1) float32, 0..255, to (n, 7) probabilities.
+            An object whose `serve` maps (n, 48, 48, 1) float32, 0..255, to (n, 7) probabilities.
 
         Raises:
             UserError: if it contains operations that are not allowed, or takes or returns other shapes.
@@ -83,7 +83,7 @@ class ModelBundle:
             )
 
     def write(self, folder: Path) -> None:
-        """Copy everything except who registered it to a folder that `open_model` opens."""
+        """Copy everything except the name of who registered it to a folder that `open_model` can open."""
         self.check()
         folder.mkdir(parents=True)
         shutil.copytree(self.model, folder / MODEL)
@@ -122,7 +122,7 @@ def open_model(source: str | None) -> Iterator[ModelBundle]:
     if path and path.exists():
         yield _from_path(path)
     elif path and "/" not in str(source).partition(":")[2]:
-        raise UserError(f"no model at {source}: it is neither a file or folder nor an MLflow URI.")
+        raise UserError(f"no model at {source}: not a file, a folder or an MLflow URI such as models:/NAME/VERSION.")
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield _from_mlflow(source or f"models:/{load_params().register_.name}@champion", Path(folder))
@@ -161,7 +161,7 @@ def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
     if versions.downloaded_digests(downloaded) != version.files:
         raise UserError(
             f"the files of {name} version {version.number} have changed since it was registered."
-            " `emotion rollback` returns to the previous champion."
+            " If it is the champion, `emotion rollback` returns to the previous one."
         )
     classifier = classifier_of(downloaded)
     card = download_artifact(version.run_id, f"model_card/{CARD}")

@@ -1,4 +1,4 @@
-"""Images in, faces with emotions out: the Python API behind `emotion predict` and the demo."""
+"""Find faces in images and predict their emotions: the Python API behind `emotion predict` and the demo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Face:
 
     @property
     def confidence(self) -> float:
-        """Its probability."""
+        """The probability of the most probable emotion."""
         return self.scores[self.emotion]
 
     @property
@@ -47,10 +47,10 @@ class Face:
 
 
 class Predictor:
-    """A model with a face detector. Threads may share one.
+    """A model with a face detector. Threads may share a predictor.
 
     Args:
-        model: has a `serve` from (n, 48, 48, 1) float32, 0..255, to (n, 7) probabilities.
+        model: an object whose `serve` maps (n, 48, 48, 1) float32, 0..255, to (n, 7) probabilities.
         unsure_below: the confidence below which the answer is "unsure", 0..1.
     """
 
@@ -59,7 +59,7 @@ class Predictor:
 
     @classmethod
     def from_champion(cls) -> "Predictor":
-        """The champion of the registered model that params.yaml names.
+        """Load the champion of the registered model that params.yaml names.
 
         Raises:
             UserError: if there is no champion, or its files have changed since it was registered.
@@ -68,7 +68,7 @@ class Predictor:
 
     @classmethod
     def from_source(cls, source: str | None, min_confidence: float | None = None) -> "Predictor":
-        """Any model that `emotion predict --model` accepts.
+        """Load any model that `emotion predict --model` accepts.
 
         Args:
             source: see `open_model`.

@@ -16,10 +16,10 @@ def read_frames(path: Path, interval: float) -> Iterator[tuple[float, RGBImage]]
     """Yield the first frame, and then a frame per interval (in seconds).
 
     Yields:
-        Its time in seconds, and its pixels.
+        The time of the frame in seconds, and its pixels.
 
     Raises:
-        UnreadableImageError: if the video cannot be read, or not to its end.
+        UnreadableImageError: if the video cannot be read to its end.
     """
     import av
 

@@ -1,6 +1,6 @@
-"""Runs in MLflow: logged at once, or queued on disk while the server is unavailable.
+"""MLflow runs, logged immediately or queued on disk while the server is unavailable.
 
-Importing this room sets MLflow's defaults for this project, before MLflow itself is imported.
+Importing this package sets MLflow's defaults for this project before MLflow itself is imported.
 """
 
 import os

@@ -28,7 +28,7 @@ from emotion.runtime.errors import UserError
 from emotion.runtime.paths import OUTBOX, project_root
 from emotion.tracking.outbox import Outbox
 
-# A server counts as unavailable after this process has waited so long for it in all, and so long per request.
+# A server counts as unavailable once this process has waited longer than this in total and per request on average.
 MAX_TOTAL_WAIT, MAX_MEAN_LATENCY = 20.0, 1.0  # seconds
 HOW_TO_FIX = "Start the server, fix MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project; then run again."
 
@@ -54,10 +54,10 @@ def latest_schema() -> str:
 
 
 class ServerUnavailableError(UserError):
-    """The tracking server does not answer, or not in time.
+    """The tracking server does not respond, or does not respond in time.
 
     Attributes:
-        reason: what happened, without the advice.
+        reason: what happened, without the advice on what to do.
     """
 
     def __init__(self, reason: str) -> None:
@@ -69,7 +69,7 @@ class Connection:
     """The connection of this process to a tracking store.
 
     Attributes:
-        open_runs: the runs that this process has set to RUNNING; whether their end time is still to be set.
+        open_runs: ids of the runs that this process set to RUNNING, and whether ending them sets their end time.
     """
 
     def __init__(self) -> None:
@@ -92,11 +92,11 @@ class Connection:
 
     @cached_property
     def client(self) -> mlflow.MlflowClient:
-        """MLflow's client, after the store and the experiment were created if necessary.
+        """The MLflow client. Creates the store and the experiment if necessary.
 
         Raises:
-            ServerUnavailableError: if a server cannot be reached.
-            UserError: if the store refuses.
+            ServerUnavailableError: if the server cannot be reached.
+            UserError: if the store cannot be used for any other reason.
         """
         mlflow.set_tracking_uri(self.uri)
         with self.translate_errors("cannot be used"), self._sqlite_lock():
@@ -115,9 +115,9 @@ class Connection:
         return client
 
     def _create_experiment(self, client: mlflow.MlflowClient, name: str) -> Experiment:
-        # A server decides itself where artifacts are stored; a database does not.
+        # A server chooses where to store artifacts; a database does not.
         location = None if self.is_remote else str(project_root().resolve() / "mlartifacts")
-        # The tag makes the UI show views for model training and not those for language models.
+        # With this tag, the UI shows the views for model training instead of those for language models.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return client.get_experiment(client.create_experiment(name, artifact_location=location, tags=kind))
 
@@ -129,7 +129,7 @@ class Connection:
 
     @contextmanager
     def _sqlite_lock(self) -> Iterator[None]:
-        """Let one process at a time create a SQLite store: MLflow's migrations race each other."""
+        """Allow only one process at a time to create a SQLite store, because MLflow's migrations race."""
         if not self.uri.startswith("sqlite:///"):
             yield
             return
@@ -146,11 +146,11 @@ class Connection:
         """Turn errors of the store into one message.
 
         Args:
-            what: happened to the store, in the message.
+            what: what happened to the store, as a verb phrase for the message.
             count_time: whether the time spent here counts as waiting; False for large files.
 
         Raises:
-            ServerUnavailableError: if a server does not answer.
+            ServerUnavailableError: if the server does not respond.
             UserError: for all other errors of the store.
         """
         start = time.monotonic()
@@ -159,7 +159,7 @@ class Connection:
             yield
         except (MlflowException, SQLAlchemyError, sqlite3.Error, requests.RequestException) as error:
             text = redact_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
-            reason = f"the MLflow tracking store at {self.shown_uri} {what}: {text}"
+            reason = f"the MLflow tracking store at {self.shown_uri} {what}: {text.rstrip('.')}"
             if self._is_connection_error(error):
                 raise ServerUnavailableError(reason) from error
             raise UserError(f"{reason}. {HOW_TO_FIX}") from error
@@ -170,7 +170,7 @@ class Connection:
                 self._requests += 1
 
     def _is_connection_error(self, error: Exception) -> bool:
-        """Whether a server, or its database, could not be reached, as opposed to refusing the request."""
+        """Whether the server or its database was unreachable, as opposed to rejecting the request."""
         if not self.is_remote:
             return False
         unavailable = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
@@ -199,10 +199,10 @@ class Connection:
 
     @property
     def is_offline(self) -> bool:
-        """Whether logs are queued, because the server does not answer or is too slow.
+        """Whether logs are queued because the server does not respond or is too slow.
 
         Raises:
-            UserError: if the store refuses.
+            UserError: if the store cannot be used for any other reason.
         """
         if not self._offline:
             try:
@@ -218,7 +218,7 @@ class Connection:
         return self._offline
 
     def go_offline(self, error: ServerUnavailableError) -> None:
-        """Queue all further logs of this process.
+        """Queue everything that this process logs from now on.
 
         Raises:
             ServerUnavailableError: if offline mode is disabled.
@@ -227,23 +227,23 @@ class Connection:
             raise error
         self._offline = True
         print(
-            f"{error.reason}. Continuing offline. Logs are queued in {self.outbox.folder}; `emotion sync` delivers"
-            " them later.",
+            f"{error.reason[:1].upper()}{error.reason[1:]}. Continuing offline. Logs are queued in"
+            f" {self.outbox.folder}; `emotion sync` delivers them later.",
             file=sys.stderr,
             flush=True,
         )
 
     def disable_offline_mode(self) -> None:
-        """Fail if the server is unavailable: for commands that need its answers, and for remote workers."""
+        """Raise an error if the server is unavailable. For commands that need its data, and for remote workers."""
         self._offline_mode_enabled = False
 
 
 @cache
 def connection() -> Connection:
-    """The connection of this process."""
+    """The tracking connection of this process, created on first use."""
     return Connection()
 
 
 def reset_connection() -> None:
-    """Forget the connection, so that the next call of `connection` reads the environment again."""
+    """Discard the connection. The next call to `connection` reads the environment again."""
     connection.cache_clear()

@@ -1,4 +1,4 @@
-"""Compare runs: the trials of a search, and any runs with a first one."""
+"""Compare the trials of a search, or any runs with a baseline run."""
 
 from dataclasses import dataclass
 
@@ -14,22 +14,10 @@ from emotion.tracking.runs import PARENT_TAG
 from emotion.tracking.stage_runs import VALIDATION_FOLDER
 
 SPACE = "tune.space."
-# Columns of the trials that the table shows only on request.
-DETAILS = {
-    "accuracy",
-    "learning_rate",
-    "image_size",
-    "loss",
-    "score_spread",
-    "seconds",
-    "training_seconds",
-    "val_accuracy",
-    "val_loss",
-}
 
 
 def find_runs(*names: str) -> list[RunInfo]:
-    """Runs by their ids, by prefixes of ids, or by the names of trials of the newest search.
+    """Find runs by id, by id prefix, or by the name of a trial of the newest search.
 
     Raises:
         UserError: if a name matches no run, or more than one.
@@ -55,7 +43,7 @@ def _is_search(run: RunInfo) -> bool:
 
 
 def newest_search() -> RunInfo:
-    """The `tune` run that started last.
+    """The run of the most recently started search.
 
     Raises:
         UserError: if there is none.
@@ -70,9 +58,9 @@ def trials_table(search: RunInfo, sort: str | None = None) -> pd.DataFrame:
     """A row per trial: trial, status, score, the searched parameters, metrics, run_id; the best first.
 
     Args:
-        search: its run.
-        sort: a column instead of the score, for which completed trials come first; numbers in
-            descending order, val_loss and loss in ascending order.
+        search: the run of the search.
+        sort: the column to sort by: numbers in descending order, losses and text in ascending order. None sorts by
+            score, with completed trials first.
 
     Raises:
         UserError: for an unknown column.
@@ -133,7 +121,7 @@ def compare_runs(runs: list[RunInfo]) -> Comparison:
         UserError: for fewer than two runs.
     """
     if len(runs) < 2:
-        raise UserError("a comparison needs at least two runs.")
+        raise UserError("a comparison needs at least two runs. Add another run id or trial name.")
     names = [f"{run.name} {run.id[:8]}" for run in runs]
     params = pd.DataFrame({name: pd.Series(run.params) for name, run in zip(names, runs, strict=True)})
     metrics = pd.DataFrame({name: pd.Series(run.metrics) for name, run in zip(names, runs, strict=True)})

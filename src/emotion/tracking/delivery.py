@@ -1,4 +1,4 @@
-"""Operations on runs are applied at once if the server is available, and queued otherwise."""
+"""Apply operations on runs immediately if the server is available, and queue them otherwise."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from emotion.runtime.errors import UserError
 from emotion.tracking.client import Connection, ServerUnavailableError, connection
 from emotion.tracking.operations import AnyOperation, CreateRun, LogFiles, LogMetrics, SetTags, parse_operation
 
-TEMPORARY = "local-"  # the start of a run id that was made while the server was unavailable
+TEMPORARY = "local-"  # prefix of the run ids that are created while the server is unavailable
 TEMPORARY_ID_TAG = "temporary_id"  # the tag with the id that a run had before the server knew it
 RESTORED_FROM_TAG = "restored_from"  # the tag of a run logged again from its files, with the lost run's id
 
@@ -23,7 +23,7 @@ def log_or_enqueue(run_id: str, operation: AnyOperation, source: Path | None = N
     """Apply an operation to a run, after all queued operations on that run.
 
     Args:
-        run_id: as the store or the outbox knows it.
+        run_id: the id of the run in the store or in the outbox.
         operation: what to do.
         source: the file or folder that the operation needs.
     """
@@ -49,8 +49,8 @@ def flush(timeout: float | None = None) -> int:
         How many operations were delivered.
 
     Raises:
-        ServerUnavailableError: if the server does not answer.
-        UserError: if it refuses, or a run neither exists nor was restored.
+        ServerUnavailableError: if the server does not respond.
+        UserError: if the server rejects an operation, or a run was neither found nor restored.
     """
     store = connection()
     if not store.outbox.has_pending():
@@ -66,7 +66,7 @@ def flush(timeout: float | None = None) -> int:
 
 
 def _deliver(store: Connection, content: dict[str, Any], source: Path | None) -> None:
-    """Apply an operation, possibly for the second time: it may have succeeded without being removed."""
+    """Apply a queued operation, which may already have been applied if it was not removed afterwards."""
     run_id, operation = str(content["run_id"]), parse_operation(content)
     known = resolve_run_id(run_id)
     if known is None and _is_deleted(store.client, run_id):
@@ -85,7 +85,7 @@ def _deliver(store: Connection, content: dict[str, Any], source: Path | None) ->
 
 
 def _apply(store: Connection, run_id: str, known: str | None, operation: AnyOperation, source: Path | None) -> None:
-    if not (known and isinstance(operation, CreateRun)):  # else only the answer to an earlier request was lost
+    if not (known and isinstance(operation, CreateRun)):  # else only the response to an earlier request was lost
         operation.apply(store, known or run_id, source)
 
 

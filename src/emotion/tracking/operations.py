@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, V
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import Connection
 
-MAX_METRICS, MAX_PARAMS = 1000, 100  # that MLflow accepts per request
+MAX_METRICS, MAX_PARAMS = 1000, 100  # the most that MLflow accepts per request
 
 
 class Operation(BaseModel):
-    """One change of a run."""
+    """One change to a run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,8 +28,8 @@ class Operation(BaseModel):
         """Change the run.
 
         Args:
-            connection: to the store.
-            run_id: as the store knows it.
+            connection: the connection to the store.
+            run_id: the id of the run in the store.
             source: the file or folder that the operation needs.
         """
         raise NotImplementedError
@@ -43,7 +43,7 @@ class CreateRun(Operation):
     tags: dict[str, str]
 
     def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
-        """Create it, with the time of this operation as its start."""
+        """Create the run, with the time of this operation as its start time."""
         connection.client.create_run(connection.experiment_id, start_time=self.at, tags=self.tags, run_name=self.name)
 
 
@@ -140,7 +140,7 @@ class SetStatus(Operation):
     set_end_time: bool
 
     def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
-        """Set it; the end time is the time of this operation."""
+        """Set the status and, if requested, the time of this operation as the end time."""
         if self.set_end_time:
             connection.client.set_terminated(run_id, self.status, self.at)
         else:

@@ -1,7 +1,7 @@
-"""A queue of operations on disk that a tracking server could not take yet, one file per operation, in order.
+"""An on-disk queue of operations that have not reached the tracking server yet, with one file per operation.
 
-A file is written atomically and removed after its operation succeeded: whatever is killed, no operation is
-lost. An operation may be applied twice, so that applying it must be idempotent.
+Each file is written atomically and removed after its operation succeeds, so no operation is lost if a process is
+killed. An operation may be applied twice, so applying it must be idempotent.
 """
 
 import json
@@ -15,7 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from emotion.runtime.files import atomic_write
+from emotion.runtime.errors import UserError
+from emotion.runtime.files import atomic_write, read_json
 
 DIGITS = 8  # of an operation's number
 Content = dict[str, Any]  # of an operation, as JSON
@@ -23,7 +24,7 @@ Content = dict[str, Any]  # of an operation, as JSON
 
 @dataclass(frozen=True)
 class Outbox:
-    """One folder of operations, `<number>-<run>.json`, some with a file or folder beside them."""
+    """A folder of operations, `<number>-<run>.json`, some with an attached file or folder."""
 
     folder: Path
 
@@ -45,7 +46,7 @@ class Outbox:
         return bool(self._pending(run_id or "*"))
 
     def _pending(self, run_id: str = "*") -> list[Path]:
-        """In order; without files that are being written."""
+        """The queued operations in order, without files that are still being written."""
         return sorted(self.folder.glob(f"{'[0-9]' * DIGITS}-{run_id}.json"))
 
     def __len__(self) -> int:
@@ -53,11 +54,11 @@ class Outbox:
         return len(self._pending())
 
     def flush(self, apply: Callable[[Content, Path | None], None], should_continue: Callable[[], bool]) -> int:
-        """Apply all operations in order, each until it succeeded once.
+        """Apply all operations in order, and remove each after it succeeds.
 
         Args:
-            apply: applies one, given its content and its file or folder.
-            should_continue: called before each operation, and while another process is flushing.
+            apply: applies one operation, given its content and its file or folder.
+            should_continue: returns whether to go on; called before each operation and while another process flushes.
 
         Returns:
             How many were applied.
@@ -73,27 +74,31 @@ class Outbox:
         return applied
 
     def drop_first(self) -> Content | None:
-        """Remove the next operation and return it."""
+        """Remove the next operation, and return what is legible of it."""
         with self._lock("flush"):
             pending = self._pending()
             if not pending:
                 return None
-            operation, _ = self._read(pending[0])
+            try:
+                content, _ = self._read(pending[0])
+            except UserError:
+                content = {}
             self._remove(pending[0])
-            return operation
+            return content
 
     def _read(self, path: Path) -> tuple[Content, Path | None]:
-        operation = json.loads(path.read_text())
-        return operation, _attachment(path) / operation["source"] if operation["source"] else None
+        content = read_json(path, "`emotion sync --drop-first` discards it.")
+        source = content.get("source")
+        return content, _attachment(path) / source if source else None
 
     def _remove(self, path: Path) -> None:
-        with self._lock("append"):  # whose next number could be this one
+        with self._lock("append"):  # else `append` could reuse this number
             path.unlink()
             shutil.rmtree(_attachment(path), ignore_errors=True)
 
     @contextmanager
     def _lock(self, name: str, should_continue: Callable[[], bool] = lambda: True) -> Iterator[bool]:
-        """Hold a lock; yield False if it was not acquired while `should_continue`."""
+        """Hold a lock; yield False if `should_continue` returned False before it was acquired."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / f"{name}.lock", timeout=0)
         while True:

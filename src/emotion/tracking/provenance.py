@@ -1,4 +1,4 @@
-"""Code, data, experiment, machine and libraries: what a run must carry to be believed later."""
+"""The provenance of a run: its code, data, experiment, machine and libraries."""
 
 import json
 import os
@@ -14,9 +14,9 @@ import yaml
 
 from emotion.runtime.files import file_digest
 
-# Outputs of the pipeline are not changes of the code.
+# Outputs of the pipeline are not code changes.
 _OUTPUTS = (":!dvc.lock", ":!reports")
-# Untracked files count as code only here; elsewhere they may be data, or a credential.
+# Untracked files count as code only in these folders; elsewhere they may be data or credentials.
 _CODE = ("src", "tests", "benchmarks")
 LIBRARIES = (
     "tensorflow",
@@ -38,7 +38,7 @@ def git_commit() -> str:
 
 
 def uncommitted_patch() -> str:
-    """The difference to that commit, including untracked files of code; empty for a clean tree.
+    """The diff against the checked-out commit, including untracked source files; empty for a clean tree.
 
     `git apply` on the commit restores the code. The index is not changed.
     """
@@ -61,7 +61,7 @@ def _git(*arguments: str, env: dict[str, str] | None = None) -> str:
 
 
 def data_hash() -> str:
-    """DVC's hash of data/faces in dvc.lock; `unknown` before preprocess ran under DVC."""
+    """DVC's hash of data/faces in dvc.lock; `unknown` if DVC has not run preprocess yet."""
     try:
         lock = yaml.safe_load(Path("dvc.lock").read_text())
         outputs = lock["stages"]["preprocess"]["outs"]

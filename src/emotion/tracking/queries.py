@@ -1,10 +1,9 @@
-"""What the store knows of runs."""
+"""Queries about the runs in the tracking store."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import mlflow
-from mlflow.exceptions import MlflowException
 
 from emotion.runtime.processes import has_exited
 from emotion.tracking import delivery
@@ -16,7 +15,7 @@ MAX_RUNS_PER_PAGE = 1000  # that MLflow returns
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What the store knows of a run."""
+    """A run as recorded in the tracking store."""
 
     id: str
     name: str
@@ -30,8 +29,8 @@ def search_runs(name: str | None = None, parent: str | None = None) -> list[RunI
     """The experiment's runs, the newest first.
 
     Args:
-        name: only runs of this name.
-        parent: only runs below the run of this id.
+        name: return only runs with this name.
+        parent: return only child runs of the run with this id.
     """
     store = connection()
     conditions = [f"attributes.run_name = '{name}'"] if name else []
@@ -63,12 +62,18 @@ def _run_info(run: mlflow.entities.Run) -> RunInfo:
 
 
 def download_artifact(run_id: str, path: str) -> Path | None:
-    """A run's artifact as a local file; None if it does not exist."""
-    _ = connection().client
-    try:
+    """A run's artifact as a local file; None if it does not exist.
+
+    Raises:
+        UserError: if it cannot be downloaded.
+    """
+    store = connection()
+    with store.translate_errors(count_time=False):
+        folder = PurePosixPath(path).parent.as_posix()
+        siblings = store.client.list_artifacts(run_id, None if folder == "." else folder)
+        if path not in {artifact.path for artifact in siblings}:
+            return None
         return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
-    except (MlflowException, OSError):
-        return None
 
 
 def kill_runs(run_id: str) -> None:
@@ -84,7 +89,7 @@ def cleanup_runs() -> tuple[list[RunInfo], list[RunInfo]]:
     """Set RUNNING runs whose process has exited to KILLED.
 
     Returns:
-        Those runs, and the RUNNING ones that were left alone: their process is alive or on another machine.
+        The killed runs, and the RUNNING runs left alone because their process is alive or on another machine.
     """
     running = [run for run in search_runs() if run.status == "RUNNING"]
     dead = [run for run in running if has_exited(run.tags.get(PROCESS_TAG, ""))]

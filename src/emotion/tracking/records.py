@@ -1,6 +1,6 @@
-"""The record that each stage keeps of its MLflow run: files of their own, which no stage depends on.
+"""The record that each stage keeps of its MLflow run, in a separate file that no stage depends on.
 
-With a record and the stage's outputs, the run can be logged again where MLflow has lost it.
+If MLflow loses the run, it can be logged again from the record and the stage's outputs.
 """
 
 import json
@@ -64,7 +64,7 @@ def read_record(stage: str) -> RunRecord:
     """Read the record of a stage.
 
     Raises:
-        UserError: if the stage has not run and was not pulled, or the file is damaged.
+        UserError: if the record is missing or damaged.
     """
     path = record_path(stage)
     try:

@@ -1,10 +1,9 @@
-"""The runs of earlier stages: found in MLflow, or logged again from their files.
+"""Find the runs of earlier stages in MLflow, or log them again from their files.
 
-DVC restores outputs without running anything (`dvc pull`, its run cache), and a tracking store may be
-new: then the files exist and their runs do not.
+DVC can restore outputs without running a stage (`dvc pull`, the run cache), and the tracking store may be
+new. In both cases the files exist, but their runs do not.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pandas as pd
 
 from emotion.params.sections import Params
 from emotion.params.space import Scalar
-from emotion.runtime.errors import UserError
+from emotion.runtime.files import read_json
 from emotion.runtime.paths import HISTORY, HYPERPARAMETERS, METRICS, TRIALS
 from emotion.tracking import provenance
 from emotion.tracking.delivery import RESTORED_FROM_TAG
@@ -36,24 +35,17 @@ class BestHyperparameters:
     """What `tune` hands to `train`."""
 
     values: dict[str, Scalar]  # by name under `train`
-    trial: str | None  # that they come from
-    tags: dict[str, str]  # of the runs that they come from
+    trial: str | None  # the trial that found the values
+    tags: dict[str, str]  # that name the search and the trial
 
 
 def load_best_hyperparameters() -> BestHyperparameters:
     """The best values of the search, with tags that name the search and the trial.
 
     Raises:
-        UserError: if `tune` has not run and was not pulled, or its file is damaged.
+        UserError: if the output of `tune` is missing or damaged.
     """
-    try:
-        values = json.loads(HYPERPARAMETERS.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{HYPERPARAMETERS} is missing. Run `dvc repro tune` or `dvc pull`.") from None
-    except ValueError:
-        raise UserError(f"{HYPERPARAMETERS} is not valid JSON. Run `dvc checkout` or `dvc repro tune`.") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{HYPERPARAMETERS} should hold names and values, got {type(values).__name__}.")
+    values = read_json(HYPERPARAMETERS, "Run `dvc checkout`, `dvc pull` or `dvc repro --force tune`.")
     run_id = restore("tune")
     return BestHyperparameters(values, *_search_tags(run_id, read_record("tune")))
 
@@ -72,13 +64,13 @@ def _search_tags(run_id: str, record: RunRecord) -> tuple[str | None, dict[str, 
 
 @contextmanager
 def resume_train_run(stage: str, params: Params, exit_callbacks: ExitStack) -> Iterator[Run]:
-    """Let a later stage add to the run of `train`, which is logged again if MLflow has lost it."""
+    """Let a later stage add to the run of `train`. If MLflow has lost the run, it is logged again first."""
     exit_callbacks.callback(fail_open_runs)
     run_id = restore("train")
     patch = provenance.uncommitted_patch()
     facts = {**provenance.run_tags(stage, patch), **relevant_params(stage, params)}
     del facts["stage"]
-    # Tags and not parameters, because a stage may run again with other values.
+    # Tags instead of parameters, because a stage may run again with different values.
     tags = {key if key.startswith(f"{stage}.") else f"{stage}.{key}": str(value) for key, value in facts.items()}
     with reopen_run(run_id, tags) as run:
         log_patch(run, stage, patch)
@@ -88,10 +80,10 @@ def resume_train_run(stage: str, params: Params, exit_callbacks: ExitStack) -> I
 
 
 def restore(stage: str) -> str:
-    """The id of a stage's run in the store; a lost run is logged again from the stage's files.
+    """Return the id of a stage's run in the store; if the run was lost, log it again from the stage's files.
 
     Raises:
-        UserError: if the stage has not run and was not pulled.
+        UserError: if the stage's record is missing or damaged.
     """
     record = read_record(stage)
     known = resolve_run_id(record.run_id)
@@ -116,8 +108,8 @@ def restore(stage: str) -> str:
 def _resolved_links(stage: str, record: RunRecord) -> dict[str, str]:
     """The tags that name other runs, as the store knows them.
 
-    A training is not repeated when a later search finds the same values. If the search that it came
-    from is lost, its tags name the later one.
+    If a later search finds the same values, `train` does not run again. If MLflow has lost the original search,
+    the tags name the later one.
     """
     links = {key: value for key, value in record.tags.items() if key.endswith("run_id")}
     resolved = {key: resolve_run_id(value) for key, value in links.items()}
@@ -128,14 +120,15 @@ def _resolved_links(stage: str, record: RunRecord) -> dict[str, str]:
 
 
 def _restore_trials(search: Run, record: RunRecord) -> None:
-    for row in pd.read_csv(TRIALS).to_dict("records"):
+    # As text: pandas would turn the integers of a column with gaps into floats.
+    for row in pd.read_csv(TRIALS, dtype=str).to_dict("records"):
         trial = {str(key): value for key, value in row.items() if value == value}
         name, lost, outcome = trial.pop("trial"), trial.pop("run_id"), trial.pop("outcome")
         tags = {"outcome": outcome, "reason": trial.pop("reason", ""), "restored": "true"}
         values = {key: trial.pop(key) for key in list(trial) if key.startswith("train.")}
         run_id = start_trial_run(name, search.id, record.tags, record.params, values)
         with resume_run(run_id) as run:
-            run.log_metrics(trial)
+            run.log_metrics({key: float(value) for key, value in trial.items()})
         tags[RESTORED_FROM_TAG] = lost
         end_run(run_id, "FAILED" if outcome == "failed" else "FINISHED", tags)
 
@@ -143,14 +136,14 @@ def _restore_trials(search: Run, record: RunRecord) -> None:
 def start_trial_run(
     name: str, search: str, tags: dict[str, str], params: dict[str, str], values: dict[str, Scalar]
 ) -> str:
-    """The id of a trial's run below its search; created if there is none yet.
+    """Return the id of a trial's run, a child of the search's run; create it if there is none.
 
     Args:
-        name: of the trial.
+        name: the name of the trial.
         search: the id of the search's run.
-        tags: of the search.
-        params: of the search.
-        values: the trial's own, by their names in params.yaml.
+        tags: the tags of the search.
+        params: the parameters of the search.
+        values: the parameters of this trial, by their names in params.yaml.
     """
     own = {key: value for key, value in params.items() if key.startswith("train.")} | values
     return get_or_create_child_run(name, {**tags, "stage": "trial"}, own, search)

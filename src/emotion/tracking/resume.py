@@ -1,6 +1,6 @@
-"""Unfinished trainings and searches, which a killed stage continues in the same MLflow run.
+"""Unfinished training runs and searches, which a restarted stage continues in the same MLflow run.
 
-Each has a folder in models/checkpoints, named by a hash of everything that decides its result:
+Each has a folder in models/checkpoints, named by a hash of everything that determines its result:
 the parameters, the data, the library versions, and the code that dvc.yaml lists as the stage's dependencies.
 """
 
@@ -30,21 +30,21 @@ LIBRARIES = ("tensorflow", "keras", "keras-tuner", "numpy")
 
 @dataclass(frozen=True)
 class ResumableWork:
-    """One training or search, which may have been started by an earlier process."""
+    """A training run or search, possibly started by an earlier process."""
 
     folder: Path
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The states of a training."""
+        """The saved states of a training run."""
         return Checkpoints(self.folder)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from doing the same work; the lock ends with this process.
+        """Prevent other processes from doing the same work; the lock is released when this process ends.
 
         Raises:
-            UserError: if another process is doing it.
+            UserError: if another process holds the lock.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder.with_suffix(".lock"), timeout=0)
@@ -52,8 +52,8 @@ class ResumableWork:
             lock.acquire()
         except Timeout:
             raise UserError(
-                "this training is already running in another process. Wait for it or stop it; finished epochs are"
-                " saved."
+                "this training or search is already running in another process. Wait for it or stop it; finished"
+                " epochs are saved."
             ) from None
         try:
             yield
@@ -76,7 +76,7 @@ class ResumableWork:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters that `begin` was given."""
+        """The parameters that were passed to `begin`."""
         return dict(self._read().get("params", {}))
 
     def _read(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class ResumableWork:
         return content if isinstance(content, dict) else {}
 
     def begin(self, run_id: str, params: Mapping[str, Any] | None = None) -> None:
-        """Remember the run, before the first epoch is done."""
+        """Record the MLflow run, so that a later attempt continues it."""
         write_json(self.folder / RUN, {"run_id": run_id, "params": dict(params or {})})
 
     def unfinished_siblings(self) -> list["ResumableWork"]:
@@ -96,22 +96,22 @@ class ResumableWork:
         return [it for it in siblings if it.params and it != self and not (it.folder / FINISHED).exists()]
 
     def discard(self) -> None:
-        """Delete it, so that the next attempt starts from the beginning."""
+        """Delete the saved state, so that the next attempt starts from the beginning."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def finish(self) -> None:
-        """Mark it as finished. Its files stay until DVC has cached the stage's outputs."""
+        """Mark the work as finished. Its files are kept until DVC has cached the stage's outputs."""
         (self.folder / FINISHED).touch()
 
 
 def resumable_work(stage: str, params: Mapping[str, Any]) -> ResumableWork:
     """The work of a stage with these parameters and the current data, code and libraries.
 
-    It is in the project's root, where an experiment in a temporary copy finds it, too.
+    Its folder is below the project's root, so DVC experiments in temporary copies find it as well.
 
     Args:
         stage: `tune` or `train`.
-        params: every parameter that decides the result.
+        params: every parameter that determines the result.
     """
     libraries = {name: version(name) for name in LIBRARIES}
     digest = hashlib.sha256(json.dumps({"stage": stage, **params, **libraries}, sort_keys=True).encode())
@@ -123,7 +123,7 @@ def resumable_work(stage: str, params: Mapping[str, Any]) -> ResumableWork:
 
 
 def stage_code(stage: str) -> list[Path]:
-    """The Python files that dvc.yaml lists as dependencies of a stage, also below folders."""
+    """The Python files that dvc.yaml lists as dependencies of a stage, including those in listed folders."""
     dependencies = yaml.safe_load(Path("dvc.yaml").read_text())["stages"][stage]["deps"]
     code = [Path(path) for path in dependencies if str(path).startswith("src/")]
     return [file for path in code for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
@@ -152,7 +152,7 @@ def close_stale_searches(current: ResumableWork, params: Mapping[str, Any]) -> N
 def delete_finished() -> None:
     """Delete the files of finished work.
 
-    For the stage after `train`: until DVC starts that stage, a kill can still lose the outputs of `train`.
+    Called by the stage after `train`: until DVC starts that stage, killing it can still lose the outputs of `train`.
     """
     for marker in (project_root() / CHECKPOINTS).glob(f"*/{FINISHED}"):
         shutil.rmtree(marker.parent)

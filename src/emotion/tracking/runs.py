@@ -1,4 +1,4 @@
-"""Runs in MLflow: started, resumed, written to, ended."""
+"""Start, resume, write to and end MLflow runs."""
 
 import sys
 import uuid
@@ -40,7 +40,7 @@ class Run:
     id: str
 
     def log_params(self, params: Mapping[str, object]) -> None:
-        """Log parameters, which MLflow never changes afterwards."""
+        """Log parameters. MLflow does not allow changing them later."""
         log_or_enqueue(self.id, LogParams(params={key: str(value) for key, value in params.items()}))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
@@ -66,7 +66,7 @@ class Run:
         log_or_enqueue(self.id, LogText(text=text, path=path))
 
     def log_dataset(self, name: str, location: str, digest: str) -> None:
-        """Log which data the run used, with a digest of its own: MLflow's covers only a few faces."""
+        """Log which data the run used, with a custom digest, because MLflow's covers only a few images."""
         log_or_enqueue(self.id, LogDataset(name=name, location=location, digest=digest[:36]))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -90,23 +90,21 @@ def start_run(
     name: str,
     tags: Mapping[str, str],
     params: Mapping[str, object],
-    parent: str | None = None,
     unfinished: str | None = None,
 ) -> Iterator[Run]:
-    """A new run, or an unfinished one that continues; FINISHED at the end, FAILED on any exception.
+    """Start a run or continue an unfinished one; set it to FINISHED at the end, or to FAILED on any exception.
 
     Args:
         name: shown in the UI.
         tags: empty values are left out.
-        params: the same as before if the run continues.
-        parent: the id of the parent run.
+        params: must be unchanged if the run continues.
         unfinished: the id of the run to continue, if it still exists.
     """
     _flush_some()
     run_id = resolve_run_id(unfinished) if unfinished else None
     is_resumed = run_id is not None and _is_in_experiment(run_id)
     if run_id is None or not is_resumed:
-        run_id = _create_run(name, tags, parent)
+        run_id = _create_run(name, tags)
     with _active_run(run_id) as run:
         if is_resumed:
             _set_running(run_id)
@@ -116,7 +114,7 @@ def start_run(
 
 
 def _flush_some() -> None:
-    """Deliver what an earlier stage queued, for a short time, once per process."""
+    """Once per process, deliver what earlier stages queued, for at most STAGE_FLUSH_TIMEOUT seconds."""
     if connection().outbox.has_pending() and not connection().is_offline:
         _flush_once()
 
@@ -141,12 +139,12 @@ def _is_in_experiment(run_id: str) -> bool:
 
 
 def _is_unqueryable(run_id: str) -> bool:
-    """Whether the store does not know everything about a run."""
+    """Whether the store is unavailable, or operations on a run are still queued."""
     return connection().outbox.has_pending(run_id) or connection().is_offline
 
 
 def _with_default_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Without empty values, and with the user and process, for MLflow's UI and `emotion cleanup-runs`."""
+    """Drop empty values, and add the user and the process for MLflow's UI and `emotion cleanup-runs`."""
     defaults = {
         "mlflow.user": login_name(),
         "mlflow.source.name": Path(sys.argv[0]).name,
@@ -156,7 +154,7 @@ def _with_default_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in {**defaults, **tags}.items() if value}
 
 
-def _create_run(name: str, tags: Mapping[str, str], parent: str | None, temporary_id: str | None = None) -> str:
+def _create_run(name: str, tags: Mapping[str, str], parent: str | None = None, temporary_id: str | None = None) -> str:
     """Create a run and return its id; a temporary one if the server is unavailable."""
     store = connection()
     temporary_id = temporary_id or f"{TEMPORARY}{uuid.uuid4().hex}"
@@ -171,13 +169,13 @@ def _create_run(name: str, tags: Mapping[str, str], parent: str | None, temporar
         except ServerUnavailableError as error:
             store.go_offline(error)
     store.open_runs[temporary_id] = True
-    log_or_enqueue(temporary_id, CreateRun(name=name, tags=tags))  # not twice, if only the answer was lost
+    log_or_enqueue(temporary_id, CreateRun(name=name, tags=tags))  # not applied twice if only the response was lost
     return temporary_id
 
 
 @contextmanager
 def _active_run(run_id: str, set_end_time: bool = True) -> Iterator[Run]:
-    """FINISHED at the end, FAILED on any exception."""
+    """Yield a run; set it to FINISHED at the end, or to FAILED on any exception."""
     status: Status = "FAILED"
     try:
         yield Run(run_id)
@@ -197,13 +195,13 @@ def _end_run(run_id: str, status: Status, set_end_time: bool = True) -> None:
 
 
 def fail_open_runs() -> None:
-    """Set runs that this process left open to FAILED: Ctrl-C can come before or after a `with` block."""
+    """Set runs that this process left open to FAILED: Ctrl-C may arrive just before or after a `with` block."""
     for run_id, set_end_time in list(connection().open_runs.items()):
         _end_run(run_id, "FAILED", set_end_time)
 
 
 def get_or_create_child_run(name: str, tags: Mapping[str, str], params: Mapping[str, object], parent: str) -> str:
-    """The id of the run of that name below another; if there is none, it is created as RUNNING."""
+    """Return the id of the child run with this name; create it as RUNNING if there is none."""
     store = connection()
     temporary_id = f"{TEMPORARY}{uuid.uuid5(uuid.NAMESPACE_OID, f'{parent} {name}').hex}"  # the same on resuming
     run_id = None
@@ -216,13 +214,13 @@ def get_or_create_child_run(name: str, tags: Mapping[str, str], params: Mapping[
         run_id = str(known[0].info.run_id) if known else None
     run_id = run_id or _create_run(name, tags, parent, temporary_id)
     Run(run_id).log_params(params)
-    store.open_runs.pop(run_id, None)  # now the caller's responsibility: another process may end it
+    store.open_runs.pop(run_id, None)  # the caller must end it, possibly in another process
     return run_id
 
 
 @contextmanager
 def resume_run(run_id: str) -> Iterator[Run]:
-    """Continue an existing run; FINISHED at the end, FAILED on any exception."""
+    """Continue an existing run; set it to FINISHED at the end, or to FAILED on any exception."""
     with _active_run(run_id) as run:
         _set_running(run_id)
         run.set_tags({PROCESS_TAG: process_id()})
@@ -231,7 +229,7 @@ def resume_run(run_id: str) -> Iterator[Run]:
 
 @contextmanager
 def reopen_run(run_id: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Add to a run that has ended; its end time stays that of its own stage."""
+    """Add to a run that has ended, without changing its end time."""
     with _active_run(run_id, set_end_time=False) as run:
         _set_running(run_id, set_end_time=False)
         run.set_tags({key: value for key, value in tags.items() if value} | {PROCESS_TAG: process_id()})
@@ -246,7 +244,7 @@ def end_run(run_id: str, status: Status, tags: Mapping[str, str] | None = None) 
 
 
 def resolve_run_id(run_id: str) -> str | None:
-    """The id under which the store has a run, or will have it: its own, or that of its replacement.
+    """The id that a run has, or will have, in the store: its own, or that of its replacement.
 
     If the store cannot be queried, the run is assumed to exist.
     """

@@ -1,10 +1,9 @@
-"""The MLflow run of a stage, filled from the files that the stage wrote.
+"""The MLflow run of a stage, logged from the files that the stage wrote.
 
-Because a run is filled from files, it can be filled again where DVC restored the files and MLflow
-has lost the run: see `emotion.tracking.restore`.
+Because a run is logged from files, it can be logged again if MLflow loses it and DVC restores the
+files: see `emotion.tracking.restore`.
 """
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from emotion.data.dataset import caption
 from emotion.evaluation import predictions
 from emotion.params.sections import Params
+from emotion.runtime.files import read_json
 from emotion.runtime.paths import (
     DATA_REPORT,
     DATASET,
@@ -39,7 +39,7 @@ from emotion.tracking.report_figures import draw_report_figures
 from emotion.tracking.runs import Run, fail_open_runs, start_run
 
 VALIDATION_FOLDER = "evaluation/validation"  # among a run's artifacts: predictions for validation images
-# The sections of params.yaml that decide what a stage makes.
+# The sections of params.yaml that determine the outputs of a stage.
 SECTIONS = {
     "fetch": ("fetch",),
     "preprocess": ("fetch", "preprocess"),
@@ -48,7 +48,7 @@ SECTIONS = {
     "evaluate": ("evaluate",),
     "register": ("register",),
 }
-# Parameters in these sections that do not matter to the stage.
+# Parameters in these sections that do not affect the stage.
 IRRELEVANT_PARAMS = {
     "tune": ("train.epochs", "train.budget_minutes", "train.monitor", "train.tta", "train.tensorboard"),
     "register": ("register.gate",),
@@ -56,7 +56,7 @@ IRRELEVANT_PARAMS = {
 
 
 def relevant_params(stage: str, params: Params) -> dict[str, Any]:
-    """Every parameter that decides what the stage makes, as section.key: value."""
+    """All parameters that determine the outputs of a stage, as section.key: value."""
     content = params.model_dump(mode="json", by_alias=True)
     flat = flatten({section: content[section] for section in SECTIONS[stage]})
     irrelevant = tuple(f"{name}." for name in IRRELEVANT_PARAMS.get(stage, ()))
@@ -64,7 +64,7 @@ def relevant_params(stage: str, params: Params) -> dict[str, Any]:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names."""
+    """Flatten nested mappings into one mapping with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -84,7 +84,7 @@ class StageRun:
     search: SearchRecord | None = None  # set by `tune`
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags of the run, which are also kept in the record."""
+        """Set tags of the run and of its record."""
         self.tags |= tags
         self.run.set_tags(tags)
 
@@ -97,14 +97,14 @@ def stage_run(
     tags: Mapping[str, str] | None = None,
     unfinished: str | None = None,
 ) -> Iterator[StageRun]:
-    """Execute a stage under an MLflow run of its name, then write its record and log its outputs.
+    """Execute a stage in an MLflow run of the same name, then write its record and log its outputs.
 
     Args:
-        stage: its name.
-        params: as the stage uses them.
-        exit_callbacks: run when the process ends, however it ends.
-        tags: further tags, with the ids of the runs that this one builds on.
-        unfinished: the run of an earlier attempt, to continue.
+        stage: the name of the stage.
+        params: all parameters, with the values that the stage uses.
+        exit_callbacks: callbacks that run whenever and however the process ends.
+        tags: additional tags, such as the ids of the runs that this run builds on.
+        unfinished: the id of the run to continue, from an earlier attempt.
     """
     exit_callbacks.callback(fail_open_runs)
     patch = provenance.uncommitted_patch()
@@ -112,11 +112,11 @@ def stage_run(
     relevant = relevant_params(stage, params)
     with start_run(stage, all_tags, relevant, unfinished=unfinished) as run:
         log_patch(run, stage, patch)
-        stage_of_run = StageRun(run, all_tags, relevant)
-        yield stage_of_run
+        run_of_stage = StageRun(run, all_tags, relevant)
+        yield run_of_stage
         values = {key: str(value) for key, value in relevant.items()}
         write_record(stage, RunRecord(
-            run_id=run.id, tags=stage_of_run.tags, params=values, patch=patch, search=stage_of_run.search
+            run_id=run.id, tags=run_of_stage.tags, params=values, patch=patch, search=run_of_stage.search
         ))  # fmt: skip
         draw_report_figures(stage, params)
         log_outputs(run, stage)
@@ -129,15 +129,15 @@ def log_patch(run: Run, stage: str, patch: str) -> None:
 
 
 def log_outputs(run: Run, stage: str) -> None:
-    """Fill a run from the files that a stage wrote."""
+    """Log the files that a stage wrote, and the metrics in them."""
     match stage:
         case "fetch":
-            source = json.loads(SOURCE.read_text())
+            source = read_json(SOURCE, "Run `dvc repro --force fetch`.")
             run.log_metrics({key: source[key] for key in ("images", "ignored", "bytes")})
             run.log_files(SOURCE)
             run.set_tags({"data.sha256": source["sha256"]})
         case "preprocess":
-            counts = json.loads((DATA_REPORT / "counts.json").read_text())
+            counts = read_json(DATA_REPORT / "counts.json", "Run `dvc repro --force preprocess`.")
             run.log_metrics({key: value for key, value in flatten(counts).items() if value is not None})
             run.log_files(DATA_REPORT, "data")
             _describe_dataset(run, dataset_info())
@@ -154,10 +154,11 @@ def log_outputs(run: Run, stage: str) -> None:
                 run.log_files(path)
             log_dataset(run, dataset_info())
         case "evaluate":
-            metrics = json.loads(METRICS.read_text())
+            metrics = read_json(METRICS, "Run `dvc repro --force evaluate`.")
             run.log_metrics({k: v for k, v in flatten(metrics).items() if isinstance(v, int | float)})
             if SPEED.exists():
-                run.log_metrics({f"speed.{key}": value for key, value in json.loads(SPEED.read_text()).items()})
+                speed = read_json(SPEED, "Run `dvc repro --force evaluate`.")
+                run.log_metrics({f"speed.{key}": value for key, value in speed.items()})
             run.log_files(METRICS)
             run.log_files(EVALUATION)
 
@@ -166,8 +167,8 @@ def epoch_logger(run: Run, suffix: str = "") -> Callable[[dict[str, float]], Non
     """A callback that logs an epoch's metrics, unless an earlier attempt already did.
 
     Args:
-        run: to log to.
-        suffix: of the metrics' names.
+        run: the run to log to.
+        suffix: appended to the names of the metrics.
     """
     logged = run.logged_steps(f"loss{suffix}")
 
@@ -180,7 +181,7 @@ def epoch_logger(run: Run, suffix: str = "") -> Callable[[dict[str, float]], Non
 
 
 class DatasetInfo(BaseModel):
-    """What a run says about the data that it used."""
+    """The description of the dataset that a run used."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -193,7 +194,7 @@ class DatasetInfo(BaseModel):
 
 def dataset_info() -> DatasetInfo:
     """The description of data/faces."""
-    metadata: dict[str, Any] = json.loads((DATASET / "dataset.json").read_text())
+    metadata = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.")
     source, digest = metadata["source"], provenance.data_hash()
     return DatasetInfo(
         origin=source["origin"],
@@ -216,10 +217,10 @@ def _describe_dataset(run: Run, dataset: DatasetInfo) -> None:
 
 
 def log_val_predictions(run: Run, index: pd.DataFrame, probabilities: NDArray[np.float32]) -> None:
-    """Log predictions for the validation images, where `evaluate` logs them, too.
+    """Log predictions for the validation images, to the same path as `evaluate`.
 
     Args:
-        run: to log to.
+        run: the run to log to.
         index: the rows of the validation images.
         probabilities: (n, 7).
     """

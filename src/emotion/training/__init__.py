@@ -1,1 +1,1 @@
-"""How a network is trained: batches, augmentation, schedule, callbacks."""
+"""Training: the input pipeline, augmentation, optimizers, schedule, checkpoints and callbacks."""

@@ -1,4 +1,4 @@
-"""Random changes of a batch of training images, in TensorFlow and never inside the model."""
+"""Random augmentation of training batches, in TensorFlow and outside the model."""
 
 import math
 
@@ -14,15 +14,15 @@ def augment(
     size: int | None = None,
     flipped: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Mirror, rotate, zoom, move, change the contrast, and erase a square.
+    """Flip, rotate, zoom and shift images, change their contrast, and erase a square.
 
     Args:
         images: (batch, height, width, 1) float32, 0..255.
-        settings: how much of each.
-        seed: (2,) int64; the same seed gives the same changes.
-        size: of the results, in pixels a side; None keeps that of the images.
-        flipped: (batch,) bool, which images to mirror where flips alternate (Jordan, 2024: each
-            image's two sides in turn, for chance shows one of them too often).
+        settings: the strength of each transformation.
+        seed: (2,) int64; the same seed gives the same result.
+        size: size of the results, in pixels per side; None keeps the size of the images.
+        flipped: (batch,) bool, the images to flip if flips alternate (Jordan, 2024: each image is shown
+            in both orientations in turn, because random flips repeat one of them too often).
 
     Returns:
         (batch, size, size, 1) float32, 0..255.
@@ -54,30 +54,30 @@ def augment(
 
 
 def mixup(images: tf.Tensor, labels: tf.Tensor, largest: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mix every image and label with another of the batch (mixup, Zhang et al., 2018).
+    """Mix every image and label with another one in the batch (mixup, Zhang et al., 2018).
 
     Args:
         images: (batch, height, width, 1) float32.
         labels: (batch, 7) float32.
-        largest: part of the other, 0..1; each batch draws its own below.
+        largest: maximum weight of the other image, 0..1; each batch draws a weight up to this.
         seed: (2,) int64.
     """
     if not largest:
         return images, labels
-    part = tf.random.stateless_uniform((), tf.stack([seed[0] + 1, seed[1]]), 0, largest)
-    return images * (1 - part) + images[::-1] * part, labels * (1 - part) + labels[::-1] * part
+    weight = tf.random.stateless_uniform((), tf.stack([seed[0] + 1, seed[1]]), 0, largest)
+    return images * (1 - weight) + images[::-1] * weight, labels * (1 - weight) + labels[::-1] * weight
 
 
 def _affine(
     images: tf.Tensor, mirror: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor, move_x: tf.Tensor, move_y: tf.Tensor
 ) -> tf.Tensor:
-    """One bilinear resampling for all geometric changes, about the image's centre."""
-    centre = (images.shape[1] - 1) / 2
+    """Apply all geometric transformations about the image's center in one bilinear resampling."""
+    center = (images.shape[1] - 1) / 2
     cosine, sine = tf.cos(angle) / scale, tf.sin(angle) / scale
     a, b, c, d = cosine * mirror, -sine, sine * mirror, cosine
     rows = [
-        a, b, centre - a * centre - b * centre + move_x,
-        c, d, centre - c * centre - d * centre + move_y,
+        a, b, center - a * center - b * center + move_x,
+        c, d, center - c * center - d * center + move_y,
         tf.zeros_like(a), tf.zeros_like(a),
     ]  # fmt: skip
     return tf.raw_ops.ImageProjectiveTransformV3(
@@ -87,7 +87,7 @@ def _affine(
 
 
 def _cutout(images: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
-    """Gray out a square (Cutout, DeVries and Taylor, 2017) of a random size and place."""
+    """Gray out a square of random size and position (Cutout, DeVries and Taylor, 2017)."""
     size = images.shape[1]
     x, y, side = tf.unstack(tf.random.stateless_uniform((3, tf.shape(images)[0]), seed))
     across = (tf.range(size, dtype=tf.float32) + 0.5) / size

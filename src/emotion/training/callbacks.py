@@ -1,4 +1,4 @@
-"""What is told about a training after every epoch."""
+"""Callbacks that receive the metrics of every epoch."""
 
 import shutil
 from collections.abc import Callable
@@ -14,9 +14,9 @@ Callback = Callable[[Row], None]
 
 
 def tensorboard_callback(folder: Path) -> Callback:
-    """A callback that writes event files for TensorBoard.
+    """Return a callback that writes event files for TensorBoard.
 
-    The folder is emptied first: a resumed training reports its earlier epochs again.
+    The folder is deleted first, because a resumed training reports its earlier epochs again.
     """
     shutil.rmtree(folder, ignore_errors=True)
     writer = tf.summary.create_file_writer(str(folder))

@@ -1,4 +1,4 @@
-"""The state of a training after its newest epochs, on disk, so that a killed one can continue."""
+"""Checkpoints of a training run, from which an interrupted run can resume."""
 
 import json
 import os
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from emotion.runtime.files import atomic_write
 
-MAX_TO_KEEP = 2  # the newest, and one to fall back to
+MAX_TO_KEEP = 2  # the latest checkpoint, and one to fall back to
 
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The newest states of one training: one .npz file per epoch in a folder of its own."""
+    """The latest checkpoints of one training run: one .npz file per epoch, in a separate folder."""
 
     folder: Path
 
     def save(self, epoch: int, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
-        """Write the state after an epoch atomically, and delete all but the newest MAX_TO_KEEP."""
+        """Write a checkpoint atomically, and delete all but the latest MAX_TO_KEEP."""
         path = self.folder / f"epoch-{epoch:05d}.npz"
         with atomic_write(path) as tmp, tmp.open("wb") as file:
             content: dict[str, Any] = {"metadata": np.array(json.dumps(dict(metadata))), **arrays}
@@ -36,7 +36,7 @@ class Checkpoints:
             old.unlink()
 
     def load(self) -> tuple[Arrays, dict[str, Any]] | None:
-        """The newest undamaged state with its metadata; None if there is none."""
+        """Return the latest undamaged checkpoint and its metadata, or None if there is none."""
         for path in self._newest_first():
             try:
                 with path.open("rb") as file, np.load(file) as archive:

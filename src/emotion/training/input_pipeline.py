@@ -1,4 +1,4 @@
-"""Images and labels in batches, as tf.data."""
+"""Batches of images and labels as tf.data datasets."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,20 +11,20 @@ from emotion.training.augmentation import augment, mixup
 
 
 def train_dataset(split: Split, settings: Train, step: int = 0, size: int = IMAGE_SIZE) -> tf.data.Dataset:
-    """Augmented batches from a step on, without end.
+    """Return an infinite dataset of augmented batches, starting at a given step.
 
-    What a step yields depends only on its number and the seed, so that a training can go on
-    anywhere. Every epoch shows each image at most once, in whole batches.
+    Each batch depends only on its step number and the seed, so training can resume at any step.
+    Every epoch shows each image at most once, in full batches.
 
     Args:
         split: the training images.
         settings: batch size, augmentation, label smoothing, seed.
-        step: of the whole training, from 0.
-        size: of the images, in pixels a side.
+        step: the step to start at, counted from 0 over the whole training.
+        size: size of the images, in pixels per side.
 
     Yields:
-        images (batch, size, size, 1) float32 0..255, labels (batch, 7) float32, smoothed: only
-        training sees smoothed labels, so that validation losses can be compared.
+        images (batch, size, size, 1) float32 0..255, labels (batch, 7) float32, smoothed. Only
+        training uses smoothed labels, so that validation losses can be compared.
     """
     smoothing, seed = settings.label_smoothing, settings.seed
     images = tf.constant(split.images)
@@ -35,44 +35,45 @@ def train_dataset(split: Split, settings: Train, step: int = 0, size: int = IMAG
 
     def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, within = number // per_epoch, number % per_epoch
-        # A permutation that is computed place by place (Black and Rogaway, 2002): no list to shuffle.
+        # A permutation computed element by element (Black and Rogaway, 2002), without a list to shuffle.
         rows = tf.random.experimental.index_shuffle(
             within * batch + tf.range(batch, dtype=tf.int64), tf.stack([seed, epoch]), len(split) - 1
         )
         pixels = tf.cast(tf.gather(images, rows), tf.float32)[..., None]
         flips = tf.gather(flipped, rows) ^ (epoch % 2 == 1)
-        drawn = tf.stack([tf.constant(seed, tf.int64), number])
-        pixels = augment(pixels, settings.augmentation, drawn, size, flips)
-        return mixup(pixels, tf.gather(labels, rows), settings.augmentation.mixup, drawn)
+        batch_seed = tf.stack([tf.constant(seed, tf.int64), number])
+        pixels = augment(pixels, settings.augmentation, batch_seed, size, flips)
+        return mixup(pixels, tf.gather(labels, rows), settings.augmentation.mixup, batch_seed)
 
     numbers = tf.data.Dataset.range(step, 2**62)
     return _without_autotune(numbers.map(load, num_parallel_calls=2, deterministic=True).prefetch(2))
 
 
 def steps_per_epoch(split: Split, settings: Train) -> int:
-    """Whole batches."""
+    """Return the number of full batches in an epoch, at least 1."""
     return max(1, len(split) // settings.batch_size)
 
 
 def eval_dataset(split: Split, batch_size: int = 256) -> tf.data.Dataset:
-    """The images as they are, in their order, once, with one-hot labels."""
+    """Return the unaugmented images in order, once, with one-hot labels."""
     dataset = tf.data.Dataset.from_tensor_slices((split.images[..., None], _one_hot(split)))
     return _without_autotune(dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y)))
 
 
 def _without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Without tf.data's tuner, whose thread sleeps for as long as it ran, and so long holds up the end."""
+    """Disable tf.data's autotuner, whose thread sleeps for as long as it has run and delays shutdown by that time."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
 
 
 def class_weights(split: Split, power: float) -> NDArray[np.float32]:
-    """(7,) weights of the emotions in the loss, with mean 1 over the images.
+    """Return the loss weights of the emotions, (7,), with mean 1 over the images.
 
     Args:
         split: the training images.
-        power: of the inverse frequency: 0 weights all alike, 1 gives every emotion the same sum.
+        power: exponent of the inverse frequency; 0 weights all images equally, 1 gives every emotion
+            the same total weight.
     """
     counts = np.bincount(split.labels, minlength=len(EMOTIONS))
     weights = np.where(counts > 0, np.maximum(counts, 1) ** -float(power), 0)

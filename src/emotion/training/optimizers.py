@@ -1,4 +1,4 @@
-"""Muon for convolutions, SGD, and AdamW."""
+"""Optimizers: Muon for convolutions, SGD, and AdamW."""
 
 from typing import Any
 
@@ -13,19 +13,19 @@ ITERATIONS = 3
 
 @keras.saving.register_keras_serializable(package="emotion")
 class Muon(keras.optimizers.Optimizer):
-    """Momentum whose update of every convolution is made orthogonal (Jordan et al., 2024).
+    """Momentum with orthogonalized updates of every convolution (Jordan et al., 2024).
 
-    A filter bank (height, width, inputs, outputs) is one matrix of its outputs and all else:
-    Keras' own Muon leaves such weights to AdamW. All other weights (also first convolutions,
-    of one input) follow SGD with Nesterov's momentum. The weight decay is decoupled, and of
-    all but vectors.
+    A filter bank (height, width, inputs, outputs) is treated as a matrix with one column per output;
+    Keras' own Muon leaves such weights to AdamW. All other weights, including first convolutions
+    with one input channel, use SGD with Nesterov momentum. Weight decay is decoupled and applies to
+    all weights except vectors.
 
     Args:
-        learning_rate: of the filter banks.
-        sgd_ratio: the rate of all other weights, as a multiple.
-        momentum: of all.
-        decay: of the weights, per step and unit of their rate.
-        precision: of the orthogonalization, float32 or bfloat16; all else is float32.
+        learning_rate: learning rate of the filter banks.
+        sgd_ratio: learning rate of all other weights, as a multiple of `learning_rate`.
+        momentum: momentum of all weights.
+        decay: weight decay per step, multiplied by the learning rate of the weights.
+        precision: precision of the orthogonalization, float32 or bfloat16; everything else is float32.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Muon(keras.optimizers.Optimizer):
         self.sgd_ratio, self.momentum, self.decay, self.precision = sgd_ratio, momentum, decay, precision
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Make the momenta."""
+        """Create the momentum variables."""
         if not self.built:
             super().build(variables)
             self.momenta = [self.add_variable_from_reference(v, name="momentum") for v in variables]
 
     def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
-        """One step of one variable."""
+        """Update one variable."""
         momentum = self.momenta[self._get_variable_index(variable)]
         average = self.momentum * momentum + gradient
         momentum.assign(average)
@@ -61,23 +61,23 @@ class Muon(keras.optimizers.Optimizer):
         variable.assign_sub(learning_rate * (change + decay * variable))
 
     def get_config(self) -> dict[str, Any]:
-        """What `__init__` needs."""
+        """Return the arguments of `__init__`."""
         own = {name: getattr(self, name) for name in ("sgd_ratio", "momentum", "decay", "precision")}
         return {**super().get_config(), **own}
 
 
 def is_filter_bank(variable: keras.Variable) -> bool:
-    """Whether a weight is a convolution from several channels to several channels."""
+    """Return whether a weight belongs to a convolution with several input and output channels."""
     return len(variable.shape) == 4 and min(variable.shape[2:]) > 1
 
 
 def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
-    """About the nearest matrix with orthonormal rows or columns, by Newton-Schulz iterations.
+    """Approximate the nearest matrix with orthonormal rows or columns by Newton-Schulz iterations.
 
-    The last axis counts as columns, all others together as rows. Singular values of more than
-    a hundredth of the norm end between about 0.4 and 1.3. The iterations run on the square of
-    the matrix, which is much smaller than the matrix for a filter bank: each multiplies by a
-    polynomial of that square, and all such polynomials commute. bfloat16 will do.
+    The last axis forms the columns, all other axes together the rows. Singular values above a
+    hundredth of the norm end up between about 0.4 and 1.3. The iterations run on the Gram matrix,
+    which for a filter bank is much smaller than the matrix: each iteration multiplies by a polynomial
+    of the Gram matrix, and all such polynomials commute. bfloat16 is sufficient.
     """
     a, b, c = NEWTON_SCHULZ
     flat = tf.reshape(matrix, (-1, matrix.shape[-1]))
@@ -96,11 +96,11 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
 
 
 def make_optimizer(settings: Train, precision: str = "float32") -> keras.optimizers.Optimizer:
-    """Muon, SGD with Nesterov's momentum, or AdamW; biases and normalizations do not decay.
+    """Create Muon, SGD with Nesterov momentum, or AdamW, without decay of biases and normalization weights.
 
     Args:
-        settings: which, and its numbers.
-        precision: float32 or bfloat16, of Muon's matrix products.
+        settings: the optimizer and its hyperparameters.
+        precision: precision of Muon's matrix products, float32 or bfloat16.
     """
     if settings.optimizer == "muon":
         ratio = settings.sgd_learning_rate / settings.learning_rate

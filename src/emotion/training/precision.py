@@ -1,4 +1,4 @@
-"""The arithmetic of the layers: float32, or bfloat16 where the hardware has it."""
+"""The precision of the layers: float32, or bfloat16 if the hardware supports it."""
 
 from pathlib import Path
 
@@ -6,31 +6,31 @@ import keras
 import tensorflow as tf
 
 CPU_FEATURES = {"amx_bf16", "avx512_bf16"}
-GPU_CAPABILITY = (8, 0)  # NVIDIA's first with bfloat16
+GPU_CAPABILITY = (8, 0)  # the first NVIDIA compute capability with bfloat16
 
 
 def choose(wanted: str) -> tuple[str, str]:
-    """float32 or bfloat16, and why.
+    """Return float32 or bfloat16, and the reason.
 
     Args:
         wanted: auto, float32 or bfloat16.
     """
     if wanted != "auto":
-        return wanted, "as train.precision says"
+        return wanted, "set by train.precision"
     for device in tf.config.list_physical_devices("GPU"):
         details = tf.config.experimental.get_device_details(device)
         name = details.get("device_name", "the GPU")
         if details.get("compute_capability", (0, 0)) >= GPU_CAPABILITY:
-            return "bfloat16", f"{name} has it in hardware"
-        return "float32", f"{name} has no bfloat16"
-    found = sorted(CPU_FEATURES & cpu_flags())
-    if found:
-        return "bfloat16", f"the processor has {' and '.join(found)}"
+            return "bfloat16", f"supported by {name}"
+        return "float32", f"{name} does not support bfloat16"
+    features = sorted(CPU_FEATURES & cpu_flags())
+    if features:
+        return "bfloat16", f"the processor has {' and '.join(features)}"
     return "float32", "the processor has no bfloat16 in hardware"
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """What Linux says the processor can do; nothing elsewhere."""
+    """Return the processor's feature flags as reported by Linux; an empty set on other systems."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
@@ -39,5 +39,5 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
 
 
 def apply(precision: str) -> None:
-    """Let layers built from now on compute so; their weights are float32 in any case."""
+    """Set the precision of layers that are built from now on; their weights are always float32."""
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")

@@ -37,7 +37,7 @@ class TrainingResult:
 
     @property
     def history(self) -> pd.DataFrame:
-        """A row per epoch."""
+        """The metrics as a table with one row per epoch."""
         return pd.DataFrame(self.rows)
 
 
@@ -55,7 +55,7 @@ def fit(
         settings: the network and how to train it.
         train: the images to learn from.
         validation: the images that decide which weights are the best.
-        callbacks: called with every epoch once its checkpoint is saved, also with those of an earlier attempt.
+        callbacks: called with every epoch's metrics once its checkpoint is saved; also for epochs before resuming.
         checkpoints: where to resume from and where to save the state after every epoch, or None.
         should_stop: called after every epoch; True ends the training.
 
@@ -86,7 +86,7 @@ def fit(
 
 
 class Trainer:
-    """One training: its network, its optimizer, and its progress."""
+    """A training run: its network, optimizer and progress."""
 
     def __init__(self, settings: Train, train: Split, validation: Split) -> None:
         self.settings, self.train = settings, train
@@ -111,7 +111,7 @@ class Trainer:
         self.best_probabilities = np.zeros((0, len(EMOTIONS)), np.float32)
         self._batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(())
         self._image_size = 0  # of the images in _batches
-        # Attributes of this object, so that another training traces its own. They are traced once per
+        # Created per instance, so that each training run traces its own functions. They are traced once per
         # image size, because fixed shapes are faster.
         self.train_step = tf.function(self._train_on)
         self._predict = tf.function(lambda images: self.network(images, training=False))
@@ -148,9 +148,9 @@ class Trainer:
         return row
 
     def _begin(self) -> None:
-        """Start the clock, with an estimate of how much of a budget validation takes."""
+        """Start the clock, and estimate how long validation takes."""
         images, _ = next(iter(self.validation_batches))
-        self._predict(images)  # traced
+        self._predict(images)  # trace the function
         self.schedule.start(0)
         self._predict(images)
         self.schedule.validation_seconds = self.schedule.seconds * len(self.validation) / len(images)
@@ -183,7 +183,7 @@ class Trainer:
         with tf.GradientTape() as tape:
             probabilities = keras.tree.flatten(self.members(images, training=True))
             losses = [keras.losses.categorical_crossentropy(labels, member) for member in probabilities]
-            # The sum, so that every member learns as it would alone.
+            # Summed, so that every member trains as it would on its own.
             loss = tf.reduce_mean(tf.add_n(losses) * tf.linalg.matvec(labels, self.weights))
         variables = self.network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
@@ -198,7 +198,7 @@ class Trainer:
         return next(self._batches)
 
     def validate(self) -> tuple[Row, NDArray[np.float32]]:
-        """Loss (cross-entropy in nats) and accuracy on the full-size validation images, and their probabilities."""
+        """Return loss (cross-entropy in nats) and accuracy on full-size validation images, and the probabilities."""
         probabilities = np.concatenate([self._predict(images).numpy() for images, _ in self.validation_batches])
         labels = self.validation.labels
         row = {
@@ -215,21 +215,21 @@ class Trainer:
             self.best_epoch = len(self.rows)
 
     def restore_best(self) -> None:
-        """Give the network the weights of its best epoch."""
+        """Restore the network's weights from its best epoch."""
         self.network.set_weights(self.best)
 
     def _state(self) -> list[Any]:
-        """All variables that training changes, including the state of random generators."""
+        """Return all variables that training changes, including the state of random generators."""
         return [*self.network.variables, *self.optimizer.variables]
 
     def arrays(self) -> Arrays:
-        """The arrays of a checkpoint."""
+        """Return the arrays of a checkpoint."""
         state = {f"state-{number}": variable.numpy() for number, variable in enumerate(self._state())}
         best = {f"best-{number}": weight for number, weight in enumerate(self.best)}
         return state | best | {"best-probabilities": self.best_probabilities}
 
     def metadata(self) -> dict[str, Any]:
-        """The rest of a checkpoint."""
+        """Return the metadata of a checkpoint."""
         return {
             "step": self.step,
             "rows": self.rows,
@@ -239,7 +239,7 @@ class Trainer:
         }
 
     def restore(self, arrays: Arrays, metadata: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
+        """Restore the training state from a checkpoint."""
         for number, variable in enumerate(self._state()):
             variable.assign(arrays[f"state-{number}"])
         self.best = [arrays[f"best-{number}"] for number in range(len(self.network.weights))]

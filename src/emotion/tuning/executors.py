@@ -1,4 +1,4 @@
-"""Where the trials of a search run: one at a time on this machine, or many on a Ray cluster."""
+"""Executors for the trials of a search: one trial at a time on this machine, or many on a Ray cluster."""
 
 import json
 import multiprocessing
@@ -22,21 +22,21 @@ from emotion.tracking.stage_runs import DatasetInfo, dataset_info
 from emotion.tuning.protocol import Executor, TrialRequest, TrialResult
 from emotion.tuning.worker import REQUEST, RESULT, run_in_process, run_trial_safely
 
-MAX_RETRIES = 3  # of a trial whose Ray node or process is lost
+MAX_RETRIES = 3  # for a trial whose Ray node or process was lost
 
 
 def make_executor(settings: Tune, folder: Path) -> Executor:
     """The executor that `tune.executor` names.
 
     Args:
-        settings: of the search.
-        folder: where the search saves its state.
+        settings: the settings of the search.
+        folder: the folder where the search saves its state.
     """
     return RayExecutor(settings.ray) if settings.executor == "ray" else LocalExecutor(folder)
 
 
 class LocalExecutor:
-    """One trial at a time on this machine, each forked from a process that has its libraries loaded."""
+    """Runs one trial at a time on this machine, each forked from a process that has loaded the libraries."""
 
     capacity = 1
 
@@ -82,19 +82,19 @@ class LocalExecutor:
 def _describe_exit_code(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
-    hint = " (the system does that when memory runs out)" if -code == signal.SIGKILL else ""
+    hint = " (probably out of memory)" if -code == signal.SIGKILL else ""
     return f"signal {signal.Signals(-code).name}{hint}"
 
 
 class RayExecutor:
-    """Trials as tasks on a Ray cluster, which schedules them.
+    """Runs trials as tasks on a Ray cluster.
 
-    The faces reach the nodes through Ray's object store, this package's code as a module of the job; every
-    trial logs to the MLflow server itself. Ray runs a trial again from its start, in the same MLflow run, if
-    its node or process is lost.
+    Ray's object store distributes the images, and the job's runtime environment distributes this package. Each
+    trial logs directly to the MLflow server. If its node or process is lost, Ray restarts the trial from the
+    beginning, in the same MLflow run.
 
     Raises:
-        UserError: if Ray is not installed, the cluster cannot be reached or never has the resources of a
+        UserError: if Ray is not installed, the cluster cannot be reached, no node has enough resources for a
             trial, or several machines would share a SQLite file.
     """
 
@@ -117,7 +117,7 @@ class RayExecutor:
         nodes = [node for node in self.ray.nodes() if node["Alive"]]
         needed = {"CPU": settings.cpus, "GPU": settings.gpus, "memory": settings.memory_gib * 2**30}
         if not any(all(node["Resources"].get(key, 0) >= value for key, value in needed.items()) for node in nodes):
-            raise UserError(f"no node of the Ray cluster has the resources that tune.ray asks for: {settings!r}.")
+            raise UserError(f"no Ray node has the resources in tune.ray: {settings!r}. Lower them, or add a node.")
         machines = {node["NodeManagerHostname"] for node in nodes}
         if len(machines) > 1 and not connection().is_remote:
             raise UserError(
@@ -127,7 +127,7 @@ class RayExecutor:
 
     def start(self, name: str, request: TrialRequest) -> None:
         """Start a trial."""
-        # As an argument: Ray's dashboard would show passwords in its runtime environment.
+        # Passed as an argument, because Ray's dashboard shows the runtime environment, including passwords.
         environment = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
         environment["MLFLOW_TRACKING_URI"] = connection().uri
         self.running[self.task.remote(request.model_dump(mode="json"), environment, *self.inputs)] = name
@@ -142,7 +142,7 @@ class RayExecutor:
             return name, TrialResult(outcome="failed", reason=str(error).strip().splitlines()[0])
 
     def cleanup(self, name: str) -> None:
-        """Nothing is saved."""
+        """Do nothing: no trial state is saved."""
 
     def close(self) -> None:
         """Stop all running trials."""
@@ -152,21 +152,21 @@ class RayExecutor:
 
 
 def _check_address(address: str) -> None:
-    """Refuse an address where nothing listens; Ray itself would wait for minutes."""
+    """Raise an error if nothing listens at the address; Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
         return  # none, or "auto"
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise UserError(f"no Ray cluster answers at {address}: {error}. Start it, or unset RAY_ADDRESS.") from None
+        raise UserError(f"no Ray cluster responds at {address}: {error}. Start it, or unset RAY_ADDRESS.") from None
 
 
 def _run_on_node(
     request: dict[str, Any], environment: dict[str, str], train: Split, validation: Split, dataset: DatasetInfo
 ) -> dict[str, Any]:
     os.environ.update(environment)
-    connection().disable_offline_mode()  # nobody would look for an outbox on a node's disk
+    connection().disable_offline_mode()  # an outbox on a node's disk would never be delivered
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ.get("OMP_NUM_THREADS", "")  # Ray sets it to the task's CPUs
     load_tensorflow()
     import ray

@@ -1,4 +1,4 @@
-"""Keeps a run in MLflow for every trial of a search."""
+"""Log every trial of a search as an MLflow run."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,18 @@ from emotion.tuning.results import Trial
 
 
 class TrialLogger:
-    """A `SearchObserver` that creates and ends the trials' runs, below the run of the search."""
+    """A `SearchObserver` that creates and ends the runs of trials, as child runs of the search."""
 
     def __init__(self, search: StageRun) -> None:
         self.search = search
 
     def trial_started(self, name: str, values: Mapping[str, Scalar]) -> str:
-        """Create the trial's run, or find it if the search is continued."""
+        """Create the run of a trial, or find it if the search is resumed."""
         own = {f"train.{key}": value for key, value in values.items()}
         return start_trial_run(name, self.search.run.id, self.search.tags, self.search.params, own)
 
     def trial_ended(self, trial: Trial) -> None:
-        """End the run of a failed trial; other trials have ended theirs."""
+        """End the run of a failed trial; successful trials have already ended their own."""
         if trial.score is None:
             end_run(trial.run_id, "FAILED", {"outcome": "failed", "reason": trial.result.reason})
 

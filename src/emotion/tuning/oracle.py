@@ -1,4 +1,4 @@
-"""KerasTuner's form of the search space, and its oracles, which propose the trials."""
+"""The search space in KerasTuner's terms, and the KerasTuner oracles that propose trials."""
 
 import contextlib
 from typing import Any
@@ -9,7 +9,7 @@ from emotion.params.space import Choice, Space, Tune
 
 
 def to_keras_tuner(space: Space) -> keras_tuner.HyperParameters:
-    """KerasTuner's form of `tune.space`."""
+    """Convert `tune.space` to KerasTuner's hyperparameters."""
     result = keras_tuner.HyperParameters()
     for name, dimension in space.items():
         with contextlib.ExitStack() as conditions:

@@ -1,4 +1,4 @@
-"""Loads what every trial needs: imported once, by the process that the trials are forked from."""
+"""Imports that every trial needs, loaded once in the process that trials are forked from."""
 
 from emotion.runtime.tensorflow import load_tensorflow
 

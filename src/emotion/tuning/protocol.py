@@ -1,4 +1,4 @@
-"""What a search asks of a trial, and what a trial answers."""
+"""The interface between a search and its trials: requests, results and executors."""
 
 from typing import Literal, Protocol
 
@@ -13,13 +13,13 @@ Outcome = Literal["completed", "pruned", "timed_out", "failed"]
 
 
 class TrialRequest(Section):
-    """What a trial has to do."""
+    """A request to run a trial."""
 
-    run_id: str  # that the trial's worker logs to; empty if nothing is logged
+    run_id: str  # the MLflow run that the worker logs to; empty if nothing is logged
     train: Train
-    fraction: float  # of the training images
-    subset_seed: int  # which of them
-    executions: int  # trainings, with seeds from train.seed on
+    fraction: float  # share of the training images to use
+    subset_seed: int  # selects these images
+    executions: int  # number of training runs, with consecutive seeds from train.seed
     objective: Objective
     completed_curves: tuple[Curve, ...] = ()  # of earlier trials, for pruning; empty without pruning
     deadline: float | None = None  # in seconds since 1970
@@ -29,7 +29,7 @@ class TrialResult(Section):
     """How a trial ended."""
 
     outcome: Outcome
-    reason: str = ""  # of a failure
+    reason: str = ""  # why the trial failed
     # Of the best epoch by the objective: loss, accuracy, val_loss, val_accuracy, learning_rate and image_size. Of the
     # trial: score, score_spread, duration and training_seconds (in seconds), epochs, parameters.
     metrics: dict[str, float] = Field(default_factory=dict)

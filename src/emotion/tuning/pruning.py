@@ -1,4 +1,4 @@
-"""When a trial is stopped before its last epoch."""
+"""Rules for stopping a trial before its last epoch."""
 
 import statistics
 import time
@@ -8,21 +8,21 @@ from emotion.params.objective import Objective
 from emotion.training.callbacks import Row
 from emotion.tuning.protocol import Curve, Outcome, TrialRequest
 
-# Pruning needs so many trials to compare with, and so much of a trial's own epochs.
+# Pruning needs at least this many completed trials, and this share of the trial's own epochs.
 MIN_TRIALS, MIN_EPOCHS_FRACTION = 3, 1 / 3
 
 
 def median_stopping_rule(curve: Curve, completed: tuple[Curve, ...], epochs: int, objective: Objective) -> bool:
     """Whether a trial should be stopped (Golovin et al., 2017).
 
-    It should if its best value so far is worse than the median of the averages that the completed trials had
-    until this epoch.
+    A trial is stopped if its best value so far is worse than the median of the completed trials' running averages
+    at the same epoch.
 
     Args:
-        curve: of the trial so far.
+        curve: the curve of the trial so far.
         completed: the curves of completed trials.
-        epochs: of the whole trial.
-        objective: of the search.
+        epochs: the number of epochs of the whole trial.
+        objective: the objective of the search.
     """
     length = len(curve)
     averages = [statistics.fmean(other[:length]) for other in completed if len(other) >= length]
@@ -32,10 +32,10 @@ def median_stopping_rule(curve: Curve, completed: tuple[Curve, ...], epochs: int
 
 
 class PruningCallback:
-    """Stops a training that should be pruned, or whose search is out of time.
+    """Stops a training run that should be pruned, or whose search has run out of time.
 
     Attributes:
-        outcome: of the training so far.
+        outcome: the outcome of the trial so far.
         prunes: whether the median stopping rule applies; the deadline always does.
     """
 

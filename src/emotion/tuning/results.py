@@ -16,13 +16,13 @@ class Trial:
     name: str
     run_id: str  # from the observer
     values: dict[str, Scalar]
-    epochs: int  # at most
-    ended_after: float  # seconds of the search
+    epochs: int  # maximum number of epochs
+    ended_after: float  # seconds since the search began
     result: TrialResult
 
     @property
     def score(self) -> float | None:
-        """By the search's objective; None if the trial failed."""
+        """The value of the search's objective; None if the trial failed."""
         return self.result.metrics.get("score")
 
 

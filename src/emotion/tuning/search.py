@@ -1,6 +1,6 @@
 """The hyperparameter search: KerasTuner's oracles propose trials over the space in params.yaml.
 
-The state of the search is saved after every trial, so that a killed one can continue.
+The state of the search is saved after every trial, so that a killed search can be resumed.
 """
 
 import contextlib
@@ -34,29 +34,29 @@ class AllTrialsFailedError(UserError):
 
 
 class SearchObserver(Protocol):
-    """Is told about the trials of a search, to keep records of them."""
+    """Receives the events of a search, for example to log its trials."""
 
     def trial_started(self, name: str, values: Mapping[str, Scalar]) -> str:
-        """A trial starts, or starts again after the search was killed.
+        """Called when a trial starts, or restarts after the search was killed.
 
         Args:
-            name: of the trial.
-            values: that differ from the settings of the search, by name under `train`.
+            name: the name of the trial.
+            values: the values that differ from the base settings, by name under `train`.
 
         Returns:
             The id of the run that the trial logs to; empty if nothing is logged.
         """
 
     def trial_ended(self, trial: Trial) -> None:
-        """A trial has ended."""
+        """Called when a trial has ended."""
 
     def trial_killed(self, run_id: str) -> None:
-        """A trial was stopped because the search ends."""
+        """Called when a trial was stopped because the search is ending."""
 
 
 @dataclass
 class SearchState:
-    """What a search has reached."""
+    """The saved progress of a search."""
 
     oracle: Any
     ended: list[Trial] = field(default_factory=list)  # including failed attempts
@@ -65,14 +65,14 @@ class SearchState:
 
 
 class Search:
-    """One search, started or continued.
+    """A search, new or resumed.
 
     Args:
         settings: how to search.
         base: the values that all trials share.
         folder: where the search saves its state.
         executor: runs the trials.
-        observer: is told about the trials.
+        observer: receives the events of the search.
     """
 
     def __init__(self, settings: Tune, base: Train, folder: Path, executor: Executor, observer: SearchObserver) -> None:
@@ -83,11 +83,11 @@ class Search:
         saved = _load_state(folder)
         self.state = saved or SearchState(make_oracle(settings))
         if saved:
-            print(f"Resuming a search in which {len(saved.ended)} trials have ended.", flush=True)
+            print(f"Resuming a search. Trials finished so far: {len(saved.ended)}.", flush=True)
         self.start = time.time() - self.state.seconds
 
     def run(self) -> list[Trial]:
-        """All trials, the best first; then those that did not complete, and failed ones last.
+        """Run the search, and return all trials: completed ones first, ranked by score, and failed ones last.
 
         Raises:
             AllTrialsFailedError: if no trial has a score.
@@ -121,7 +121,7 @@ class Search:
         return None if minutes is None else self.start + 60 * minutes
 
     def _ask(self) -> Any:
-        """KerasTuner's next trial; None if there is none (yet), or the time is up after at least one."""
+        """KerasTuner's next trial; None if there is none yet, or if time is up and at least one trial has started."""
         oracle = self.state.oracle
         if self._deadline and oracle.trials and time.time() >= self._deadline:
             return None
@@ -160,7 +160,7 @@ class Search:
         return values, epochs
 
     def _round_value(self, name: str, value: Scalar) -> Scalar:
-        """Six significant digits: 0.3, where KerasTuner adds steps up to 0.30000000000000004."""
+        """Round to six significant digits: KerasTuner adds up steps to 0.30000000000000004 instead of 0.3."""
         dimension = self.settings.space[name]
         if isinstance(dimension, Choice) or not isinstance(value, float):
             return value
@@ -170,7 +170,7 @@ class Search:
         return tuple(trial.result.curve for trial in self.state.ended if trial.result.outcome == "completed")
 
     def _tell(self, name: str, result: TrialResult) -> None:
-        """Record how a trial ended, and try a failed one again if `tune.retries` allows it."""
+        """Record how a trial ended, and retry a failed trial if `tune.retries` allows it."""
         proposal, oracle = self.running.pop(name), self.state.oracle
         trial = Trial(name, self.run_ids[name], *self._values(proposal), time.time() - self.start, result)
         self.state.ended.append(trial)
@@ -213,7 +213,7 @@ class Search:
 
 @contextlib.contextmanager
 def _silent_keras_tuner() -> Iterator[None]:
-    """Without KerasTuner's deprecation warnings, and those of its Gaussian process about little data."""
+    """Suppress KerasTuner's deprecation warnings, and its Gaussian process's warnings about too little data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""One trial of a search: one or more trainings, and their score."""
+"""A trial of a search: one or more training runs, and their score."""
 
 import math
 import statistics
@@ -24,7 +24,7 @@ class FinishedTrial:
     """A trial that did not fail."""
 
     result: TrialResult
-    val_probabilities: NDArray[np.float32]  # (validation images, 7), of the first training
+    val_probabilities: NDArray[np.float32]  # (validation images, 7), of the first training run
 
 
 def run_trial(
@@ -34,14 +34,14 @@ def run_trial(
     folder: Path | None = None,
     callbacks: Callable[[int], Sequence[Callback]] = lambda execution: (),
 ) -> FinishedTrial:
-    """Train as often as requested and score the trainings.
+    """Train as many times as requested, and score the training runs.
 
     Args:
-        request: what to do.
+        request: the settings of the trial.
         train: all training images.
         validation: the images that the trial is scored on.
-        folder: where the states of the trainings are saved, or None.
-        callbacks: makes the callbacks of a training, given its number from 0.
+        folder: the folder for saved training states; None saves nothing.
+        callbacks: returns the callbacks of a training run, given its index from 0.
 
     Raises:
         UserError: if the loss becomes NaN or infinite.
@@ -81,7 +81,7 @@ def _train_all(
     pruning: PruningCallback,
     callbacks: Callable[[int], Sequence[Callback]],
 ) -> list[TrainingResult]:
-    """One training per execution; of several, only complete ones. Only the first can be pruned."""
+    """Train once per execution. Only the first can be pruned; later ones count only if they complete."""
     results: list[TrainingResult] = []
     for execution in range(request.executions):
         settings = request.train.override({"seed": request.train.seed + execution})

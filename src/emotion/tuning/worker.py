@@ -1,4 +1,4 @@
-"""Runs one trial in a process of its own, and logs it to MLflow."""
+"""Run one trial in a separate process, and log it to MLflow."""
 
 import json
 import multiprocessing
@@ -23,9 +23,9 @@ TRIAL_METRICS = ("score", "score_spread", "duration", "training_seconds", "epoch
 
 
 def run_in_process(folder: Path) -> None:
-    """The main function of a trial's process: reads request.json from a folder and writes result.json.
+    """Run a trial as the main function of its process: read request.json in a folder and write result.json.
 
-    The states of the trainings are saved in the folder, too: started again, the trial resumes.
+    Training states are saved in the same folder, so a restarted trial resumes.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the search, which ends its trials
     threading.Thread(target=_exit_with_parent, daemon=True).start()
@@ -37,7 +37,7 @@ def run_in_process(folder: Path) -> None:
 
 
 def _exit_with_parent() -> None:
-    """Never outlive a search that was killed."""
+    """Exit when the process of the search ends, even if it was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -52,21 +52,21 @@ def run_trial_safely(
     folder: Path | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> TrialResult:
-    """Run a trial and log it to its run; a failure is a result, too.
+    """Run a trial and log it to its run. A failure is returned as a result, not raised.
 
     Args:
-        request: what to do.
+        request: the settings of the trial.
         train: all training images.
         validation: the images that the trial is scored on.
-        dataset: what the run says about the data.
-        folder: where the states of the trainings are saved, or None.
-        tags: further tags of the run.
+        dataset: the description of the data to log.
+        folder: the folder for saved training states; None saves nothing.
+        tags: additional tags of the run.
     """
     try:
         return _run_logged_trial(request, train, validation, dataset, folder, tags or {})
     except UserError as error:
         return TrialResult(outcome="failed", reason=str(error))
-    except Exception as error:  # noqa: BLE001  whatever it is, it costs one trial
+    except Exception as error:  # noqa: BLE001  any error fails only this trial
         traceback.print_exc()
         return TrialResult(outcome="failed", reason=f"{type(error).__name__}: {error}".splitlines()[0][:500])
 

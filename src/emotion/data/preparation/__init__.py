@@ -1,1 +1,1 @@
-"""An archive of images becomes one array and one table with three splits."""
+"""Converts an archive of images into one array and one table with three splits."""

@@ -19,7 +19,7 @@ from emotion.runtime.progress import track
 
 @dataclass
 class DecodedArchive:
-    """What is kept of every image while its pixels are written to disk."""
+    """Metadata of the decoded images, collected while their pixels are written to disk."""
 
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)  # name, folder, emotion, usage
     pixel_hashes: list[str] = field(default_factory=list)
@@ -27,29 +27,29 @@ class DecodedArchive:
     quarantine: list[tuple[str, str]] = field(default_factory=list)  # name, reason
 
     def table(self) -> pd.DataFrame:
-        """A row per image, in the order of the array."""
+        """Return one row per image, in the order of the array."""
         table = pd.DataFrame(self.rows, columns=["name", "folder", "emotion", "usage"])
         return table.assign(pixel_hash=self.pixel_hashes, blank=self.blank)
 
 
 def decode_archive(archive: zipfile.ZipFile, path: Path) -> DecodedArchive:
-    """Write every labelled image, in the order of their names, into one array on disk.
+    """Decode all labeled images, sorted by name, into one array on disk.
 
-    One image is decoded at a time, so that memory does not grow with their number.
+    Images are decoded one at a time, so memory use does not grow with their number.
 
     Args:
-        archive: in the layout of `emotion.data.sources.archive`.
-        path: becomes (n, 48, 48) uint8 in numpy's format.
+        archive: a zip file in the layout described in `emotion.data.sources.archive`.
+        path: the .npy file to write, an array of shape (n, 48, 48) and dtype uint8.
     """
     with path.open("wb") as output:
         _write_header(output, len(archive.namelist()))
         start = output.tell()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pillow warns about odd metadata, which is not used
+            warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which is not used here
             decoded = _decode_all(archive, output)
         output.seek(0)
         _write_header(output, len(decoded.rows))
-        assert output.tell() == start, "numpy pads headers so that a smaller count fits"
+        assert output.tell() == start, "NumPy pads headers, so a smaller count should fit"
     return decoded
 
 

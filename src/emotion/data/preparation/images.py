@@ -1,4 +1,4 @@
-"""Image files to pixels: the same code for training and for serving, so that both see the same face."""
+"""Image decoding, shared by training and serving so that both see the same pixels."""
 
 import io
 from collections.abc import Iterator
@@ -12,26 +12,26 @@ from emotion.data.labels import IMAGE_SIZE
 
 RGBImage = NDArray[np.uint8]  # (height, width, 3), red, green and blue, 0..255
 
-MAX_SIDE = 8192  # pixels per side of a face; a small file can claim to be enormous
-MAX_PIXELS = 50_000_000  # of an image
-# The formats that pillow decodes by itself, without other programs.
+MAX_SIDE = 8192  # pixels per side of a face image; even a small file can declare an enormous size
+MAX_PIXELS = 50_000_000  # per image
+# Formats that Pillow decodes itself, without external programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 class UnreadableImageError(Exception):
-    """Why an image cannot be used."""
+    """An image cannot be decoded. The message gives the reason."""
 
 
 class TooLargeImageError(UnreadableImageError):
-    """The image has more pixels than are decoded."""
+    """An image exceeds the maximum size."""
 
 
 @contextmanager
 def open_image(content: bytes, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
-    """Open an image file; its size is known, its pixels are not decoded yet.
+    """Open an image file lazily: its size is known, but its pixels are not decoded yet.
 
     Raises:
-        UnreadableImageError: for anything that is wrong with the file, also while the image is used.
+        UnreadableImageError: if the file is invalid in any way, including errors while the image is in use.
     """
     try:
         with Image.open(io.BytesIO(content), formats=formats) as image:
@@ -42,22 +42,22 @@ def open_image(content: bytes, formats: tuple[str, ...] | None = None) -> Iterat
         raise TooLargeImageError(f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image of a known format") from None
-    except Exception as error:  # noqa: BLE001  pillow's decoders raise many kinds for broken input
+    except Exception as error:  # noqa: BLE001  Pillow's decoders raise many exception types for broken input
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from None
 
 
 def load_face(content: bytes) -> NDArray[np.uint8]:
-    """Decode an image that shows one face and nothing else, of any format and mode that pillow reads.
+    """Decode an image of a single cropped face, in any format and mode that Pillow reads.
 
     Args:
-        content: a whole image file. Colors are converted to luma and 16 bits to 8; other sizes than
+        content: the bytes of an image file. Colors are converted to luma and 16 bits to 8; sizes other than
             48x48 are resampled (Lanczos) after the EXIF orientation is applied.
 
     Returns:
-        (48, 48) uint8, 0 black to 255 white.
+        (48, 48) uint8, from 0 (black) to 255 (white).
 
     Raises:
-        UnreadableImageError: with the reason.
+        UnreadableImageError: if the image cannot be decoded; the message gives the reason.
     """
     with open_image(content) as image:
         if max(image.size) > MAX_SIDE:
@@ -69,10 +69,11 @@ def load_face(content: bytes) -> NDArray[np.uint8]:
 
 
 def load_image(content: bytes) -> RGBImage:
-    """Decode an image of anything, in one of FORMATS; of a file with several images, the first.
+    """Decode an arbitrary image in one of FORMATS. Only the first frame of a multi-frame file is decoded.
 
     Raises:
-        UnreadableImageError: with the reason; for more than MAX_PIXELS, before anything is decoded.
+        UnreadableImageError: if the image cannot be decoded. An image with more than MAX_PIXELS is rejected
+            before decoding.
     """
     with open_image(content, FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
@@ -81,18 +82,18 @@ def load_image(content: bytes) -> RGBImage:
 
 
 def apply_exif_orientation(image: Image.Image) -> Image.Image:
-    """The upright image, with 16 bits reduced to 8 and palettes resolved."""
+    """Return the image upright, with 16 bits reduced to 8 and palettes converted to RGB."""
     if image.mode == "F":
-        raise UnreadableImageError("pixels of unknown range (floating point)")
+        raise UnreadableImageError("floating-point pixels, whose range is unknown")
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16 bits; pillow's own conversion clips at 255
+    if upright.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips at 255
         wide = np.asarray(upright, dtype=np.int64)
         return Image.fromarray(np.clip(wide // 256, 0, 255).astype(np.uint8))
     return upright.convert("RGB") if upright.mode == "P" else upright
 
 
 def to_model_input(image: Image.Image) -> Image.Image:
-    """An upright image of a face as the networks expect it: gray, 48x48."""
+    """Convert an upright face image to the networks' input format: grayscale, 48x48."""
     gray = image.convert("L")
     if gray.size == (IMAGE_SIZE, IMAGE_SIZE):
         return gray

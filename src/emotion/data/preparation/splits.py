@@ -1,4 +1,4 @@
-"""Which image serves for what, and which images are the same."""
+"""Assigns images to splits and finds duplicates."""
 
 from typing import Any
 
@@ -14,17 +14,17 @@ UNUSED = "unused"
 def assign_splits(
     index: pd.DataFrame, protocol: str, validation_fraction: float, drop_leaked: bool, seed: int
 ) -> pd.DataFrame:
-    """Add the columns split, duplicate_group (-1 where unique) and seen_in_training.
+    """Add the columns split, duplicate_group (-1 if unique) and seen_in_training.
 
     Args:
-        index: columns name, folder (train | test), emotion, usage, pixel_hash.
+        index: a table with the columns name, folder (train | test), emotion, usage and pixel_hash.
         protocol: `challenge` or `folders`, see params.yaml.
-        validation_fraction: the part of each emotion in train/ that becomes validation.
-        drop_leaked: whether training images also in validation or test become `unused`.
-        seed: of the choice of validation images.
+        validation_fraction: the fraction of each emotion in train/ that becomes validation.
+        drop_leaked: whether training images that also occur in validation or test become `unused`.
+        seed: random seed for choosing the validation images.
 
     Raises:
-        UserError: where the archive does not hold what the protocol needs.
+        UserError: if the archive lacks images that the protocol needs.
     """
     split = _by_usage(index) if protocol == "challenge" else _by_folder(index, validation_fraction, seed)
     pixel_hash = index["pixel_hash"]
@@ -47,17 +47,17 @@ def _by_usage(index: pd.DataFrame) -> pd.Series:
             f"the archive has no {' and no '.join(missing)} images, which preprocess.protocol=challenge"
             " needs. Use preprocess.protocol=folders, which takes validation from train/."
         )
-    unlabelled = index.loc[index["usage"] == "", "name"]
-    if len(unlabelled):
+    unknown = index.loc[index["usage"] == "", "name"]
+    if len(unknown):
         raise UserError(
-            f"{len(unlabelled)} images have a name that tells no usage, such as {unlabelled.iloc[0]}."
-            " Use preprocess.protocol=folders, which goes by the folder."
+            f"the names of {len(unknown)} images do not state a usage, such as {unknown.iloc[0]}."
+            " Use preprocess.protocol=folders, which splits by folder."
         )
     return index["usage"].map(dict(zip(USAGES, SPLITS, strict=True)))
 
 
 def _by_folder(index: pd.DataFrame, validation_fraction: float, seed: int) -> pd.Series:
-    """Identical images count as one, so that none falls on both sides of the cut."""
+    """Split by folder. Identical images stay together, so that none is in both train and validation."""
     train = index[index["folder"] == "train"]
     copies = train["pixel_hash"].value_counts()
     distinct = train.drop_duplicates("pixel_hash")
@@ -66,27 +66,27 @@ def _by_folder(index: pd.DataFrame, validation_fraction: float, seed: int) -> pd
     for emotion in EMOTIONS:
         shuffled = rng.permutation(distinct.loc[distinct["emotion"] == emotion, "pixel_hash"].to_numpy())
         total = copies[shuffled].cumsum().to_numpy()
-        wanted = validation_fraction * total[-1] if len(total) else 0
-        validation.extend(shuffled[: np.searchsorted(total, wanted) + 1])
+        target = validation_fraction * total[-1] if len(total) else 0
+        validation.extend(shuffled[: np.searchsorted(total, target) + 1])
     held_out = train["pixel_hash"].isin(validation).reindex(index.index, fill_value=False)
     return index["folder"].mask(held_out, "validation")
 
 
 def _require_every_split(index: pd.DataFrame, split: pd.Series, protocol: str) -> None:
-    found = set(zip(split, index["emotion"], strict=True))
-    lacking = [f"{name}/{emotion}" for name in SPLITS for emotion in EMOTIONS if (name, emotion) not in found]
-    if lacking:
+    present = set(zip(split, index["emotion"], strict=True))
+    missing = [f"{name}/{emotion}" for name in SPLITS for emotion in EMOTIONS if (name, emotion) not in present]
+    if missing:
         raise UserError(
-            f"under preprocess.protocol={protocol} there is no image for {', '.join(lacking)}."
+            f"with preprocess.protocol={protocol}, there is no image for {', '.join(missing)}."
             " Every split needs every emotion: use a larger archive or the other protocol."
         )
 
 
 def summarize(index: pd.DataFrame) -> dict[str, Any]:
-    """Counts for people: images per split and emotion, per usage, duplicates and leaks.
+    """Return summary counts: images per split and emotion, images per usage, duplicates and leaks.
 
     Args:
-        index: what `assign_splits` returns, with the further column blank.
+        index: the table that `assign_splits` returns, with the additional column `blank`.
     """
     table = pd.crosstab(index["split"], index["emotion"])
     groups = index[index["duplicate_group"] >= 0].groupby("duplicate_group")

@@ -1,1 +1,1 @@
-"""Where faces come from: each source writes one zip in the layout that `archive` checks."""
+"""Sources of faces. Each source writes one zip file in the layout that `archive` checks."""

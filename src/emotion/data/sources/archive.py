@@ -1,11 +1,11 @@
-"""A zip of labelled faces: what is accepted, and the local file as a source.
+"""Validates zip archives of labeled faces, and copies a local archive.
 
-The layout is that of Kaggle's `facial-expression-dataset` (FER-2013):
+The expected layout is that of Kaggle's `facial-expression-dataset` (FER-2013):
 
     train/train/<emotion>/Training_<number>.jpg
     test/test/<emotion>/PublicTest_<number>.jpg, PrivateTest_<number>.jpg
 
-One of the doubled folders may be missing, and a single folder may stand around it all.
+The repeated folder level may be missing, and everything may be inside a single top-level folder.
 """
 
 import re
@@ -23,7 +23,7 @@ from emotion.runtime.errors import UserError
 MAX_ENTRIES = 2_000_000
 MAX_ENTRY_BYTES = 32 * 2**20
 MAX_BYTES = 64 * 2**30
-MAX_RATIO = 100  # unpacked size over packed size, of the whole archive
+MAX_RATIO = 100  # uncompressed size / compressed size, for the whole archive
 
 _FACE = re.compile(
     r"(?:(?!__MACOSX/|train/|test/)[^/]+/)?(?P<folder>train|test)/(?:(?P=folder)/)?"
@@ -34,61 +34,61 @@ _FACE = re.compile(
 
 @dataclass(frozen=True)
 class Entry:
-    """One labelled image in an archive."""
+    """One labeled image in an archive."""
 
-    name: str  # in the archive
+    name: str  # path in the archive
     folder: str  # train | test
     emotion: str
-    usage: str  # Training | PublicTest | PrivateTest, or empty where the name does not tell
+    usage: str  # Training | PublicTest | PrivateTest, or empty if the file name does not state it
 
 
 def parse(name: str) -> Entry | None:
-    """Read an entry's label from its path; None where it is no labelled image."""
+    """Parse an entry's label from its path. Return None if the entry is not a labeled image."""
     match = _FACE.fullmatch(name)
     if match is None:
         return None
     prefix = match["file"].split("_")[0]
     usage = prefix if prefix in USAGES else ""
-    # Interned, because an archive may hold hundreds of thousands.
+    # Interned to save memory: an archive may contain hundreds of thousands of entries.
     return Entry(name, sys.intern(match["folder"].lower()), sys.intern(match["emotion"].lower()), sys.intern(usage))
 
 
 def open_archive(path: Path, shown: str) -> zipfile.ZipFile:
-    """Open a zip file, which messages call `shown`.
+    """Open a zip file, called `shown` in error messages.
 
     Raises:
-        UserError: where it is missing, truncated, or not a zip.
+        UserError: if the file is missing, truncated, or not a zip file.
     """
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
-        raise UserError(f"{shown} is missing. `dvc repro fetch` brings it.") from None
+        raise UserError(f"{shown} is missing. Run `dvc repro fetch`.") from None
     except zipfile.BadZipFile as error:
         with path.open("rb") as file:
             start = file.read(512)
         if start.startswith(b"PK"):
             raise UserError(f"{shown} is a truncated or damaged zip ({error}). Download it again.") from None
         kind = "a web page, perhaps a sign-in form" if b"<" in start[:64] else "not a zip"
-        raise UserError(f"{shown} is {kind}. Expected a zip of faces; download it again.") from None
+        raise UserError(f"{shown} is {kind}. Expected a zip file of faces. Download it again.") from None
 
 
 def check(path: Path, shown: str) -> dict[str, int]:
-    """Refuse an archive that is unsafe or has not the expected layout.
+    """Check that an archive is safe and has the expected layout.
 
-    Nothing is unpacked; only the table of contents is read.
+    Nothing is extracted; only the table of contents is read.
 
     Args:
-        path: of the zip.
-        shown: what messages call it, where a person knows it by another name.
+        path: the zip file.
+        shown: the name of the archive in error messages.
 
     Returns:
-        How many `images` it holds and how many other files are `ignored`.
+        The number of `images` and the number of other files, which are `ignored`.
 
     Raises:
-        UserError: for absolute or `..` names, links, encrypted or repeated entries, too many
-            or too large ones, a compression ratio above MAX_RATIO, or a missing emotion.
+        UserError: for absolute or `..` paths, symbolic links, encrypted or duplicate entries, too many
+            or too large entries, a compression ratio above MAX_RATIO, or a missing emotion.
     """
-    found: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     ignored = unpacked = packed = 0
     names = set()
     with open_archive(path, shown) as archive:
@@ -98,36 +98,36 @@ def check(path: Path, shown: str) -> dict[str, int]:
         for entry in entries:
             _check_entry(shown, entry)
             if entry.filename in names:
-                raise _refusal(shown, f"holds {entry.filename!r} twice")
+                raise _refusal(shown, f"contains {entry.filename!r} twice")
             names.add(entry.filename)
             unpacked, packed = unpacked + entry.file_size, packed + entry.compress_size
             face = parse(entry.filename)
             if face:
-                found[face.folder, face.emotion] += 1
+                counts[face.folder, face.emotion] += 1
             elif not entry.is_dir():
                 ignored += 1
     if packed > path.stat().st_size:
         raise _refusal(shown, "has overlapping entries")
     if unpacked > MAX_BYTES or unpacked > MAX_RATIO * max(packed, 1):
         raise _refusal(shown, f"would unpack from {packed} to {unpacked} bytes")
-    _check_layout(shown, found)
-    return {"images": found.total(), "ignored": ignored}
+    _check_layout(shown, counts)
+    return {"images": counts.total(), "ignored": ignored}
 
 
 def _refusal(shown: str, reason: str) -> UserError:
-    return UserError(f"{shown} is refused: it {reason}. Expected a plain zip of face images.")
+    return UserError(f"{shown} was rejected: it {reason}. Expected a plain zip file of face images.")
 
 
 def _check_entry(shown: str, entry: zipfile.ZipInfo) -> None:
     name = entry.filename
     if name.startswith(("/", "\\")) or ":" in name.split("/")[0] or ".." in re.split(r"[/\\]", name):
-        raise _refusal(shown, f"holds {name!r}, which points outside the archive")
+        raise _refusal(shown, f"contains {name!r}, which points outside the archive")
     if stat.S_ISLNK(entry.external_attr >> 16):
-        raise _refusal(shown, f"holds the link {name!r}")
+        raise _refusal(shown, f"contains the symbolic link {name!r}")
     if entry.flag_bits & 0x1:
         raise _refusal(shown, f"is encrypted ({name!r})")
     if entry.file_size > MAX_ENTRY_BYTES:
-        raise _refusal(shown, f"holds {name!r} of {entry.file_size} bytes, more than {MAX_ENTRY_BYTES}")
+        raise _refusal(shown, f"contains {name!r} of {entry.file_size} bytes, more than {MAX_ENTRY_BYTES}")
 
 
 def _check_layout(shown: str, found: Counter[tuple[str, str]]) -> None:
@@ -140,14 +140,14 @@ def _check_layout(shown: str, found: Counter[tuple[str, str]]) -> None:
 
 
 def fetch_archive(source: Path, destination: Path) -> None:
-    """Copy a local zip to `destination`.
+    """Copy a local zip file to `destination`.
 
     Raises:
-        UserError: where there is no such file.
+        UserError: if `source` does not exist.
     """
     if not source.is_file():
         raise UserError(
-            f"no archive at {source.resolve()}. Put the zip there, or name another with"
+            f"no archive at {source.resolve()}. Put the zip file there, or set another path with"
             " `dvc exp run -S fetch.archive=PATH`."
         )
     shutil.copyfile(source, destination)

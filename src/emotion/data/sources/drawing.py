@@ -1,8 +1,8 @@
-"""Draw one face: facial action units on a varied head, photographed badly.
+"""Draws faces: facial action units on a random head, rendered like a poor-quality photograph.
 
 An emotion is a set of action units, the visible muscle movements of the Facial Action
 Coding System (Ekman and Friesen, 1978). Each unit displaces a few points of a schematic
-head or adds a wrinkle; the head is turned, lit, blurred, and exposed to noise.
+head or adds a wrinkle; the head is then rotated, lit and blurred, and noise is added.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ ACTION_UNITS: Mapping[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same when an expression comes and goes. Tones are gray levels, 0..255."""
+    """The features of a head that do not depend on its expression. Tones are gray levels, 0..255."""
 
     skin: float
     hair: float
@@ -49,7 +49,7 @@ class Person:
 
 
 def a_person(rng: np.random.Generator) -> Person:
-    """A head drawn at random, independent of any emotion."""
+    """Sample a random head, independent of the emotion."""
     skin = rng.uniform(85, 225)
     return Person(
         skin=skin,
@@ -72,9 +72,9 @@ def a_person(rng: np.random.Generator) -> Person:
 
 
 def action_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
-    """Intensities (0..1.2) of every unit that any emotion uses.
+    """Sample the intensity (0..1.2) of every unit that any emotion uses.
 
-    Units of `emotion` share one intensity and vary around it; the others only twitch.
+    Units of `emotion` vary around a common intensity; all other units stay near 0.
     """
     every = sorted({unit for units in ACTION_UNITS.values() for unit in units})
     intensity = rng.uniform(0.5, 1.15)
@@ -83,9 +83,9 @@ def action_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
 
 
 def draw_face(emotion: str, rng: np.random.Generator) -> Image.Image:
-    """Draw one 48x48 gray face that shows `emotion` (a key of ACTION_UNITS).
+    """Draw one 48x48 grayscale face that shows `emotion` (a key of ACTION_UNITS).
 
-    The same generator state gives the same pixels.
+    The same generator state always produces the same pixels.
     """
     person, units = a_person(rng), action_units(emotion, rng)
     pose = {
@@ -131,13 +131,13 @@ def _draw_head(canvas: Canvas, person: Person, units: Mapping[int, float]) -> No
 
 
 def _draw_fringe(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
-    """Hair over the forehead, and glasses: what may hide part of an expression."""
+    """Draw hair over the forehead, and glasses, which may hide some of the expression."""
     if person.hairline > -1.2:
-        part = rng.uniform(-0.4, 0.4)
+        parting = rng.uniform(-0.4, 0.4)
         top = ellipse(0, -0.15, person.width * 1.04, 0.95)
         top = top[top[:, 1] < person.hairline + 0.15]
         top = top[np.argsort(top[:, 0])]
-        edge = arc((top[-1, 0], top[-1, 1]), (part, person.hairline), (top[0, 0], top[0, 1]))
+        edge = arc((top[-1, 0], top[-1, 1]), (parting, person.hairline), (top[0, 0], top[0, 1]))
         canvas.polygon(np.concatenate([top, edge]), person.hair)
     if person.glasses:
         for side in (-1, 1):
@@ -147,10 +147,10 @@ def _draw_fringe(canvas: Canvas, person: Person, rng: np.random.Generator) -> No
 
 
 def _draw_brow(canvas: Canvas, person: Person, units: Mapping[int, float], side: int) -> None:
-    """Units 1 (inner brow raised), 2 (outer brow raised), 4 (lowered, drawn together), 9."""
+    """Draw a brow: units 1 (inner brow raised), 2 (outer brow raised), 4 (lowered, drawn together), 9."""
     height = person.brow_height + 0.1 * units[9]
     inner_lift, outer_lift, lowered = 0.17 * units[1], 0.16 * units[2], 0.16 * units[4]
-    # Raised and drawn together, as in sadness and fear, the inner ends still go up.
+    # If the brows are raised and drawn together, as in sadness and fear, their inner ends still go up.
     inner_y = height - inner_lift + lowered * (1 - 0.65 * min(1, units[1]))
     inner = (side * (person.eye_distance - 0.19 - 0.05 * units[4]), inner_y)
     middle = (side * person.eye_distance, height - 0.04 - (inner_lift + outer_lift) / 2 + lowered * 0.4)
@@ -166,7 +166,7 @@ def _draw_brow(canvas: Canvas, person: Person, units: Mapping[int, float], side:
 
 
 def _draw_eye(canvas: Canvas, person: Person, units: Mapping[int, float], side: int) -> None:
-    """Units 5 (upper lid raised), 6 (cheek raised), 7 (lids tightened), 9."""
+    """Draw an eye: units 5 (upper lid raised), 6 (cheek raised), 7 (lids tightened), 9."""
     x, y, half = side * person.eye_distance, -0.13, person.eye_size
     upper = half * (0.5 + 0.55 * units[5] - 0.22 * units[7] - 0.22 * units[9] - 0.12 * units[6])
     lower = half * (0.42 + 0.1 * units[5] - 0.25 * units[7] - 0.4 * units[6] - 0.25 * units[9])
@@ -188,7 +188,7 @@ def _draw_eye(canvas: Canvas, person: Person, units: Mapping[int, float], side: 
 
 
 def _draw_nose(canvas: Canvas, person: Person, units: Mapping[int, float]) -> None:
-    """Unit 9 (nose wrinkled), and the folds beside the nose that 9 and 12 deepen."""
+    """Draw the nose: unit 9 (nose wrinkled), and the folds beside the nose, which units 9 and 12 deepen."""
     tip = 0.25 - 0.07 * units[9]
     width = person.nose * (1 + 0.3 * units[9])
     shade = person.skin * 0.72
@@ -209,7 +209,7 @@ def _draw_nose(canvas: Canvas, person: Person, units: Mapping[int, float]) -> No
 
 
 def _draw_mouth(canvas: Canvas, person: Person, units: Mapping[int, float]) -> None:
-    """Units 9, 12, 15 (corners), 16 (lower lip down), 20 (stretched), 23 (tightened), 26 (jaw)."""
+    """Draw the mouth: units 9, 12, 15 (corners), 16 (lower lip down), 20 (stretched), 23 (tightened), 26 (jaw)."""
     half = person.mouth_width * (1 + 0.32 * units[12] + 0.35 * units[20] - 0.22 * units[23])
     half *= 1 - 0.3 * units[26] * (1 - min(1, units[20]))
     y = 0.5 + 0.02 * units[23]
@@ -239,7 +239,7 @@ def _draw_mouth(canvas: Canvas, person: Person, units: Mapping[int, float]) -> N
 
 
 def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Light from one side, defocus, exposure and sensor noise."""
+    """Simulate light from one side, defocus, exposure and sensor noise."""
     blurred = image.filter(ImageFilter.GaussianBlur(OVERSAMPLING * rng.uniform(0.1, 0.75)))
     pixels = np.asarray(blurred.reduce(OVERSAMPLING), dtype=np.float64)
     across = np.linspace(-1, 1, IMAGE_SIZE)

@@ -1,4 +1,4 @@
-"""A dataset on Kaggle, downloaded as it is by Kaggle's own client."""
+"""Downloads a dataset from Kaggle, unmodified, with Kaggle's own client."""
 
 import contextlib
 import io
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
 
 _WAYS_TO_SIGN_IN = (
-    "Make a token at https://www.kaggle.com/settings and put it into KAGGLE_API_TOKEN or"
-    " ~/.kaggle/access_token (or an older key into ~/.kaggle/kaggle.json)."
+    "Create a token at https://www.kaggle.com/settings and save it in KAGGLE_API_TOKEN or"
+    " ~/.kaggle/access_token (or save a legacy key in ~/.kaggle/kaggle.json)."
 )
 
 
 def fetch_kaggle(dataset: str, version: int | None, downloads: Path, destination: Path) -> None:
-    """Download `dataset` (owner/name) as one zip to `destination`.
+    """Download `dataset` (owner/name) as one zip file to `destination`.
 
-    A download that was cut goes on from its part under `downloads` the next time.
+    An interrupted download stays in `downloads` and is resumed the next time.
 
     Raises:
-        UserError: without valid credentials, for an unknown dataset, or where Kaggle cannot
-            be reached. No message holds a credential or a signed address.
+        UserError: if there are no valid credentials, the dataset is unknown, or Kaggle cannot
+            be reached. No message contains a credential or a signed URL.
     """
     folder = downloads / dataset / str(version or "newest")
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def fetch_kaggle(dataset: str, version: int | None, downloads: Path, destination
     api = _sign_in()
     title = f"Downloading {name} from Kaggle"
     print(title, flush=True)
-    terminal = sys.stderr.isatty()  # where the client draws a bar; in a log it would be one endless line
+    terminal = sys.stderr.isatty()  # the client's progress bar would be one endless line in a log
     try:
         with contextlib.nullcontext() if terminal else log_folder_size(folder, title):
             api.dataset_download_files(name, path=str(folder), quiet=not terminal)
@@ -44,17 +44,17 @@ def fetch_kaggle(dataset: str, version: int | None, downloads: Path, destination
         raise UserError(_explain(name, error.response.status_code)) from None
     except (requests.RequestException, ValueError) as error:
         raise UserError(
-            f"the download of {name} from Kaggle broke off ({type(error).__name__})."
-            " Run again: it goes on where it stopped."
+            f"the download of {name} from Kaggle was interrupted ({type(error).__name__})."
+            " Run the command again to resume it."
         ) from None
     shutil.move(folder / f"{dataset.split('/')[1]}.zip", destination)
 
 
 def _sign_in() -> "KaggleApi":
-    """An authenticated client, from any of the client's own places for credentials."""
+    """Return an authenticated client. Credentials may be anywhere that Kaggle's client looks for them."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # a page of help on a missing token
-            # Importing kaggle signs in, so nothing else may import it.
+        with contextlib.redirect_stdout(io.StringIO()):  # hides the help page about a missing token
+            # Importing kaggle signs in, so no other module may import it.
             from kaggle.api.kaggle_api_extended import KaggleApi
 
             api = KaggleApi()
@@ -71,7 +71,7 @@ def _sign_in() -> "KaggleApi":
     except requests.RequestException as error:
         raise UserError(
             f"Kaggle cannot be reached ({type(error).__name__}). Check the network, or download"
-            " the zip elsewhere and use fetch.source=archive."
+            " the zip file on another machine and use fetch.source=archive."
         ) from None
     return api
 
@@ -81,9 +81,9 @@ def _explain(name: str, status: int) -> str:
         return f"Kaggle does not accept the credentials (HTTP 401). {_WAYS_TO_SIGN_IN}"
     if status == 403:
         return (
-            f"Kaggle refuses {name} (HTTP 403): the credentials are wrong, or the dataset's terms"
-            f" are not accepted yet at https://www.kaggle.com/datasets/{name}. {_WAYS_TO_SIGN_IN}"
+            f"Kaggle denied access to {name} (HTTP 403): the credentials are wrong, or you have not accepted the"
+            f" dataset's terms at https://www.kaggle.com/datasets/{name}. {_WAYS_TO_SIGN_IN}"
         )
     if status == 404:
         return f"Kaggle has no dataset {name} (HTTP 404). Check fetch.dataset and fetch.version."
-    return f"Kaggle answered HTTP {status} for {name}. Try again later."
+    return f"Kaggle returned HTTP {status} for {name}. Try again later."

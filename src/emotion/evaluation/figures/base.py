@@ -1,4 +1,4 @@
-"""What all figures have in common."""
+"""Helpers that all figures share."""
 
 from pathlib import Path
 

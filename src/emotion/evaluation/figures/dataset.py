@@ -35,7 +35,7 @@ def draw_class_distribution(dataset: Dataset, path: Path) -> None:
 
 
 def example_images(dataset: Dataset) -> Images:
-    """The first training faces of every emotion, (7 * FACES_PER_ROW, 48, 48); blank where there are too few."""
+    """The first training faces of every emotion, (7 * FACES_PER_ROW, 48, 48); blank if there are too few."""
     grid = np.zeros((len(EMOTIONS), FACES_PER_ROW, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     for row, emotion in enumerate(EMOTIONS):
         is_example = (dataset.index["split"] == "train") & (dataset.index["emotion"] == emotion)

@@ -72,7 +72,7 @@ def draw_coverage(table: pd.DataFrame, caption: str, path: Path) -> None:
 
 
 def draw_robustness(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Accuracy against every corruption's strength, from `emotion.evaluation.robustness.robustness_table`."""
+    """Draw accuracy by severity for every corruption, from `emotion.evaluation.robustness.robustness_table`."""
     figure = Figure(figsize=(3.2 * len(CORRUPTIONS), 3.6), layout="constrained")
     axes = figure.subplots(1, len(CORRUPTIONS), sharey=True)
     for axis, (name, (_, _, unit)) in zip(axes, CORRUPTIONS.items(), strict=True):

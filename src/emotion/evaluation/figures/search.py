@@ -27,9 +27,9 @@ def draw_search(trials: pd.DataFrame, settings: Tune, caption: str, folder: Path
 
     Args:
         trials: a row per trial, as in reports/trials.csv.
-        settings: of the search.
+        settings: the settings of the search.
         caption: the description of the data.
-        folder: to write to.
+        folder: the folder to write.
     """
     title = f"{len(trials)} trials on {caption}"
     scored = trials[trials["score"].notna()]
@@ -37,7 +37,7 @@ def draw_search(trials: pd.DataFrame, settings: Tune, caption: str, folder: Path
         tmp.mkdir()
         if scored.empty or not settings.space:
             for name in FIGURES:
-                _note(title, "Nothing was searched.", tmp / name)
+                _note(title, "No hyperparameters were searched.", tmp / name)
             return
         draw_best_so_far(scored, settings.objective, title, tmp / FIGURES[0])
         draw_by_hyperparameter(scored, settings, title, tmp / FIGURES[1])
@@ -70,7 +70,7 @@ def draw_by_hyperparameter(trials: pd.DataFrame, settings: Tune, title: str, pat
         values = known[f"train.{name}"]
         if isinstance(dimension, Choice):
             places = [dimension.choice.index(value) for value in values]
-            # With jitter, so that equal values can be told apart.
+            # Jitter makes equal values distinguishable.
             _scatter(axis, known, np.asarray(places) + np.random.default_rng(0).uniform(-0.15, 0.15, len(places)))
             axis.set_xticks(range(len(dimension.choice)), _texts(dimension))
         else:

@@ -1,4 +1,4 @@
-"""Figures of a training."""
+"""Figures of a training run."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def draw_training_curves(history: pd.DataFrame, caption: str, path: Path) -> Non
     Args:
         history: a row per epoch.
         caption: the description of the data.
-        path: of the PNG file.
+        path: the PNG file to write.
     """
     figure = Figure(figsize=(16, 4), layout="constrained")
     for axis, name in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):

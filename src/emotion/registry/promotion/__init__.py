@@ -1,1 +1,1 @@
-"""Who is champion: the gate, its record, and the way back."""
+"""Choose the champion: the gate, the history of its decisions, and rollback."""

@@ -32,10 +32,10 @@ def run_gate(params: Params, version: Version, champion: Version | None, test: S
     """Apply every rule to a version's files from the registry, and to their predictions.
 
     Args:
-        params: register and evaluate are used.
+        params: only the sections `register` and `evaluate` are used.
         version: the candidate.
-        champion: that it is compared with, or None.
-        test: the images that both predict.
+        champion: the version to compare it with, or None.
+        test: the test images that both versions predict.
 
     Raises:
         UserError: if there are no test images.
@@ -81,12 +81,12 @@ def run_gate(params: Params, version: Version, champion: Version | None, test: S
 
 
 def integrity_rules(version: Version, folder: Path) -> list[Rule]:
-    """Whether the files are those that were registered, and safe to load. Stops at the first failure."""
+    """Check that the files are unchanged since registration and safe to load; stop at the first failure."""
     results: list[Rule] = []
     for name, check in CHECKS.items():
         try:
             results.append(check(version, folder))
-        except Exception as error:  # noqa: BLE001  what cannot be read or loaded has no integrity
+        except Exception as error:  # noqa: BLE001  a file that cannot be loaded fails the check
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             results.append(_integrity_rule(name, reason, "can be read and loaded", False))
         if not results[-1].passed:
@@ -99,7 +99,7 @@ def _integrity_rule(name: str, value: str, threshold: str, passed: bool) -> Rule
 
 
 def files_rule(version: Version, folder: Path) -> Rule:
-    """Whether the files are those that were registered."""
+    """Check that the files are unchanged since registration."""
     registered, found = version.files, downloaded_digests(folder)
     changed = sorted(path for path in {*registered, *found} if registered.get(path) != found.get(path))
     value = f"{len(found)} files"
@@ -156,7 +156,7 @@ CHECKS: dict[str, Callable[[Version, Path], Rule]] = {
 
 
 def _data_rules(version: Version) -> list[Rule]:
-    """A version trained on other data may have been trained on today's test images."""
+    """Check the training data: other data may include some of the current test images."""
     here, there = provenance.data_hash(), version.tags.get("data.dvc_hash", "unknown")
     if "unknown" in (here, there):
         return []
@@ -165,7 +165,7 @@ def _data_rules(version: Version) -> list[Rule]:
 
 
 def _predict(folders: list[Path], test: Split, params: Params) -> list[Predictions]:
-    """Every model's predictions for the same images; latencies in turn, so that noise affects all alike."""
+    """Predict the same images with all models, and time them in turn, so that noise affects all equally."""
     from emotion.inference.benchmark import time_call
     from emotion.inference.load import load_saved_model, predict
 

@@ -24,7 +24,7 @@ def current_time() -> str:
 
 
 def current_user() -> str:
-    """Who runs this program, as git, MLflow or the system knows them, and on which machine."""
+    """The user who runs this program, as known to git, MLflow or the system, and the machine."""
     try:
         done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True)
         name = done.stdout.strip()
@@ -44,7 +44,7 @@ class Entry(Section):
     verdict: str = ""
     forced: bool = False
     reason: str = ""
-    commit: str = ""  # that the version was trained from
+    commit: str = ""  # the commit that the version was trained from
     files: str = ""  # SHA-256 of the version's SavedModel
     run_id: str = ""  # of the run with the gate's verdict
     by: str = Field(default_factory=current_user)
@@ -56,7 +56,7 @@ class Entry(Section):
 class AliasState:
     """The champions and the challenger after all entries of a history."""
 
-    champions: tuple[str | None, ...] = ()  # the champion, after those that rollbacks lead to
+    champions: tuple[str | None, ...] = ()  # the current champion, preceded by those that rollbacks return to
     challenger: str | None = None
 
     @property
@@ -66,7 +66,7 @@ class AliasState:
 
     @property
     def previous(self) -> str | None:
-        """The version that a rollback leads to."""
+        """The version that a rollback returns to."""
         return next(
             (version for version in reversed(self.champions[:-1]) if version and version != self.champion), None
         )

@@ -1,7 +1,7 @@
 """The append-only ledger of a model's promotions.
 
-It is a run in MLflow whose parameters are the entries: MLflow writes a parameter once and never again, so
-that of two changes at the same time only one succeeds.
+It is an MLflow run whose parameters are the entries. MLflow never overwrites a parameter, so only one of two
+simultaneous changes succeeds.
 """
 
 from mlflow.exceptions import MlflowException
@@ -22,9 +22,9 @@ def ledger_run(name: str, create: bool = False) -> str:
     """The id of the run that is a model's ledger.
 
     Args:
-        name: of the model.
-        create: create the model if there is none. Only one of two processes can succeed in that, so that
-            there are never two ledgers.
+        name: the name of the model.
+        create: create the model if there is none. If two processes try, only one succeeds, so there are never
+            two ledgers.
 
     Raises:
         UserError: if there is no such model.
@@ -42,7 +42,7 @@ def ledger_run(name: str, create: bool = False) -> str:
                 client.delete_run(created)  # another process was first
             known = _model_tag(name, LEDGER_TAG)
         if known is None:
-            raise UserError(f"MLflow has no registered model {name}. Run `dvc repro` to make one.")
+            raise UserError(f"MLflow has no registered model {name}. Run `dvc repro` to create it.")
         if not known:  # the model was registered by another program
             _create_ledger(name)
             experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -89,19 +89,19 @@ def read_entries(name: str) -> list[Entry]:
 
 
 def write_entry(name: str, number: int, entry: Entry) -> bool:
-    """Write an entry, unless that number is taken.
+    """Write an entry, unless its number is already taken.
 
     Args:
-        name: of the model.
-        number: of the entry, from 1.
-        entry: no two entries are equal.
+        name: the name of the model.
+        number: the number of the entry, from 1.
+        entry: the entry; its id makes it unique.
 
     Returns:
-        Whether this entry was written, and not one of another process.
+        True if this entry was written, False if another process was first.
     """
     client, run_id, key, text = connection().client, ledger_run(name), f"{number:05d}", entry.model_dump_json()
     if len(text) > MAX_ENTRY:
-        raise UserError(f"an entry of the history has at most {MAX_ENTRY} characters, got {len(text)}.")
+        raise UserError(f"an entry can have at most {MAX_ENTRY} characters, got {len(text)}. Shorten the reason.")
     with connection().translate_errors():
         try:
             client.log_param(run_id, key, text)
@@ -124,6 +124,6 @@ def applied_entries(name: str) -> int:
 
 
 def set_applied_entries(name: str, count: int) -> None:
-    """Record that the aliases and tags reflect so many entries."""
+    """Record how many entries the aliases and tags reflect."""
     with connection().translate_errors():
         connection().client.set_registered_model_tag(name, APPLIED_TAG, str(count))

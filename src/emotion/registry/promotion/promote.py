@@ -39,13 +39,13 @@ def promote(
     """Run the gate for a version, and make it champion or challenger if it passes or is forced.
 
     Args:
-        params: register and evaluate are used.
-        number: of the version.
-        to: champion or challenger.
+        params: only the sections `register` and `evaluate` are used.
+        number: the number of the version.
+        to: the alias to assign, "champion" or "challenger".
         reason: recorded with the decision.
         force: promote even if thresholds are not met. A version whose files have changed, or that is not safe
             to load, is never promoted.
-        dry_run: write nothing.
+        dry_run: run the gate without writing anything.
 
     Raises:
         UserError: if there is no such version, or there are no test images.
@@ -60,11 +60,11 @@ def promote(
         reconcile(name)
     entries = read_entries(name)
     state = replay(entries, list_versions(name))
-    if dry_run and applied_entries(name) == len(entries):  # then aliases that were set by hand count
+    if dry_run and applied_entries(name) == len(entries):  # respect aliases that were set manually
         found = get_aliases(name)
         state = AliasState((found.get(CHAMPION),), found.get(CHALLENGER))
     if to == CHALLENGER and number == state.champion:
-        raise UserError(f"Version {number} is already the champion, so it cannot be the challenger.")
+        raise UserError(f"version {number} is already the champion, so it cannot be the challenger.")
     if number == (state.champion if to == CHAMPION else state.challenger):
         return Decision(None, "UNCHANGED", False, state.champion)
     champion = get_version(name, state.champion) if state.champion else None
@@ -96,13 +96,13 @@ def rollback(name: str, reason: str = "") -> Entry:
     entries = read_entries(name)
     state = replay(entries, list_versions(name))
     if state.previous is None:
-        raise UserError(f"{name} had no champion before {state.champion or 'none'}. See `emotion history`.")
+        raise UserError(f"{name} has no previous champion to roll back to. See `emotion history`.")
     version = get_version(name, state.previous)
     with tempfile.TemporaryDirectory() as folder:
         files = files_rule(version, download_version(name, version.number, Path(folder)))
     if not files.passed:
         raise UserError(
-            f"The files of version {version.number} have changed since it was registered ({files.value})."
+            f"the files of version {version.number} have changed since it was registered ({files.value})."
             " Promote another version."
         )
     entry = _entry("rollback", version, state, reason)
@@ -112,7 +112,7 @@ def rollback(name: str, reason: str = "") -> Entry:
 
 def _check_reason(reason: str) -> None:
     if len(reason) > MAX_REASON:
-        raise UserError(f"a reason has at most {MAX_REASON} characters, got {len(reason)}.")
+        raise UserError(f"a reason can have at most {MAX_REASON} characters, got {len(reason)}. Shorten it.")
 
 
 def _entry(

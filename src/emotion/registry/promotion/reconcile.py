@@ -1,7 +1,7 @@
-"""The registry's aliases and tags follow the ledger.
+"""Keep the registry's aliases and tags consistent with the ledger.
 
-The ledger decides: an entry is written once, by one process. If a process dies before the aliases follow,
-the next command completes the change. Changes of the aliases by other programs are recorded.
+The ledger is authoritative: each entry is written once, by one process. If a process dies before it updates the
+aliases, the next command completes the change. Changes to the aliases by other programs are recorded.
 """
 
 import time
@@ -11,12 +11,12 @@ from emotion.registry.promotion.ledger import applied_entries, read_entries, set
 from emotion.registry.versions import get_aliases, list_versions, set_alias, tag_version
 from emotion.runtime.errors import UserError
 
-RECONCILE_DELAY = 1.0  # seconds, after which a difference is not the work of a process that is still running
+RECONCILE_DELAY = 1.0  # seconds that a running process gets to complete its change
 MAX_ATTEMPTS = 10
 
 
 class ConflictError(UserError):
-    """Another process changed the history at the same time, and was first."""
+    """Another process changed the history first."""
 
 
 def current_state(name: str) -> AliasState:
@@ -34,7 +34,7 @@ def append_entry(name: str, entries: list[Entry], entry: Entry) -> None:
         winner = read_entries(name)[len(entries)]
         action = {"rollback": "rolled back to", "external": "changed the alias to"}.get(winner.action, "promoted")
         raise ConflictError(
-            f"Nothing was changed: {winner.by} {action} version {winner.version or 'none'} at the same time. Check"
+            f"nothing was changed: {winner.by} {action} version {winner.version or 'none'} at the same time. Check"
             " `emotion history` and try again."
         )
     reconcile(name)
@@ -82,7 +82,7 @@ def reconcile(name: str) -> list[str]:
 
 
 def _update_aliases(name: str, state: AliasState, found: dict[str, str]) -> None:
-    """Previous first, so that there is never a champion without the way back."""
+    """Update the champion last, so that a rollback is always possible."""
     wanted = state.aliases()
     for alias in reversed(ALIASES):
         if found.get(alias) != wanted.get(alias):
@@ -96,7 +96,7 @@ def _tag_version(name: str, entry: Entry) -> None:
 
 
 def gate_tags(outcome: str, forced: bool, reason: str, run_id: str) -> dict[str, str]:
-    """The tags of a version about the last decision."""
+    """The tags of a version that describe the latest decision."""
     return {
         "gate.verdict": outcome,
         "gate.forced": str(forced).lower(),

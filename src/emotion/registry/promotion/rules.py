@@ -14,7 +14,7 @@ from emotion.params.sections import Gate
 from emotion.params.validation import Section
 
 Outcome = Literal["PROMOTED", "HELD", "REJECTED"]
-# integrity: the version is what was registered, and safe; threshold: it is good enough by itself;
+# integrity: the version is unchanged since registration, and safe; threshold: it is good enough on its own;
 # comparison: it is not worse than the champion.
 Kind = Literal["integrity", "threshold", "comparison"]
 Emotions = tuple[dict[str, float | str], ...]
@@ -46,12 +46,12 @@ class Verdict(Section):
 
     @property
     def has_integrity(self) -> bool:
-        """Whether the version is what was registered, and safe to load."""
+        """Whether the version is unchanged since registration and safe to load."""
         return not any(rule.kind == "integrity" for rule in self.failed)
 
     @property
     def outcome(self) -> Outcome:
-        """REJECTED by itself, HELD in comparison with the champion, or PROMOTED."""
+        """REJECTED if the version fails on its own, HELD if it is worse than the champion, otherwise PROMOTED."""
         if any(rule.kind != "comparison" for rule in self.failed):
             return "REJECTED"
         return "HELD" if self.failed else "PROMOTED"
@@ -62,18 +62,18 @@ class Predictions:
     """One version's predictions for the test images."""
 
     probabilities: NDArray[np.float32]  # (n, 7)
-    latency_ms: float  # of one image at a time, median
+    latency_ms: float  # median, one image at a time
     size_mib: float  # of the SavedModel
 
 
 def threshold_rules(settings: Gate, labels: NDArray[np.int64], candidate: Predictions, bins: int) -> Iterator[Rule]:
-    """The rules for a version by itself.
+    """The rules that judge a version on its own.
 
     Args:
         settings: the thresholds.
-        labels: (n,) of the test images.
-        candidate: its predictions for them.
-        bins: for the calibration error.
+        labels: (n,) the labels of the test images.
+        candidate: the version's predictions for them.
+        bins: the number of bins for the calibration error.
     """
     from emotion.evaluation import metrics  # scikit-learn, which takes a second
 
@@ -99,8 +99,8 @@ def comparison_rules(
 
     Args:
         settings: the thresholds.
-        labels: (n,) of the test images.
-        candidate: its predictions for them.
+        labels: (n,) the labels of the test images.
+        candidate: the version's predictions for them.
         champion: the champion's predictions for them.
         emotions: from `compare_emotions`.
     """
@@ -114,7 +114,7 @@ def comparison_rules(
         f"not lower with p < {settings.significance:g}", difference >= 0 or p_value >= settings.significance,
     )  # fmt: skip
     yield _rule(
-        f"{100 * confidence:g} % interval of the difference (bootstrap)", "comparison", f"{low:+.4f} to {high:+.4f}",
+        f"{100 * confidence:g}% interval of the difference (bootstrap)", "comparison", f"{low:+.4f} to {high:+.4f}",
         "not entirely below 0", high >= 0,
     )  # fmt: skip
     worst = max(emotions, key=lambda row: float(row["loss"]))

@@ -1,4 +1,4 @@
-"""The verdict of the gate as a run in MLflow, with a report to read."""
+"""Log the verdict of the gate as an MLflow run with a readable report."""
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from emotion.tracking.stage_runs import flatten
 
 
 def log_verdict(params: Params, version: Version, verdict: Verdict, forced: bool, reason: str) -> str:
-    """Log a verdict as a run of its own; return the run's id."""
+    """Log a verdict as a separate run, and return the run's id."""
     thresholds = flatten({"gate": params.register_.gate.model_dump()})
     tags = {
         "stage": "promote",

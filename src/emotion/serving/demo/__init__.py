@@ -1,6 +1,6 @@
 """The web demo, and the Hugging Face Space that runs it.
 
-Importing this room turns Gradio's analytics off, before Gradio itself is imported.
+Importing this package turns off Gradio's analytics before Gradio itself is imported.
 """
 
 import os

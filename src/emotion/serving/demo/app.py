@@ -1,4 +1,4 @@
-"""The web demo: an image in, its faces with their emotions out.
+"""The web demo: finds the faces in an uploaded image and shows their emotions.
 
 `emotion demo` starts it, and so does the app.py of a Hugging Face Space.
 """
@@ -25,10 +25,10 @@ from emotion.serving.demo.uploaded_image import UploadedImage
 from emotion.serving.hot_reload import CHAMPION, AliasWatcher, LoadedModel, StaticModel
 
 MAX_UPLOAD = "10mb"
-MAX_QUEUE = 32  # requests; further ones are refused as busy
+MAX_QUEUE = 32  # requests; more are rejected as busy
 CONCURRENCY = 1  # a prediction uses all cores
 DELETE_UPLOADS = (5, 30)  # seconds: interval of the cleanup, and age of what it deletes
-MAX_FACES = 24  # that are shown and explained; more would keep others waiting
+MAX_FACES = 24  # faces that are shown and explained; more would keep other users waiting
 ALIASES = (CHAMPION, "previous", "challenger")
 PHOTO, CROPPED = "a photo: detect faces", "a cropped face"
 INTRODUCTION = (
@@ -56,12 +56,12 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path]) -> gr.Blocks:
     """Build the page.
 
     Args:
-        models: that answer.
-        samples: from `write_samples`.
+        models: the models to serve.
+        samples: the files from `write_samples`.
     """
 
     def predict(image: RGBImage | None, kind: str, alias: str) -> tuple[str, dict[str, Any], str, str, Any]:
-        """The faces of an image as HTML and as JSON; the model that answered, its card, and the other choices."""
+        """The faces of an image as HTML and as JSON; the model that was used, its card, and the other choices."""
         model, note = models.get(alias)
         if image is None:
             return "", {}, *model_info(model, note, alias)
@@ -77,14 +77,14 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path]) -> gr.Blocks:
         return html, content, *model_info(model, note, alias)
 
     def model_info(model: LoadedModel, note: str, alias: str) -> tuple[str, str, Any]:
-        """The model that answers, its card, and the other choices."""
+        """The model in use, its card, and the other choices."""
         choices = list(models.aliases)
         value = alias if alias in choices else CHAMPION
         choice = gr.Radio(choices=choices, value=value, visible=len(choices) > 1)
         return render_model_info(model.info.title, model.info.facts, note), model.info.card, choice
 
     def on_load(alias: str) -> tuple[str, str, Any]:
-        """The content of a page that is opened."""
+        """The content of the page when it is opened."""
         return model_info(*models.get(alias), alias)
 
     blocks: gr.Blocks
@@ -114,7 +114,7 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path]) -> gr.Blocks:
             )
             chosen.then(predict, inputs, outputs, api_visibility="private", **events)
         blocks.load(on_load, [alias], [info, card, alias], api_visibility="private", queue=False)
-    blocks.queue(max_size=MAX_QUEUE, api_open=False)  # programs cannot bypass the queue
+    blocks.queue(max_size=MAX_QUEUE, api_open=False)  # API clients cannot bypass the queue
     return blocks
 
 
@@ -125,11 +125,11 @@ def launch(
     """Serve the demo until the end of the context.
 
     Args:
-        models: that answer.
+        models: the models to serve.
         host: the address to listen on; 127.0.0.1 for this machine only.
-        port: to listen on.
+        port: the port to listen on.
         share: whether to open a public URL through Gradio's servers.
-        samples: the folder of `write_samples`, if it exists already.
+        samples: an existing folder written by `write_samples`; None writes a temporary one.
 
     Yields:
         The URL to open.

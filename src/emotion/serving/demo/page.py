@@ -29,10 +29,10 @@ def render_result(
     heat_maps: NDArray[np.float32] | None,
     hidden: int = 0,
 ) -> str:
-    """An image, and each of its faces with all scores.
+    """Render an image, and each of its faces with all scores.
 
     Args:
-        image: that was uploaded.
+        image: the uploaded image.
         faces: the predictions.
         crops: each face as the model saw it, (48, 48) uint8.
         heat_maps: (faces, 48, 48), 0..1; None if they are not available.
@@ -83,12 +83,12 @@ def _data_uri(image: Image.Image, kind: str) -> str:
 
 
 def render_model_info(title: str, facts: Mapping[str, str], note: str = "") -> str:
-    """Which model answers, and its test metrics.
+    """Render the title of the model in use and its test metrics.
 
     Args:
-        title: of the model.
+        title: the title of the model.
         facts: the tags of a registered version.
-        note: to show with it.
+        note: a note to show with the model.
     """
     scores = [(name, float(facts[key])) for key, name in SCORES.items() if key in facts]
     return TEMPLATES.get_template("model_info.html.j2").render(

@@ -26,7 +26,7 @@ def write_space(bundle: ModelBundle, folder: Path) -> None:
 
     Args:
         bundle: the model to show.
-        folder: must not exist yet.
+        folder: the folder to write, which must not exist yet.
 
     Raises:
         UserError: if it exists.

@@ -1,4 +1,4 @@
-"""The image component of the demo. Gradio writes a stub file beside it, which git ignores."""
+"""The image component of the demo. Gradio writes a stub file next to it, which git ignores."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from emotion.data.preparation.images import RGBImage, TooLargeImageError, Unread
 
 
 class UploadedImage(gr.Image):
-    """An image that is checked before it is decoded, and that comes from an upload and from nowhere else."""
+    """An image component that accepts only uploads, and checks them before decoding."""
 
     is_template = True  # Gradio shows it as its parent class
 
@@ -29,7 +29,7 @@ class UploadedImage(gr.Image):
             raise gr.Error(message, print_exception=False) from None
 
     async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        """Refuse URLs, which Gradio would fetch from anywhere."""
+        """Reject URLs, because Gradio would fetch any address."""
         if url_or_file_path is not None and re.match(r"\s*[a-z][a-z0-9+.-]*:", str(url_or_file_path), re.IGNORECASE):
-            raise gr.Error("This image cannot be used: upload it.", print_exception=False)
+            raise gr.Error("This image cannot be used: upload it as a file, not as a URL.", print_exception=False)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
