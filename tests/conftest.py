@@ -28,6 +28,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # copies of the project are imp
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files that need a finished project first: one worker builds it while another runs the other files."""
+    first = {item.path for item in items if "repro_project" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in first)
+
+
 @pytest.fixture(autouse=True)
 def seeds() -> None:
     """Seed the random number generators before every test."""

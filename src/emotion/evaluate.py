@@ -15,7 +15,7 @@ from emotion.data.dataset import Dataset, Images, open_dataset, subset
 from emotion.evaluation.metrics import Probabilities, confidence_threshold, selective_accuracy
 from emotion.evaluation.report import write_robustness, write_split, write_test_figures
 from emotion.inference.benchmark import measure_speed
-from emotion.inference.load import load_saved_model, predict
+from emotion.inference.load import Model, load_saved_model, predict
 from emotion.params.load import load_params
 from emotion.params.sections import Evaluate
 from emotion.runtime.errors import run_main
@@ -23,7 +23,7 @@ from emotion.runtime.files import atomic_write, folder_size, write_json
 from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SPEED
 
 
-def evaluate(settings: Evaluate, dataset: Dataset, model: Any, report: Path) -> dict[str, Any]:
+def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -> dict[str, Any]:
     """Score validation, test and subsets of test; write tables and figures; return the metrics.
 
     Args:

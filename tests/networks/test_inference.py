@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from emotion.inference.load import load_saved_model, predict
 from emotion.networks import inference
@@ -66,7 +67,7 @@ def test_the_exported_and_the_saved_model_predict_like_the_network(network: kera
     assert size < 4.2 * network.count_params() + 2**15  # every weight once, in four bytes
     loaded = keras.saving.load_model(tmp_path / "network.keras")
     np.testing.assert_allclose(loaded(PIXELS), expected, atol=1e-6)
-    graph = exported.signatures["serving_default"].graph.as_graph_def()
+    graph = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"].graph.as_graph_def()
     operations = {node.op for function in graph.library.function for node in function.node_def}
     assert operations
     assert not [operation for operation in operations if "Random" in operation]

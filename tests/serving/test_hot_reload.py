@@ -1,5 +1,7 @@
 """Hot reload of the champion."""
 
+from unittest.mock import MagicMock
+
 import pytest
 
 from emotion.runtime.errors import UserError
@@ -14,6 +16,7 @@ def test_the_loaded_champion_is_kept_if_a_new_one_cannot_be_loaded(monkeypatch: 
     numbers = {"champion": "1"}
     broken = False
     asked: list[str] = []
+    unused = MagicMock()
 
     def get_aliases() -> dict[str, str]:
         if broken:
@@ -24,7 +27,7 @@ def test_the_loaded_champion_is_kept_if_a_new_one_cannot_be_loaded(monkeypatch: 
         asked.append(address.rpartition("/")[2])
         if address.endswith("/2"):
             raise UserError("its files are not those that were registered.")
-        return LoadedModel(ModelInfo(address), Predictor(None), None)
+        return LoadedModel(ModelInfo(address), Predictor(unused), None)
 
     models = AliasWatcher("facial-emotion", get_aliases, load)
     assert models.get("champion")[1] == ""

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pydantic import BaseModel
 
     from emotion.cli.doctor import Finding
@@ -28,7 +29,7 @@ def show(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
 
 
-def show_frame(frame: Any, title: str) -> None:
+def show_frame(frame: "pd.DataFrame", title: str) -> None:
     """Print a pandas table."""
     table = _table(title, *map(str, frame.columns))
     for row in frame.itertuples(index=False):

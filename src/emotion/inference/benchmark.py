@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emotion.inference.load import predict
+from emotion.inference.load import Model, predict
 
 if TYPE_CHECKING:
     from emotion.data.dataset import Images
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LATENCY_CALLS, THROUGHPUT_PASSES, BATCHES_PER_PASS = 100, 3, 4
 
 
-def measure_speed(model: Any, images: "Images", batch_size: int) -> dict[str, float]:
+def measure_speed(model: Model, images: "Images", batch_size: int) -> dict[str, float]:
     """Measure how fast predictions are on this machine under its current load.
 
     Args:

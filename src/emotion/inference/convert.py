@@ -2,10 +2,10 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from emotion.data.labels import IMAGE_SIZE
 from emotion.evaluation.significance import mcnemar_test
 from emotion.inference.benchmark import measure_speed
 from emotion.inference.litert import LiteRT
-from emotion.inference.load import load_saved_model, predict
+from emotion.inference.load import Model, load_saved_model, predict
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import atomic_write, folder_size
 from emotion.runtime.tensorflow import silent_stderr
@@ -72,7 +72,7 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
     return parity
 
 
-def _convert(saved_model: Path, model: Any, to_format: Format, examples: Images) -> bytes:
+def _convert(saved_model: Path, model: Model, to_format: Format, examples: Images) -> bytes:
     with warnings.catch_warnings(), silent_stderr():
         warnings.simplefilter("ignore")  # the converters use deprecated parts of TensorFlow and numpy
         return _onnx(model) if to_format == "onnx" else _litert(saved_model, examples if to_format == "int8" else None)
@@ -95,7 +95,7 @@ def _litert(saved_model: Path, examples: Images | None) -> bytes:
     return content
 
 
-def _onnx(model: Any) -> bytes:
+def _onnx(model: Model) -> bytes:
     import tensorflow as tf
     import tf2onnx
 
@@ -116,16 +116,18 @@ class _Onnx:
         self._session = onnxruntime.InferenceSession(path.read_bytes())
         self._name = self._session.get_inputs()[0].name
 
-    def serve(self, pixels: NDArray[np.float32]) -> Any:
-        return self._session.run(None, {self._name: pixels})[0]
+    def serve(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        (probabilities,) = self._session.run(None, {self._name: pixels})
+        return np.asarray(probabilities)
 
 
-def _load(path: Path, to_format: Format) -> Any:
-    load: Callable[[Path], Any] = _Onnx if to_format == "onnx" else LiteRT
-    return load(path)
+def _load(path: Path, to_format: Format) -> Model:
+    return _Onnx(path) if to_format == "onnx" else LiteRT(path)
 
 
-def _compare(before: Any, after: Any, sizes: tuple[float, float], images: Images, labels: NDArray[np.int64]) -> Parity:
+def _compare(
+    before: Model, after: Model, sizes: tuple[float, float], images: Images, labels: NDArray[np.int64]
+) -> Parity:
     ours, theirs = predict(before, images, BATCH), predict(after, images, BATCH)
     correct = [probabilities.argmax(axis=1) == labels for probabilities in (ours, theirs)]
     return Parity(

@@ -1,9 +1,10 @@
 """Load a SavedModel and run predictions with it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from emotion.runtime.errors import UserError
 from emotion.runtime.tensorflow import load_tensorflow
@@ -13,7 +14,14 @@ if TYPE_CHECKING:  # they import pandas and scikit-learn
     from emotion.evaluation.metrics import Probabilities
 
 
-def load_saved_model(folder: Path) -> Any:
+class Model(Protocol):
+    """A loaded SavedModel, or an object with the same endpoint."""
+
+    def serve(self, pixels: NDArray[np.float32], /) -> ArrayLike:
+        """Map (n, 48, 48, 1) float32, 0..255, to (n, 7) float32 probabilities."""
+
+
+def load_saved_model(folder: Path) -> Model:
     """Load a SavedModel with a `serve` endpoint.
 
     Raises:
@@ -24,17 +32,17 @@ def load_saved_model(folder: Path) -> Any:
     load_tensorflow()
     import tensorflow as tf
 
-    model = tf.saved_model.load(str(folder))
+    model: Model = tf.saved_model.load(str(folder))
     if not hasattr(model, "serve"):
         raise UserError(f"the SavedModel in {folder} has no endpoint `serve`. Export it with `Model.export` of Keras.")
     return model
 
 
-def predict(model: Any, images: "Images", batch_size: int) -> "Probabilities":
+def predict(model: Model, images: "Images", batch_size: int) -> "Probabilities":
     """Predict the probabilities of the seven emotions.
 
     Args:
-        model: a model from `load_saved_model`, or any object with the same `serve`.
+        model: the model.
         images: (n, 48, 48) uint8, 0..255.
         batch_size: images per call of the model.
 

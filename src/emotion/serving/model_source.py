@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.inference.load import Model, load_saved_model
 from emotion.inference.op_allowlist import disallowed_ops
 from emotion.params.load import load_params
 from emotion.params.validation import Section
@@ -40,21 +40,16 @@ class ModelBundle:
     model: Path  # a SavedModel's folder, or a LiteRT file
     classifier: Path | None = None  # the network in Keras' format, for heat maps
 
-    def load(self) -> Any:
+    def load(self) -> Model:
         """Load the model.
-
-        Returns:
-            An object whose `serve` maps (n, 48, 48, 1) float32, 0..255, to (n, 7) probabilities.
 
         Raises:
             UserError: if it contains operations that are not allowed, or takes or returns other shapes.
         """
-        from emotion.inference.load import load_saved_model
-
         if self.model.is_file():
             from emotion.inference.litert import LiteRT
 
-            model: Any = LiteRT(self.model)
+            model: Model = LiteRT(self.model)
         else:
             self.check()
             model = load_saved_model(self.model)

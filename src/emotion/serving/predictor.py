@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.data.preparation.images import RGBImage
-from emotion.inference.load import predict
+from emotion.inference.load import Model, predict
 from emotion.serving.detection import Box, Detection, Detector
 from emotion.serving.model_source import open_model
 
@@ -50,11 +50,11 @@ class Predictor:
     """A model with a face detector. Threads may share a predictor.
 
     Args:
-        model: an object whose `serve` maps (n, 48, 48, 1) float32, 0..255, to (n, 7) probabilities.
+        model: see `emotion.inference.load.Model`.
         unsure_below: the confidence below which the answer is "unsure", 0..1.
     """
 
-    def __init__(self, model: Any, unsure_below: float = 0.0) -> None:
+    def __init__(self, model: Model, unsure_below: float = 0.0) -> None:
         self.model, self.unsure_below = model, unsure_below
 
     @classmethod

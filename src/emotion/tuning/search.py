@@ -13,10 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cloudpickle
 import keras_tuner
+from keras_tuner.engine.trial import Trial as KerasTunerTrial
 
 from emotion.params.sections import Train, with_values
 from emotion.params.space import Choice, Scalar, Tune
@@ -58,7 +59,7 @@ class SearchObserver(Protocol):
 class SearchState:
     """The saved progress of a search."""
 
-    oracle: Any
+    oracle: keras_tuner.Oracle
     ended: list[Trial] = field(default_factory=list)  # including failed attempts
     failures: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by KerasTuner's id of the trial
     seconds: float = 0.0  # so far
@@ -78,7 +79,7 @@ class Search:
     def __init__(self, settings: Tune, base: Train, folder: Path, executor: Executor, observer: SearchObserver) -> None:
         self.settings, self.base, self.folder = settings, base, folder
         self.executor, self.observer = executor, observer
-        self.running: dict[str, keras_tuner.engine.trial.Trial] = {}  # KerasTuner's trials, by the names of ours
+        self.running: dict[str, KerasTunerTrial] = {}  # KerasTuner's trials, by the names of ours
         self.run_ids: dict[str, str] = {}
         saved = _load_state(folder)
         self.state = saved or SearchState(make_oracle(settings))
@@ -120,7 +121,7 @@ class Search:
         minutes = self.settings.budget_minutes
         return None if minutes is None else self.start + 60 * minutes
 
-    def _ask(self) -> Any:
+    def _ask(self) -> KerasTunerTrial | None:
         """KerasTuner's next trial; None if there is none yet, or if time is up and at least one trial has started."""
         oracle = self.state.oracle
         if self._deadline and oracle.trials and time.time() >= self._deadline:
@@ -132,7 +133,7 @@ class Search:
         self._save()
         return proposal
 
-    def _start(self, proposal: Any) -> None:
+    def _start(self, proposal: KerasTunerTrial) -> None:
         values, epochs = self._values(proposal)
         failures = self.state.failures[proposal.trial_id]
         name = f"trial-{int(proposal.trial_id):03d}" + (f"-retry-{failures}" if failures else "")
@@ -152,7 +153,7 @@ class Search:
         )
         self.executor.start(name, request)
 
-    def _values(self, proposal: Any) -> tuple[dict[str, Scalar], int]:
+    def _values(self, proposal: KerasTunerTrial) -> tuple[dict[str, Scalar], int]:
         """The values in the space, and the number of epochs, which hyperband decides."""
         proposed = dict(proposal.hyperparameters.values)
         epochs = proposed.get("tuner/epochs", self.settings.epochs)
