@@ -46,7 +46,7 @@ def fetch(settings: Fetch, archive: Path) -> dict[str, Any]:
         if settings.sha256 not in (None, digest):
             raise UserError(
                 f"the archive's SHA-256 is {digest}, but fetch.sha256 is {settings.sha256}."
-                " Fetch the file again, or update fetch.sha256 if the archive is the one that you want."
+                " Fetch the file again, or update fetch.sha256 if this is the archive that you want."
             )
         size = tmp.stat().st_size
     return {"source": settings.source, "origin": origin, "sha256": digest, "bytes": size, **contents}

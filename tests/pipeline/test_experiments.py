@@ -25,7 +25,7 @@ def test_an_experiment_in_a_temporary_folder_logs_to_the_projects_store(copied_p
 
 
 def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project: Project, tmp_path: Path) -> None:
-    source = copied_project.folder / "src/emotion/runtime/progress.py"
+    source = copied_project.folder / "src/emotion/data/labels.py"
     source.write_text(source.read_text() + "# changed\n")
     (copied_project.folder / "src/emotion/new.py").write_text("NEW = 1\n")
     (copied_project.folder / "my_token.txt").write_text("KGAT_secret")
@@ -35,7 +35,7 @@ def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project
     patch = copied_project.client.download_artifacts(fetch.info.run_id, "source/fetch.patch", str(tmp_path))
     copied_project.run("git", "worktree", "add", "--quiet", str(tmp_path / "tree"), "HEAD")
     subprocess.run(["git", "apply", patch], cwd=tmp_path / "tree", check=True)
-    assert (tmp_path / "tree/src/emotion/runtime/progress.py").read_text().endswith("# changed\n")
+    assert (tmp_path / "tree/src/emotion/data/labels.py").read_text().endswith("# changed\n")
     assert (tmp_path / "tree/src/emotion/new.py").read_text() == "NEW = 1\n"
     assert "dvc.lock" not in Path(patch).read_text()
     assert "KGAT_secret" not in Path(patch).read_text()

@@ -48,7 +48,7 @@ def test_uncached_data_is_fetched_from_its_source_and_verified(
     with worktree(commit) as tree:
         shutil.copy(copied_project.folder / "dvc.lock", tree)
         share_dvc_cache(tree)
-        assert restore_data(tree, "fetch", sha256) == "its source"
+        assert restore_data(tree, "fetch", sha256) == "the original source"
         with pytest.raises(UserError, match="has a different archive: its SHA-256 is"):
             restore_data(tree, "fetch", "0" * 64)
     assert not tree.exists()

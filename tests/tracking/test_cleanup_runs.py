@@ -37,7 +37,7 @@ def test_only_runs_of_exited_processes_are_killed(copied_project: Project) -> No
     try:
         said = copied_project.run("emotion", "cleanup-runs").stdout
         assert f"fetch {orphan}: KILLED" in said
-        assert said.endswith("1 runs set to KILLED, 1 left alone.\n")
+        assert said.endswith("Runs set to KILLED: 1; left alone: 1.\n")
         assert copied_project.client.get_run(orphan).info.status == "KILLED"
         assert len(open_runs()) == 1
     finally:

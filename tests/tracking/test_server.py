@@ -307,7 +307,7 @@ def test_all_commands_work_with_postgresql_and_authentication(copied_project: Pr
     said += [changer.close() for changer in racing]
     assert "champion: version 2" in run("emotion", "history")
     assert "postgres" not in run("emotion", "trace", "2")
-    assert "0 runs set to KILLED" in run("emotion", "cleanup-runs")
+    assert "Runs set to KILLED: 0" in run("emotion", "cleanup-runs")
     assert "answers" in run("emotion", "doctor")
     forms = (PASSWORD, PASSWORD.replace(" ", "%20"), base64.b64encode(f"admin:{PASSWORD}".encode()).decode())
     for text in said:

@@ -65,17 +65,17 @@ def _packages() -> Finding:
             continue
         if found != expected:
             differing.append(f"{name} {found}, locked {expected}")
-    missing = [f"{name} is not locked" for name in provenance.LIBRARIES if name not in locked]
+    missing = [f"{name} is not pinned in requirements.txt" for name in provenance.LIBRARIES if name not in locked]
     if differing or missing:
         return Finding("packages", "warning", "; ".join((differing or missing)[:3]), "Run `make setup`.")
-    return Finding("packages", "ok", f"as locked in requirements.txt ({len(locked)})")
+    return Finding("packages", "ok", f"as pinned in requirements.txt ({len(locked)} packages)")
 
 
 def _git() -> Finding:
     commit = provenance.git_commit()
     if commit == "unknown":
-        return Finding("git", "error", "not a repository: runs cannot record their commit", "`git clone` the project.")
-    changes = "with uncommitted changes, which runs record" if provenance.uncommitted_patch() else "no changes"
+        return Finding("git", "error", "not a git repository: runs cannot record their commit", "Use a `git clone`.")
+    changes = "uncommitted changes, which runs record" if provenance.uncommitted_patch() else "no changes"
     return Finding("git", "ok", f"{commit[:8]}, {changes}")
 
 
@@ -102,7 +102,7 @@ def _processor() -> Finding:
     cores = f"{os.cpu_count()} cores"
     if bfloat16:
         return Finding("processor", "ok", f"{cores} with {' and '.join(bfloat16)}: trains in bfloat16")
-    fix = "Training takes about five times as long as the README says."
+    fix = "Expect training to take about five times as long as the README says."
     return Finding("processor", "warning", f"{cores} without bfloat16: trains in float32", fix)
 
 
@@ -122,7 +122,7 @@ def _mlflow() -> Finding:
     return Finding("MLflow", "ok", f"{store.shown_uri} answers")
 
 
-MLFLOW_FIX = "Start the server, or fix or unset MLFLOW_TRACKING_URI. Set a password in MLFLOW_TRACKING_PASSWORD."
+MLFLOW_FIX = "Start the server, or correct or unset MLFLOW_TRACKING_URI. For a password, set MLFLOW_TRACKING_PASSWORD."
 
 
 def _schema(path: Path, shown: str) -> Finding:
@@ -131,7 +131,7 @@ def _schema(path: Path, shown: str) -> Finding:
     found = row[0] if row else "unknown"
     if found != (latest := latest_schema()):
         what = f"{shown} has the schema {found}, but MLflow {version('mlflow')} needs {latest}"
-        return Finding("MLflow", "error", what, f"Copy the file, then run `mlflow db upgrade {shown}`.")
+        return Finding("MLflow", "error", what, f"Back up the file, then run `mlflow db upgrade {shown}`.")
     return Finding("MLflow", "ok", f"{shown}, schema {found}")
 
 
@@ -170,7 +170,7 @@ def _dvc() -> Finding:
     if missing:
         what = f"{len(missing)} of {len(outputs)} outputs are neither here nor in the cache: {missing[0]}"
         return Finding("DVC", "warning", what, "Run `dvc repro` or `dvc pull`.")
-    return Finding("DVC", "ok", f"dvc.lock and all {len(outputs)} outputs are here")
+    return Finding("DVC", "ok", f"dvc.lock is here; all {len(outputs)} outputs are here or cached")
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (

@@ -131,6 +131,6 @@ def space(
     with open_model(model) as bundle:
         write_space(bundle, folder)
         print(
-            f"{folder} shows {bundle.info.title}. Publish it with `hf auth login` and `hf upload --repo-type space"
-            f" USER/NAME {folder} .`"
+            f"{folder} is a demo of {bundle.info.title}. To publish it, run `hf auth login` and `hf upload --repo-type"
+            f" space USER/NAME {folder} .`"
         )

@@ -42,7 +42,7 @@ def promote(
     reason: ReasonOption = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the decision without writing anything.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Promote even if thresholds are not met; needs a reason.")
+        bool, typer.Option("--force", help="Promote even if thresholds are not met; requires --reason.")
     ] = False,
 ) -> None:
     """Make a registered version the champion, if it passes the gate.
@@ -86,7 +86,7 @@ def rollback(reason: ReasonOption = "") -> None:
     connection().disable_offline_mode()
     with _exit_on_conflict():
         entry = promotion.rollback(name, reason)
-    replaced = f"it replaces version {entry.before}" if entry.before else "there was none"
+    replaced = f"it replaces version {entry.before}" if entry.before else "there was no champion"
     print(f"{name} version {entry.version} is the champion again; {replaced}.")
 
 

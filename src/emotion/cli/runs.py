@@ -39,7 +39,7 @@ def restore(context: typer.Context) -> None:
 
 def sync(
     drop_first: Annotated[
-        bool, typer.Option("--drop-first", help="First discard the oldest queued operation, if it cannot be delivered.")
+        bool, typer.Option("--drop-first", help="First discard the oldest queued operation (if it is undeliverable).")
     ] = False,
 ) -> None:
     """Deliver logs that were queued while the MLflow server was unavailable."""
@@ -63,8 +63,8 @@ def cleanup_runs() -> None:
     for run in killed:
         print(f"{run.name} {run.id}: KILLED")
     for run in others:
-        print(f"{run.name} {run.id}: left alone, process {run.tags.get(PROCESS_TAG, 'unknown')}")
-    print(f"{len(killed)} runs set to KILLED, {len(others)} left alone.")
+        print(f"{run.name} {run.id}: left alone; its process: {run.tags.get(PROCESS_TAG, 'unknown')}")
+    print(f"Runs set to KILLED: {len(killed)}; left alone: {len(others)}.")
 
 
 def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000) -> None:

@@ -144,7 +144,7 @@ def parity_table(title: str, target: Path, parity: "Parity") -> Table:
     """The converted file compared with the SavedModel."""
     table = _table(f"{title} as {target}, on validation images", "", str(target.name), "SavedModel")
     table.add_row("size", f"{parity.size_mib:.2f} MiB", f"{parity.size_before_mib:.2f} MiB")
-    table.add_row("largest difference of a probability", f"{parity.max_difference:.2g}", "")
+    table.add_row("largest difference in probability", f"{parity.max_difference:.2g}", "")
     table.add_row("same predicted emotion", f"{parity.agreement:.2%}", "")
     table.add_row("accuracy", f"{parity.accuracy:.4f}", f"{parity.accuracy_before:.4f}")
     table.add_row("p-value of the difference in accuracy", f"{parity.p_value:.3g}", "")

@@ -60,7 +60,7 @@ CORRUPTIONS: Mapping[str, tuple[Callable[[Images, float], Images], tuple[float, 
     "blur": (blur, (0.5, 1, 2), "standard deviation, pixels"),
     "noise": (noise, (10, 20, 40), "standard deviation, gray levels"),
     "rotation": (rotation, (10, 20, 40), "degrees"),
-    "occlusion": (occlusion, (0.2, 0.35, 0.5), "side of the square, fraction of the image's"),
+    "occlusion": (occlusion, (0.2, 0.35, 0.5), "side of the square, as a fraction of the image's side"),
 }
 
 

@@ -154,5 +154,5 @@ def _check(parity: Parity, to_format: Format) -> None:
     elif parity.max_difference > MAX_DIFFERENCE:
         raise UserError(
             f"the file's probabilities differ from the SavedModel's by up to {parity.max_difference:.2g}, more"
-            f" than {MAX_DIFFERENCE:g}: nothing was written."
+            f" than {MAX_DIFFERENCE:g}: nothing was written. Use the SavedModel itself."
         )

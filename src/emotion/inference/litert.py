@@ -23,7 +23,8 @@ class LiteRT:
                 self._interpreter = Interpreter(str(path), num_threads=os.cpu_count())
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"{path} is not a LiteRT file: {error}".splitlines()[0]) from error
+            reason = f"{path} is not a LiteRT file: {error}".splitlines()[0].rstrip(".")
+            raise UserError(f"{reason}. Give a file that `emotion export` wrote, or a SavedModel folder.") from error
         self._input, self._output = (
             details[0]["index"]
             for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())

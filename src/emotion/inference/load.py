@@ -34,7 +34,7 @@ def load_saved_model(folder: Path) -> Model:
 
     model: Model = tf.saved_model.load(str(folder))
     if not hasattr(model, "serve"):
-        raise UserError(f"the SavedModel in {folder} has no endpoint `serve`. Export it with `Model.export` of Keras.")
+        raise UserError(f"the SavedModel in {folder} has no endpoint `serve`. Export it with Keras' `Model.export`.")
     return model
 
 

@@ -74,7 +74,7 @@ def _parse(folder: Path) -> Any:
     try:
         return saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except DecodeError:
-        raise UserError(f"{path} is not a SavedModel.") from None
+        raise UserError(f"{path} is not a SavedModel, or is damaged. Export the model again.") from None
     except FileNotFoundError:
         raise UserError(f"no SavedModel in {folder}. Run `dvc repro train`.") from None
 

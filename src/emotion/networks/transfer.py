@@ -91,7 +91,8 @@ def _pretrained(name: str, weights: str, image_size: int) -> keras.Model:
     except (ValueError, OSError, KeyError, UserWarning, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"train.transfer.weights: {weights} does not contain weights of {name} without its top: {reason}"
+            f"train.transfer.weights: {weights} does not contain weights of {name} without its top: {reason}."
+            " Use a file saved from the model with include_top=False."
         ) from error
     return network
 

@@ -17,7 +17,7 @@ from emotion.runtime.paths import DATASET, EVALUATION, SPEED
 
 # Only figures without faces: the training images may not be shown publicly.
 FIGURES = ("confusion.png", "per_class.png", "reliability.png", "coverage.png", "robustness.png")
-SUBSETS = {"validation": "validation", "test": "test", "test_unseen": "test, never seen in training"}
+SUBSETS = {"validation": "validation", "test": "test", "test_unseen": "test, without images seen in training"}
 ORIGIN = {  # tags of the version, and their names in the card
     "run_id": "MLflow run",
     "git.commit": "commit",

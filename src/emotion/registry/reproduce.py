@@ -60,7 +60,7 @@ def reproduce(name: str, number: str) -> Reproduction:
     run = lineage.run_of_version(number, version.run_id)
     commit, archive = recorded.code.commit, recorded.data.archive_sha256
     if commit is None or archive is None:
-        raise UserError(f"version {number} of {name} has no recorded commit and data, so it cannot be reproduced.")
+        raise UserError(f"version {number} of {name} has no recorded commit or data. Choose another version.")
     with worktree(commit) as tree:
         _apply_patch(run, tree)
         lock = download_artifact(run.id, lineage.LOCK)
@@ -74,11 +74,14 @@ def reproduce(name: str, number: str) -> Reproduction:
         for stage in stages[1 : stages.index("evaluate") + 1]:
             print(f"{stage} ...", flush=True)
             _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
-        metrics = flatten(read_json(tree / METRICS, "The copy of `evaluate` wrote no metrics."))
+        metrics = flatten(read_json(tree / METRICS, "At the version's commit, `evaluate` wrote no metrics."))
     before = {key: value for key, value in run.metrics.items() if not key.startswith(MACHINE_METRICS)}
     both = {key: (before[key], float(metrics[key])) for key in sorted(before.keys() & metrics.keys())}
     if not both:
-        raise UserError(f"the run {version.run_id} of version {number} has no metrics of `evaluate` to compare with.")
+        raise UserError(
+            f"the run {version.run_id} of version {number} has no metrics of `evaluate` to compare with."
+            " If its logs are still queued, run `emotion sync`."
+        )
     installed = provenance.libraries()
     libraries = {
         key: (value, installed[key])
@@ -121,7 +124,10 @@ def _apply_patch(run: RunInfo, tree: Path) -> None:
         raise UserError(f"{lineage.PATCH} of run {run.id} cannot be downloaded. Check the artifact store.")
     done = _run(["git", "apply", str(patch)], tree)
     if done.returncode:
-        raise UserError(f"the patch of run {run.id} does not apply to its commit: {_error_line(done)}.")
+        raise UserError(
+            f"the patch of run {run.id} does not apply to its commit, so the version cannot be reproduced:"
+            f" {_error_line(done)}."
+        )
 
 
 def share_dvc_cache(tree: Path) -> None:
@@ -143,7 +149,10 @@ def restore_data(tree: Path, stage: str, sha256: str) -> str:
     origin = _fetch_data(tree, stage)
     found = read_json(tree / SOURCE, "Run `dvc repro --force fetch`.").get("sha256")
     if found != sha256:
-        raise UserError(f"{origin} has a different archive: its SHA-256 is {found}, but {sha256} was recorded.")
+        raise UserError(
+            f"{origin} has a different archive: its SHA-256 is {found}, but {sha256} was recorded."
+            " Provide the recorded archive there, or in a DVC remote."
+        )
     return origin
 
 
@@ -154,7 +163,7 @@ def _fetch_data(tree: Path, stage: str) -> str:
             return origin
     print(f"{stage} ...", flush=True)
     _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
-    return "its source"
+    return "the original source"
 
 
 def _environment(tree: Path) -> dict[str, str]:

@@ -75,7 +75,7 @@ class AliasWatcher:
         self._name, self._get_aliases, self._load = name, get_aliases, load
         number = get_aliases().get(CHAMPION)
         if number is None:
-            raise UserError(f"{name} has no champion. `emotion promote VERSION` makes a version the champion.")
+            raise UserError(f"{name} has no champion. Run `emotion promote VERSION` to make a version the champion.")
         self._loaded = {number: load(f"models:/{name}/{number}")}  # by number
         self._failures: dict[str, tuple[float, str]] = {}  # by number: when, and why
         # Read by request threads, and replaced as a whole.
@@ -109,7 +109,7 @@ class AliasWatcher:
             return
         serving, notes = {CHAMPION: self._serving[CHAMPION]}, {}
         if CHAMPION not in numbers:
-            notes[CHAMPION] = "There is no champion anymore; this was the last one."
+            notes[CHAMPION] = "There is no champion anymore; this version was the last one."
         for alias, number in numbers.items():
             if model := self._try_load(number):
                 serving[alias] = model

@@ -47,7 +47,7 @@ def expand_paths(names: Iterable[str]) -> list[str]:
             files = sorted(it for it in matches if Path(it).is_file())
         found |= dict.fromkeys(files or [name])
     if not any(name == STANDARD_INPUT or _is_file(name) for name in found):
-        raise UserError(f"no image or video at {', '.join(found)}.")
+        raise UserError(f"no image or video found at {', '.join(found)}. Check the names.")
     return list(found)
 
 
@@ -72,7 +72,7 @@ def read_inputs(names: Iterable[str], frame_interval: float) -> Iterator[Input]:
                 with nullcontext(sys.stdin.buffer) if name == STANDARD_INPUT else Path(name).open("rb") as file:
                     content = file.read(MAX_BYTES + 1)
                 if len(content) > MAX_BYTES:
-                    raise UnreadableImageError(f"more than {MAX_BYTES // 2**20} MiB")
+                    raise UnreadableImageError(f"the file is larger than {MAX_BYTES // 2**20} MiB")
                 yield Input(shown, load_image(content))
         except UnreadableImageError as reason:
             yield Input(shown, error=str(reason))

@@ -58,9 +58,9 @@ class ModelBundle:
         except Exception as error:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             size = f"{IMAGE_SIZE}x{IMAGE_SIZE}"
-            raise UserError(f"{self.info.title} does not accept faces of {size} gray pixels: {reason}") from error
+            raise UserError(f"{self.info.title} does not accept {size} grayscale faces: {reason}") from error
         if shape != (1, len(EMOTIONS)):
-            raise UserError(f"{self.info.title} returns the shape {shape}, expected {(1, len(EMOTIONS))}.")
+            raise UserError(f"{self.info.title} returns an output of shape {shape}, expected {(1, len(EMOTIONS))}.")
         return model
 
     def check(self) -> None:
@@ -75,6 +75,7 @@ class ModelBundle:
             listed = ", ".join(sorted(disallowed))
             raise UserError(
                 f"{self.info.title} is refused: its graph contains {listed}, which may do more than compute."
+                " Use a model without such operations."
             )
 
     def write(self, folder: Path) -> None:
@@ -117,7 +118,7 @@ def open_model(source: str | None) -> Iterator[ModelBundle]:
     if path and path.exists():
         yield _from_path(path)
     elif path and "/" not in str(source).partition(":")[2]:
-        raise UserError(f"no model at {source}: not a file, a folder or an MLflow URI such as models:/NAME/VERSION.")
+        raise UserError(f"no model at {source}. Give a folder, a file, or an MLflow URI such as models:/NAME/VERSION.")
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield _from_mlflow(source or f"models:/{load_params().register_.name}@champion", Path(folder))
@@ -133,7 +134,10 @@ def _from_path(path: Path) -> ModelBundle:
     found = {name: digest for name, digest in file_digests(path).items() if name != BUNDLE}
     changed = sorted(name for name in {*found, *bundle.sha256} if found.get(name) != bundle.sha256.get(name))
     if changed:
-        raise UserError(f"{path / changed[0]} has changed since {bundle.title} was written to {path}.")
+        raise UserError(
+            f"{path / changed[0]} has changed since {bundle.title} was written to {path}. Write the folder again with"
+            " `emotion space`."
+        )
     classifier = path / CLASSIFIER
     info = ModelInfo(bundle.title, bundle.unsure_below, bundle.facts, (path / CARD).read_text())
     return ModelBundle(info, path / MODEL, classifier if classifier.exists() else None)
@@ -149,7 +153,7 @@ def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
         downloaded = versions.download_model(uri, folder)
         found = sorted(downloaded.rglob("saved_model.pb"))
         if not found:
-            raise UserError(f"there is no SavedModel at {uri}.")
+            raise UserError(f"there is no SavedModel at {uri}. Give the URI of a model that contains one.")
         return ModelBundle(ModelInfo(uri), found[0].parent)
     name, version = registered
     downloaded = versions.download_version(name, version.number, folder)

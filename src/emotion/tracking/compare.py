@@ -35,7 +35,10 @@ def _find_run(name: str, known: list[RunInfo], searches: list[str]) -> RunInfo:
         return matches[0]
     if matches:
         raise UserError(f"{len(matches)} runs have ids that start with {name}. Give more characters of the id.")
-    raise UserError(f"no run has an id that starts with {name}. `emotion trials` lists trials, MLflow's UI all runs.")
+    raise UserError(
+        f"no run has an id that starts with {name}. `emotion trials` lists the trials of a search; `emotion ui` shows"
+        " all runs."
+    )
 
 
 def _is_search(run: RunInfo) -> bool:

@@ -156,7 +156,7 @@ class Trainer:
         self.schedule.validation_seconds = self.schedule.seconds * len(self.validation) / len(images)
         if self.schedule.budget and self.schedule.validation_seconds >= self.schedule.budget:
             raise UserError(
-                f"one validation takes about {self.schedule.validation_seconds:.0f} s, but train.budget_minutes"
+                f"validating once takes about {self.schedule.validation_seconds:.0f} s, but train.budget_minutes"
                 f" allows {self.schedule.budget:.0f} s for the whole training. Increase train.budget_minutes."
             )
 

@@ -117,7 +117,7 @@ class RayExecutor:
         nodes = [node for node in self.ray.nodes() if node["Alive"]]
         needed = {"CPU": settings.cpus, "GPU": settings.gpus, "memory": settings.memory_gib * 2**30}
         if not any(all(node["Resources"].get(key, 0) >= value for key, value in needed.items()) for node in nodes):
-            raise UserError(f"no Ray node has the resources in tune.ray: {settings!r}. Lower them, or add a node.")
+            raise UserError(f"no Ray node has what tune.ray asks for: {settings!r}. Lower them, or add a node.")
         machines = {node["NodeManagerHostname"] for node in nodes}
         if len(machines) > 1 and not connection().is_remote:
             raise UserError(
@@ -159,7 +159,7 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise UserError(f"no Ray cluster responds at {address}: {error}. Start it, or unset RAY_ADDRESS.") from None
+        raise UserError(f"no Ray cluster responds at {address}: {error}. Start one, or unset RAY_ADDRESS.") from None
 
 
 def _run_on_node(

@@ -39,7 +39,7 @@ def open_image(content: bytes, formats: tuple[str, ...] | None = None) -> Iterat
     except UnreadableImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise TooLargeImageError(f"more than {MAX_PIXELS:,} pixels") from None
+        raise TooLargeImageError(f"the image has more than {MAX_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image of a known format") from None
     except Exception as error:  # noqa: BLE001  Pillow's decoders raise many exception types for broken input
@@ -84,7 +84,7 @@ def load_image(content: bytes) -> RGBImage:
 def apply_exif_orientation(image: Image.Image) -> Image.Image:
     """Return the image upright, with 16 bits reduced to 8 and palettes converted to RGB."""
     if image.mode == "F":
-        raise UnreadableImageError("floating-point pixels, whose range is unknown")
+        raise UnreadableImageError("its pixels are floating-point numbers of unknown range; convert it to 8 bits")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips at 255
         wide = np.asarray(upright, dtype=np.int64)

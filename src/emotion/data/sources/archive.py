@@ -109,13 +109,13 @@ def check(path: Path, shown: str) -> dict[str, int]:
     if packed > path.stat().st_size:
         raise _refusal(shown, "has overlapping entries")
     if unpacked > MAX_BYTES or unpacked > MAX_RATIO * max(packed, 1):
-        raise _refusal(shown, f"would unpack from {packed} to {unpacked} bytes")
+        raise _refusal(shown, f"would unpack from {packed} to {unpacked} bytes, which is suspiciously large")
     _check_layout(shown, counts)
     return {"images": counts.total(), "ignored": ignored}
 
 
 def _refusal(shown: str, reason: str) -> UserError:
-    return UserError(f"{shown} was rejected: it {reason}. Expected a plain zip file of face images.")
+    return UserError(f"{shown} was rejected: it {reason}. Fix the archive, or use another zip file of faces.")
 
 
 def _check_entry(shown: str, entry: zipfile.ZipInfo) -> None:

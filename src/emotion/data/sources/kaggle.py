@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
 
 _WAYS_TO_SIGN_IN = (
-    "Create a token at https://www.kaggle.com/settings and save it in KAGGLE_API_TOKEN or"
-    " ~/.kaggle/access_token (or save a legacy key in ~/.kaggle/kaggle.json)."
+    "Create a token at https://www.kaggle.com/settings and set it as KAGGLE_API_TOKEN or save it"
+    " in ~/.kaggle/access_token (or save a legacy key in ~/.kaggle/kaggle.json)."
 )
 
 
@@ -67,7 +67,9 @@ def _sign_in() -> "KaggleApi":
             raise UserError(f"Kaggle does not accept the token in {place}. {_WAYS_TO_SIGN_IN}") from None
         raise UserError(f"no Kaggle credentials found. {_WAYS_TO_SIGN_IN}") from None
     except requests.HTTPError as error:
-        raise UserError(_explain("the sign-in", error.response.status_code)) from None
+        raise UserError(
+            f"Kaggle rejected the sign-in (HTTP {error.response.status_code}). {_WAYS_TO_SIGN_IN}"
+        ) from None
     except requests.RequestException as error:
         raise UserError(
             f"Kaggle cannot be reached ({type(error).__name__}). Check the network, or download"
@@ -82,7 +84,7 @@ def _explain(name: str, status: int) -> str:
     if status == 403:
         return (
             f"Kaggle denied access to {name} (HTTP 403): the credentials are wrong, or you have not accepted the"
-            f" dataset's terms at https://www.kaggle.com/datasets/{name}. {_WAYS_TO_SIGN_IN}"
+            f" dataset's terms at https://www.kaggle.com/datasets/{'/'.join(name.split('/')[:2])}. {_WAYS_TO_SIGN_IN}"
         )
     if status == 404:
         return f"Kaggle has no dataset {name} (HTTP 404). Check fetch.dataset and fetch.version."

@@ -58,7 +58,7 @@ def run_gate(params: Params, version: Version, champion: Version | None, test: S
         predictions = _predict([saved_model_of(folders[number]) for number in compared], test, params)
     candidate, *champions = predictions
     if not _are_distributions(candidate.probabilities):
-        results.append(_integrity_rule("predictions", "not all are distributions", "distributions", False))
+        results.append(_integrity_rule("predictions", "some do not sum to 1 or are negative", "distributions", False))
         return Verdict(version=version.number, champion=against, rules=tuple(results))
     results += rules.threshold_rules(settings, test.labels, candidate, bins)
     metrics = rules.gate_metrics(test.labels, "candidate", candidate, bins)
@@ -138,7 +138,7 @@ def _prediction_rule(version: Version, folder: Path) -> Rule:
     passed = first.shape == (1, len(EMOTIONS)) and _are_distributions(first)
     value = "a distribution" if passed else f"shape {first.shape}, sum {first.sum():.3g}"
     if passed and not np.array_equal(first, second):
-        value, passed = "different each time", False
+        value, passed = "differs between two calls", False
     return _integrity_rule("prediction", value, "a distribution", passed)
 
 

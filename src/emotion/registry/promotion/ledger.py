@@ -84,7 +84,7 @@ def read_entries(name: str) -> list[Entry]:
         try:
             entries.append(Entry.model_validate_json(params[number]))
         except ValidationError:
-            raise UserError(f"entry {number} in the history of {name} was not written by this program.") from None
+            raise UserError(f"entry {number} of the history of {name} cannot be read. Update this program.") from None
     return entries
 
 

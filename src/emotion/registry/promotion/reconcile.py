@@ -53,7 +53,7 @@ def reconcile(name: str) -> list[str]:
         state, found = replay(entries, list_versions(name)), get_aliases(name)
         if applied < len(entries):
             if entries[-1] != recorded and (applied or found):
-                notes.append(f"the last change, {entries[-1].action} of version {entries[-1].version}, was completed")
+                notes.append(f"an interrupted {entries[-1].action} of version {entries[-1].version} was completed")
             for entry in entries[applied:]:
                 _tag_version(name, entry)
             _update_aliases(name, state, found)

@@ -111,7 +111,7 @@ def comparison_rules(
     difference, p_value = test["difference"], test["p_value"]
     yield _rule(
         "accuracy compared with the champion (McNemar, exact)", "comparison", f"{difference:+.4f}, p = {p_value:.3g}",
-        f"not lower with p < {settings.significance:g}", difference >= 0 or p_value >= settings.significance,
+        f"not significantly lower (p < {settings.significance:g})", difference >= 0 or p_value >= settings.significance,
     )  # fmt: skip
     yield _rule(
         f"{100 * confidence:g}% interval of the difference (bootstrap)", "comparison", f"{low:+.4f} to {high:+.4f}",

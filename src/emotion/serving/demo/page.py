@@ -59,7 +59,7 @@ def render_result(
     ]
     return TEMPLATES.get_template("result.html.j2").render(
         image=_data_uri(shown, "JPEG"),
-        alternative=f"Your image with {count}. {captions}" if faces else "Your image, without a face",
+        alternative=f"Your image with {count}. {captions}" if faces else "Your image; no face was found",
         faces=cards,
         hidden=hidden,
     )
