@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import shutil
 import threading
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ import requests
 import skimage.data
 from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from emotion.data.labels import EMOTIONS
 from emotion.data.preparation.images import RGBImage
@@ -27,45 +26,8 @@ from emotion.serving.predictor import Predictor
 from emotion.tracking.client import connection
 from support.archives import image_bytes
 from support.project import Project
-from support.servers import free_port, serving
 
 SECONDS = 20_000  # playwright counts milliseconds
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the demo's temporary files."""
-    return tmp_path_factory.mktemp("scratch")
-
-
-@pytest.fixture(scope="module")
-def demo(champion_project: Project, scratch: Path) -> Iterator[str]:
-    """The URL of a demo of the champion."""
-    port = free_port()
-    project = Project(champion_project.folder)
-    project.environment |= {"TMPDIR": str(scratch)}
-    with serving(["emotion", "demo", "--port", str(port)], project, port) as said:
-        yield said.split()[1].rstrip("./")
-
-
-@pytest.fixture(scope="module")
-def fixed_demo(champion_project: Project) -> Iterator[str]:
-    """The URL of a demo of one fixed model, as in a Space."""
-    port = free_port()
-    command = ["emotion", "demo", "--model", "models/saved_model", "--port", str(port), "--min-confidence", "1"]
-    with serving(command, champion_project, port) as said:
-        yield said.split()[1].rstrip("./")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if not program:
-        pytest.skip("no Chromium on this machine; .ci/run installs it")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

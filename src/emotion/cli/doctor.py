@@ -119,7 +119,7 @@ def _mlflow() -> Finding:
         return Finding("MLflow", "error", error.reason, MLFLOW_FIX)
     except (UserError, sqlite3.Error) as error:
         return Finding("MLflow", "error", redact_credentials(str(error)), MLFLOW_FIX)
-    return Finding("MLflow", "ok", f"{store.shown_uri} answers")
+    return Finding("MLflow", "ok", f"{store.shown_uri} responds")
 
 
 MLFLOW_FIX = "Start the server, or correct or unset MLFLOW_TRACKING_URI. For a password, set MLFLOW_TRACKING_PASSWORD."
