@@ -141,11 +141,13 @@ def failure(*arguments: str) -> str:
 
 
 def test_invalid_arguments_give_one_message(in_champion_project: Project, album: Path, tmp_path: Path) -> None:
-    assert failure(f"{tmp_path}/nothing*.jpg") == f"no image or video at {tmp_path}/nothing*.jpg."
-    picture = str(album / "astronaut.jpg")
-    assert "has no version 7" in failure(picture, "--model", "models:/facial-emotion/7")
-    assert "has no challenger" in failure(picture, "--model", "models:/facial-emotion@challenger")
-    assert failure(picture, "--model", "nowhere").startswith("no model at nowhere")
-    assert "no SavedModel in" in failure(picture, "--model", str(album))
+    assert (
+        failure(f"{tmp_path}/nothing*.jpg") == f"no image or video found at {tmp_path}/nothing*.jpg. Check the names."
+    )
+    image = str(album / "astronaut.jpg")
+    assert "has no version 7" in failure(image, "--model", "models:/facial-emotion/7")
+    assert "has no challenger" in failure(image, "--model", "models:/facial-emotion@challenger")
+    assert failure(image, "--model", "nowhere").startswith("no model at nowhere")
+    assert "no SavedModel in" in failure(image, "--model", str(album))
     (tmp_path / "broken.tflite").write_text("no model")
-    assert "is not a LiteRT file" in failure(picture, "--model", str(tmp_path / "broken.tflite"))
+    assert "is not a LiteRT file" in failure(image, "--model", str(tmp_path / "broken.tflite"))
