@@ -86,5 +86,5 @@ def test_a_preset_prints_options_for_an_experiment(copied_project: Project) -> N
 def test_a_misspelled_preset_starts_no_experiment(copied_project: Project) -> None:
     done = copied_project.run("sh", "-c", "dvc exp run $(emotion preset qick)", check=False)
     assert done.returncode != 0
-    assert "no preset is named qick" in done.stderr
+    assert "there is no preset qick" in done.stderr
     assert "Running stage" not in done.stdout
