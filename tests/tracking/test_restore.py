@@ -33,9 +33,9 @@ def test_an_empty_store_is_restored_from_the_files_once(copied_project: Project)
 def test_a_stage_restores_its_lost_run_first(copied_project: Project) -> None:
     copied_project.set_params(evaluate__calibration_bins=5)
     copied_project.run("dvc", "repro", "evaluate")
-    (train,) = copied_project.runs()
-    assert train.info.run_name == "train"
+    train = copied_project.run_of("train")
     assert train.data.tags["restored"] == "true"
+    assert train.data.tags["tune.run_id"] == copied_project.run_of("tune").info.run_id
     assert train.data.tags["evaluate.calibration_bins"] == "5"
     assert "test.accuracy" in train.data.metrics
 
