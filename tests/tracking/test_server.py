@@ -82,7 +82,7 @@ def test_no_logs_are_lost_if_the_server_is_killed_during_training(online: Projec
 KILLED_FLUSH = """
 import os, signal, sys
 from mlflow import MlflowClient
-from emotion.tracking import operations as delivery
+from emotion.tracking.delivery import flush
 left = int(sys.argv[1])
 def kill_after(write):
     def call(*arguments, **options):
@@ -95,7 +95,7 @@ def kill_after(write):
     return call
 for write in ("create_run", "log_batch", "log_artifact", "set_terminated"):
     setattr(MlflowClient, write, kill_after(getattr(MlflowClient, write)))
-delivery.flush()
+flush()
 """
 
 
