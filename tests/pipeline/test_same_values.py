@@ -14,7 +14,9 @@ def trial_of_the_version(project: Project) -> tuple[Run, Run]:
     return train, project.client.get_run(train.data.tags["tune.trial_run_id"])
 
 
-def test_a_search_with_the_same_result_does_not_retrain(logged_project: Project, migrated_store: Path) -> None:
+def test_a_search_with_the_same_result_does_not_retrain(
+    logged_project: Project, migrated_store: Path, tmp_path: Path
+) -> None:
     project = logged_project
     before, trial_before = trial_of_the_version(project)
     values = (project.folder / "models/hyperparameters.json").read_text()
@@ -27,11 +29,10 @@ def test_a_search_with_the_same_result_does_not_retrain(logged_project: Project,
     assert (train.info.run_id, trial.info.run_id) == (before.info.run_id, trial_before.info.run_id)
 
     # The first search is lost with the store; only the second one can be restored.
-    for path in project.folder.glob("mlflow.db*"):
-        path.unlink()
-    shutil.copy(migrated_store, project.folder / "mlflow.db")
-    project.run("emotion", "restore")
-    train, trial = trial_of_the_version(project)
+    elsewhere = project.copy_to(tmp_path / "elsewhere", with_store=False)
+    shutil.copy(migrated_store, elsewhere.folder / "mlflow.db")
+    elsewhere.run("emotion", "restore")
+    train, trial = trial_of_the_version(elsewhere)
     assert train.data.tags["restored"] == "true"
     assert trial.data.tags["mlflow.parentRunId"] == train.data.tags["tune.run_id"]
     for name in ("train.learning_rate", "train.dropout"):
