@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from emotion.runtime.errors import UserError
 from emotion.tracking.outbox import Content, Outbox
 
 
@@ -122,3 +123,15 @@ def test_concurrent_writers_lose_no_operations(outbox: Outbox) -> None:
     seen: dict[str, list[int]] = {}
     outbox.flush(lambda it, source: seen.setdefault(it["run_id"], []).append(it["number"]), always)
     assert seen == {f"run{n}": list(range(50)) for n in range(4)}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"kind": '])
+def test_a_damaged_file_is_reported_and_can_be_discarded(tmp_path: Path, content: str) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.append("run", {"kind": "tags"})
+    (path,) = tmp_path.glob("*-run.json")
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"is damaged.*`emotion sync --drop-first` discards it"):
+        outbox.flush(lambda content, source: None, lambda: True)
+    assert outbox.drop_first() == {}
+    assert len(outbox) == 0

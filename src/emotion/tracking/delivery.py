@@ -67,7 +67,7 @@ def flush(timeout: float | None = None) -> int:
 
 def _deliver(store: Connection, content: dict[str, Any], source: Path | None) -> None:
     """Apply a queued operation, which may already have been applied if it was not removed afterwards."""
-    run_id, operation = str(content["run_id"]), parse_operation(content)
+    run_id, operation = str(content.get("run_id")), parse_operation(content)
     known = resolve_run_id(run_id)
     if known is None and _is_deleted(store.client, run_id):
         print(f"Run {run_id} was deleted in MLflow. Discarded: {operation.kind}.", file=sys.stderr)
