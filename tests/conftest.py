@@ -19,6 +19,7 @@ from emotion.params.sections import Params
 from support.project import ONE_THREAD, ROOT, Project, make_project
 from support.servers import Server
 from support.stores import connected_to
+from support.warm_python import PROGRAMS, warm_python
 
 os.environ.update(ONE_THREAD)
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -86,7 +87,18 @@ def mlflow_store(tmp_path: Path, migrated_store: Path, monkeypatch: pytest.Monke
 
 
 @pytest.fixture(scope="session")
-def new_project(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Callable[[], Project]:
+def warm_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let `Project.run` start commands that have loaded their libraries."""
+    with warm_python(tmp_path_factory.mktemp("warm") / "bin") as folder:
+        os.environ[PROGRAMS] = str(folder)
+        yield
+        del os.environ[PROGRAMS]
+
+
+@pytest.fixture(scope="session")
+def new_project(
+    tmp_path_factory: pytest.TempPathFactory, migrated_store: Path, warm_programs: None
+) -> Callable[[], Project]:
     """A factory of projects that have not been run."""
 
     def make() -> Project:
@@ -98,7 +110,7 @@ def new_project(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) 
 
 
 @pytest.fixture(scope="session")
-def repro_project(shared_folder: Path, migrated_store: Path) -> Project:
+def repro_project(shared_folder: Path, migrated_store: Path, warm_programs: None) -> Project:
     """A project after `dvc repro`: copy it, do not use it directly."""
 
     def build(folder: Path) -> None:

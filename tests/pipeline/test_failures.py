@@ -21,7 +21,7 @@ def test_a_failing_stage_sets_its_run_to_failed(
     copied_project.set_params(**changes)
     if message is None:  # the dataset is deleted before the stage
         (copied_project.folder / "data/faces/index.csv").unlink()
-        done = copied_project.run(sys.executable, "-m", "emotion.evaluate", check=False)
+        done = copied_project.run("python", "-m", "emotion.evaluate", check=False)
         message, stage = "evaluate: ", "train"  # evaluate continues the run of train
     else:
         done, stage = copied_project.run("dvc", "repro", check=False), "fetch"
@@ -59,7 +59,7 @@ def test_the_error_for_a_bad_archive_names_the_users_file(
     whole = (copied_project.folder / "data/raw/faces.zip").read_bytes()
     (copied_project.folder / "bad.zip").write_bytes(content or whole[: len(whole) // 2])
     copied_project.set_params(fetch__source="archive", fetch__archive="bad.zip")
-    done = copied_project.run(sys.executable, "-m", "emotion.fetch", check=False)
+    done = copied_project.run("python", "-m", "emotion.fetch", check=False)
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
     assert (copied_project.folder / "data/raw/faces.zip").read_bytes() == whole

@@ -1,7 +1,6 @@
 """Outputs of a pipeline run: MLflow runs, files, figures, metrics and a version."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +157,7 @@ def test_mlflow_serves_the_registered_version(finished_project: Project, tmp_pat
 
 
 def test_registering_the_same_run_again_creates_no_second_version(finished_project: Project) -> None:
-    finished_project.run(sys.executable, "-m", "emotion.register", DVC_ROOT=str(finished_project.folder))
+    finished_project.run("python", "-m", "emotion.register", DVC_ROOT=str(finished_project.folder))
     assert [str(v.version) for v in finished_project.client.search_model_versions(f"name = '{MODEL}'")] == ["1"]
 
 

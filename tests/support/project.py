@@ -14,6 +14,7 @@ import yaml
 from mlflow.entities import Run
 
 from emotion.registry.signature import input_example
+from support.warm_python import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 MODEL = "facial-emotion"
@@ -36,11 +37,12 @@ class Project:
         }  # fmt: skip
 
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project's folder."""
+        """Run a command in the project's folder; `python`, `emotion` and `dvc` start warm (`support.warm_python`)."""
+        path = f"{os.environ[PROGRAMS]}{os.pathsep}{self.environment['PATH']}"
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment | environment,
+            env=self.environment | {"PATH": path} | environment,
             capture_output=True,
             text=True,
             timeout=600,

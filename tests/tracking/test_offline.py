@@ -1,6 +1,5 @@
 """An unreachable tracking server."""
 
-import sys
 from collections.abc import Callable
 
 import emotion.networks.layers  # noqa: F401  registers what saved networks hold
@@ -10,7 +9,7 @@ from support.project import Project
 def test_an_unreachable_tracking_server_gives_one_line(new_project: Callable[[], Project]) -> None:
     project = new_project()
     done = project.run(
-        sys.executable, "-m", "emotion.fetch", check=False, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9"
+        "python", "-m", "emotion.fetch", check=False, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9"
     )
     assert done.returncode == 0
     (line,) = [line for line in done.stderr.splitlines() if "MLflow" in line]

@@ -67,7 +67,7 @@ def test_all_commands_work_with_postgresql_and_authentication(copied_project: Pr
     project = copied_project
     project.environment["MLFLOW_TRACKING_URI"] = secured_server.uri
     refused = project.run(
-        sys.executable, "-m", "emotion.train", check=False,
+        "python", "-m", "emotion.train", check=False,
         MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD="wrong",
     )  # fmt: skip
     assert refused.returncode == 1

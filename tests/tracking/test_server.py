@@ -28,7 +28,7 @@ def online(copied_project: Project, server: Server) -> Project:
 
 
 def stage(project: Project, name: str, check: bool = True, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return project.run(sys.executable, "-m", f"emotion.{name}", check=check, **environment)
+    return project.run("python", "-m", f"emotion.{name}", check=check, **environment)
 
 
 def runs(server: Server, name: str) -> list[Run]:

@@ -44,7 +44,7 @@ def test_a_search_uses_all_nodes_and_survives_a_killed_node_and_driver(
     copied_project: Project, server: Server, cluster: Any
 ) -> None:
     copied_project.set_params(tune__max_trials=4, tune__epochs=2, train__precision="float32")
-    copied_project.run(sys.executable, "-m", "emotion.tune")
+    copied_project.run("python", "-m", "emotion.tune")
     columns = ["trial", "train.learning_rate", "train.dropout", "outcome"]
     alone = (
         pd.read_csv(copied_project.folder / "reports/trials.csv").sort_values("trial")[columns].reset_index(drop=True)
@@ -66,7 +66,7 @@ def test_a_search_uses_all_nodes_and_survives_a_killed_node_and_driver(
     search.wait()
 
     cluster.add_node(num_cpus=1)
-    done = copied_project.run(sys.executable, "-m", "emotion.tune", **environment)
+    done = copied_project.run("python", "-m", "emotion.tune", **environment)
     assert "Resuming a search" in done.stdout
     runs = trials_of(server.uri)
     assert sorted(run.info.run_name for run in runs) == [f"trial-{number:03d}" for number in range(4)]
@@ -77,7 +77,7 @@ def test_a_search_uses_all_nodes_and_survives_a_killed_node_and_driver(
 
 def test_a_missing_cluster_gives_one_line(copied_project: Project) -> None:
     copied_project.set_params(tune__executor="ray")
-    done = copied_project.run(sys.executable, "-m", "emotion.tune", check=False, RAY_ADDRESS="127.0.0.1:9")
+    done = copied_project.run("python", "-m", "emotion.tune", check=False, RAY_ADDRESS="127.0.0.1:9")
     assert done.returncode == 1
     assert "no Ray cluster responds at 127.0.0.1:9" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

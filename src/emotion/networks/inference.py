@@ -46,7 +46,9 @@ def export(network: keras.Model, folder: Path) -> None:
     This replaces Keras' own `export` (3.15), which writes every weight twice.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *network.input.shape[1:]), tf.float32, name="pixels")])
+    pixels = tf.TensorSpec((None, *network.input.shape[1:]), tf.float32, name="pixels")
+
+    @tf.function(input_signature=[pixels], autograph=False)
     def serve(pixels: tf.Tensor) -> tf.Tensor:
         return network(pixels, training=False)
 

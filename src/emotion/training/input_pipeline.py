@@ -33,6 +33,7 @@ def train_dataset(split: Split, settings: Train, step: int = 0, size: int = IMAG
     per_epoch = steps_per_epoch(split, settings)
     flipped = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
 
+    @tf.autograph.experimental.do_not_convert
     def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, within = number // per_epoch, number % per_epoch
         # A permutation computed element by element (Black and Rogaway, 2002), without a list to shuffle.

@@ -112,9 +112,9 @@ class Trainer:
         self._batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(())
         self._image_size = 0  # of the images in _batches
         # Created per instance, so that each training run traces its own functions. They are traced once per
-        # image size, because fixed shapes are faster.
-        self.train_step = tf.function(self._train_on)
-        self._predict = tf.function(lambda images: self.network(images, training=False))
+        # image size, because fixed shapes are faster. Without AutoGraph, which they do not need, tracing is faster.
+        self.train_step = tf.function(self._train_on, autograph=False)
+        self._predict = tf.function(lambda images: self.network(images, training=False), autograph=False)
 
     @property
     def done(self) -> bool:

@@ -1,0 +1,115 @@
+"""Commands that run in forks of a process with all libraries loaded.
+
+Importing TensorFlow, MLflow and DVC takes most of the time of a tiny stage. `Project.run` therefore finds `python`,
+`emotion` and `dvc` in a folder of programs that send their arguments to a server, which runs each command in a fork.
+Tests that kill or interrupt a process, or measure what it imports, start `sys.executable`, which loads everything.
+
+    python warm_python.py serve SOCKET            # in the background
+    python warm_python.py run SOCKET -m MODULE …  # what the programs do; also with the path of a script
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAMS = "WARM_PYTHON"  # environment variable: the folder of the programs
+LIBRARIES = (
+    "dvc.cli", "dvc.repo.reproduce", "keras_tuner", "matplotlib.pyplot", "mlflow.tensorflow",
+    "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store", "pandas",
+    "pydantic", "rich.table", "scipy.stats", "sklearn.metrics", "typer",
+)  # fmt: skip
+
+
+@contextmanager
+def warm_python(folder: Path) -> Iterator[Path]:
+    """Start a server; yield the folder of programs that use it."""
+    folder.mkdir()
+    address, venv = folder / "socket", Path(sys.executable).parent
+    for name, target in {"python": "", "emotion": venv / "emotion", "dvc": venv / "dvc"}.items():
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" run "{address}" {target} "$@"\n')
+        program.chmod(0o755)
+    with (folder / "log").open("wb") as log, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen(64)
+        server = subprocess.Popen(
+            [sys.executable, __file__, "serve", str(listener.fileno())], pass_fds=[listener.fileno()],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    yield folder
+    server.kill()
+    server.wait()
+
+
+def serve(listener: socket.socket) -> list[str]:
+    """Load the libraries. Then return the arguments of every command, each in a fork with the command's state."""
+    import importlib
+
+    from emotion.runtime.tensorflow import load_tensorflow
+
+    load_tensorflow(list_devices=False)
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "emotion"]:
+        del sys.modules[name]  # every project has a copy of it
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # leaves no zombies
+    while True:
+        connection, _ = listener.accept()
+        if not os.fork():
+            break
+        connection.close()
+    listener.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, files, _, _ = socket.recv_fds(connection, 1, 3)
+    if child := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        connection.sendall(json.dumps(code).encode())
+        os._exit(0)
+    request = json.loads(connection.makefile().readline())
+    connection.close()
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    arguments: list[str] = request["arguments"]
+    return arguments
+
+
+def execute(arguments: list[str]) -> None:
+    """Run `-m MODULE …` or `SCRIPT …` like Python's command line."""
+    import runpy
+
+    sys.path[:1] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if arguments[0] == "-m":
+        sys.path.insert(0, str(Path.cwd()))
+        sys.argv = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
+def run(address: str, arguments: list[str]) -> int:
+    """Have the server run a command; return its exit code."""
+    request = {"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        socket.send_fds(connection, [b"\0"], [0, 1, 2])
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        answer = connection.makefile().read()
+    code = int(answer)
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "run":
+        sys.exit(run(sys.argv[2], sys.argv[3:]))
+    execute(serve(socket.socket(fileno=int(sys.argv[2]))))
