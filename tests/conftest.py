@@ -17,7 +17,7 @@ from emotion.data.preparation.images import RGBImage
 from emotion.params.load import load_params
 from emotion.params.sections import Params
 from support.project import ONE_THREAD, ROOT, Project, make_project
-from support.servers import Server
+from support.servers import Server, mlflow_server
 from support.stores import connected_to
 from support.warm_python import PROGRAMS, warm_python
 
@@ -169,13 +169,8 @@ def in_champion_project(champion_project: Project, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def server(tmp_path: Path, migrated_store: Path) -> Iterator[Server]:
     """An MLflow server on an empty store."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    shutil.copy(migrated_store, folder / "mlflow.db")
-    made = Server(folder, f"sqlite:///{folder}/mlflow.db")
-    made.start()
-    yield made
-    made.kill()
+    with mlflow_server(tmp_path / "server", migrated_store) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -4,24 +4,22 @@ import subprocess
 from pathlib import Path
 
 import keras
-import pytest
 
-from support.project import Project
+from support.project import MODEL, Project
 
 
-def test_an_experiment_with_a_changed_parameter_is_recorded_and_shown(copied_project: Project) -> None:
-    copied_project.run("dvc", "exp", "run", "--set-param", "train.epochs=1", "--name", "short")
+def test_an_experiment_in_a_temporary_folder_is_recorded_in_the_projects_store_and_shown(
+    copied_project: Project,
+) -> None:
+    changes = ["--set-param", "train.epochs=1", "--set-param", "evaluate.mistakes=3"]
+    copied_project.run("dvc", "exp", "run", "--temp", *changes, "--name", "short")
     train = copied_project.run_of("train")
     assert train.data.params["train.epochs"] == "1"
     assert train.data.tags["dvc.experiment"] == "short"
+    assert train.data.tags["evaluate.mistakes"] == "3"
     shown = copied_project.run("dvc", "exp", "show", "--csv").stdout
     for word in ("short", "test.accuracy", "train.epochs"):
         assert word in shown
-
-
-def test_an_experiment_in_a_temporary_folder_logs_to_the_projects_store(copied_project: Project) -> None:
-    copied_project.run("dvc", "exp", "run", "--temp", "--set-param", "evaluate.mistakes=3", "--name", "elsewhere")
-    assert copied_project.run_of("train").data.tags["evaluate.mistakes"] == "3"
 
 
 def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project: Project, tmp_path: Path) -> None:
@@ -41,17 +39,22 @@ def test_uncommitted_changes_are_recorded_as_a_patch_that_applies(copied_project
     assert "KGAT_secret" not in Path(patch).read_text()
 
 
-def test_source_protocol_and_network_are_changed_by_parameters_alone(copied_project: Project) -> None:
+def test_source_protocol_and_network_are_changed_by_parameters_alone(copied_project: Project, tmp_path: Path) -> None:
+    """Also: transfer learning works in the whole pipeline."""
     archive = copied_project.folder / "photos.zip"
     (copied_project.folder / "data/raw/faces.zip").rename(archive)
+    weights = str(tmp_path / "backbone.weights.h5")
+    keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(weights)
     copied_project.set_params(
         fetch__source="archive", fetch__archive="photos.zip", preprocess__protocol="folders",
-        tune__max_trials=0, train__network="basic_cnn", train__width=2, train__optimizer="sgd",
-        train__learning_rate=0.01, train__tensorboard=True, train__epochs=1,
+        tune__max_trials=0, train__network="mobilenet_v2", train__epochs=1, train__optimizer="sgd",
+        train__learning_rate=0.01, train__tensorboard=True, train__initial_image_size=48,
+        train__transfer={"weights": weights, "image_size": 32, "fine_tune_from": None},
     )  # fmt: skip
     copied_project.run("dvc", "repro")
     train = copied_project.run_of("train")
-    assert train.data.params["train.network"] == "basic_cnn"
+    assert train.data.params["train.network"] == "mobilenet_v2"
+    assert train.data.params["train.transfer.weights"] == weights
     assert train.data.tags["tune.run_id"] == copied_project.run_of("tune").info.run_id
     assert not copied_project.runs("tags.stage = 'trial'")
     metrics = copied_project.read_json("reports/metrics.json")
@@ -59,26 +62,15 @@ def test_source_protocol_and_network_are_changed_by_parameters_alone(copied_proj
     assert set(metrics) >= {"test_PublicTest", "test_PrivateTest"}
     logs = copied_project.folder / "reports/tensorboard" / train.info.run_id
     assert list(logs.rglob("events.out.tfevents*"))
-
-
-def test_transfer_learning_works_in_the_whole_pipeline(copied_project: Project, tmp_path: Path) -> None:
-    weights = str(tmp_path / "backbone.weights.h5")
-    keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(weights)
-    copied_project.set_params(
-        tune__max_trials=0, train__network="mobilenet_v2", train__epochs=1, train__optimizer="sgd",
-        train__learning_rate=0.01, train__transfer={"weights": weights, "image_size": 32, "fine_tune_from": None},
-    )  # fmt: skip
-    copied_project.run("dvc", "repro")
-    train = copied_project.run_of("train")
-    assert train.data.params["train.network"] == "mobilenet_v2"
-    assert train.data.params["train.transfer.weights"] == weights
-    assert sum(copied_project.mlflow_predict(tmp_path)) == pytest.approx(1, abs=1e-4)
+    assert copied_project.client.get_model_version(MODEL, "1").run_id == train.info.run_id
 
 
 def test_a_preset_prints_options_for_an_experiment(copied_project: Project) -> None:
     shown = copied_project.run("emotion", "preset", "quick").stdout.split()
-    copied_project.run("dvc", "exp", "run", *shown, "-S", "train.epochs=1", "-S", "train.width=4", "train")
+    smaller = ["-S", "train.epochs=1", "-S", "train.width=4"]
+    copied_project.run("dvc", "exp", "run", *shown, *smaller, "--name", "with-preset", "train")
     train = copied_project.run_of("train")
+    assert train.data.tags["dvc.experiment"] == "with-preset"
     assert train.data.params["train.initial_image_size"] == "32"
     assert train.data.params["tune.max_trials"] == "0"
 

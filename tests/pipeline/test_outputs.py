@@ -60,7 +60,7 @@ def test_every_trial_is_a_child_run_of_the_search(finished_project: Project) -> 
     for trial in trials:
         assert trial.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert trial.data.tags["mlflow.source.git.commit"] == parent.data.tags["mlflow.source.git.commit"]
-        assert trial.data.params["train.epochs"] == "1"
+        assert trial.data.params["train.epochs"] == "2"
         row = table.set_index("run_id").loc[trial.info.run_id]
         assert float(trial.data.params["train.learning_rate"]) == pytest.approx(row["train.learning_rate"])
         assert trial.data.metrics["score"] == pytest.approx(row["score"])
@@ -92,7 +92,7 @@ def test_training_uses_the_best_hyperparameters_and_logs_every_epoch(finished_pr
     history = pd.read_csv(finished_project.folder / "reports/history.csv")
     for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "image_size"):
         logged = finished_project.client.get_metric_history(train.info.run_id, name)
-        assert [metric.step for metric in logged] == [1, 2]
+        assert [metric.step for metric in logged] == [1, 2, 3]
         np.testing.assert_allclose([metric.value for metric in logged], history[name], rtol=1e-6)
 
 

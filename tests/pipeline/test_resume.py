@@ -1,7 +1,6 @@
 """Killed trainings and searches resume with the same results."""
 
 import contextlib
-import shutil
 import subprocess
 import sys
 import time
@@ -34,25 +33,20 @@ def kill_after_epoch(project: Project, epoch: int) -> str:
 
 
 def test_a_killed_training_resumes_in_the_same_run_with_the_same_result(copied_project: Project) -> None:
-    copied_project.set_params(train__epochs=6, train__initial_image_size=40)
-    copied_project.run("dvc", "repro", "train")
     unbroken = pd.read_csv(copied_project.folder / "reports/history.csv")
     classifier = copied_project.folder / "models/classifier.keras"
     expected = keras.saving.load_model(classifier).get_weights()
-    copied_project.run("dvc", "repro", "--single-item", "evaluate")  # removes the checkpoints of the finished training
-    copied_project.client.delete_run(copied_project.run_of("train").info.run_id)
-    checkpoints = copied_project.folder / "models/checkpoints"
-    assert not list(checkpoints.iterdir())
+    assert not list((copied_project.folder / "models/checkpoints").iterdir())  # removed by `evaluate`
 
-    first = kill_after_epoch(copied_project, 2)
-    assert kill_after_epoch(copied_project, 4) == first
+    first = kill_after_epoch(copied_project, 1)
+    assert kill_after_epoch(copied_project, 2) == first
     done = copied_project.run("dvc", "repro", "--force", "--single-item", "train")
-    assert "Resuming after epoch" in done.stdout
-    (train,) = copied_project.runs("tags.stage = 'train'")
+    assert "Resuming after epoch 2" in done.stdout
+    train = copied_project.run_of("train")
     assert train.info.run_id == first
     assert train.info.status == "FINISHED"
     logged = copied_project.client.get_metric_history(first, "val_loss")
-    assert [metric.step for metric in logged] == [1, 2, 3, 4, 5, 6]
+    assert [metric.step for metric in logged] == [1, 2, 3]
     resumed = pd.read_csv(copied_project.folder / "reports/history.csv")
     for key in set(unbroken) - {"seconds"}:
         np.testing.assert_allclose(resumed[key], unbroken[key], rtol=1e-3, atol=1e-5)
@@ -61,19 +55,19 @@ def test_a_killed_training_resumes_in_the_same_run_with_the_same_result(copied_p
 
 
 def test_a_killed_training_restarts_if_a_parameter_changed(copied_project: Project) -> None:
-    copied_project.set_params(train__epochs=50)
     first = kill_after_epoch(copied_project, 1)
-    copied_project.set_params(train__epochs=3)
+    copied_project.set_params(train__epochs=2)
     done = copied_project.run("dvc", "repro", "train")
     assert "Resuming" not in done.stdout
     assert copied_project.run_of("train").info.run_id != first
-    assert len(pd.read_csv(copied_project.folder / "reports/history.csv")) == 3
+    assert len(pd.read_csv(copied_project.folder / "reports/history.csv")) == 2
 
 
 def test_a_search_fails_without_hyperparameters_if_all_trials_fail(copied_project: Project) -> None:
     copied_project.set_params(
         tune__space={"learning_rate": {"choice": [10.0]}}, tune__epochs=30, tune__fraction=1.0,
-        train__network="basic_cnn", train__optimizer="sgd", train__momentum=0.99, train__warmup=0.0,
+        train__network="basic_cnn", train__initial_image_size=48, train__optimizer="sgd", train__momentum=0.99,
+        train__warmup=0.0,
     )  # fmt: skip
     done = copied_project.run("dvc", "repro", "tune", check=False)
     assert done.returncode != 0
@@ -110,50 +104,48 @@ def trial_processes(search: "subprocess.Popen[str]") -> list[psutil.Process]:
     return []
 
 
-def test_a_killed_search_resumes_with_the_same_result(copied_project: Project) -> None:
-    copied_project.set_params(tune__max_trials=3, tune__epochs=4)
-    copied_project.run("dvc", "repro", "tune")
-    columns = ["trial", "outcome", "score", "train.learning_rate", "train.dropout", "val_loss", "epochs"]
-    unbroken = pd.read_csv(copied_project.folder / "reports/trials.csv")[columns]
-    shutil.rmtree(copied_project.folder / "models/checkpoints")
-    first = copied_project.run_of("tune").info.run_id
-
-    process = start_search(copied_project)
-    wait_for(copied_project, "*/trial-001/execution-1/epoch-00002.npz", process)
+def kill_search(project: Project, pattern: str) -> None:
+    """Start `tune`, and send SIGKILL once a checkpoint matches the pattern. Its trials end too."""
+    process = start_search(project)
+    wait_for(project, pattern, process)
     trials = trial_processes(process)
     assert len(trials) == 1
     process.kill()
     process.communicate()
     _, alive = psutil.wait_procs(trials, timeout=60)
     assert not alive, "a trial outlives its search"
+
+
+def test_a_killed_search_resumes_with_the_same_result(copied_project: Project) -> None:
+    columns = ["trial", "outcome", "score", "train.learning_rate", "train.dropout", "val_loss", "epochs"]
+    unbroken = pd.read_csv(copied_project.folder / "reports/trials.csv")[columns]
+    kill_search(copied_project, "*/trial-001/execution-1/epoch-00001.npz")
     done = copied_project.run("dvc", "repro", "--force", "--single-item", "tune")
     assert "Resuming a search. Trials finished so far: 1." in done.stdout
     assert "Resuming after epoch" in done.stdout
     pd.testing.assert_frame_equal(pd.read_csv(copied_project.folder / "reports/trials.csv")[columns], unbroken)
-    searches = copied_project.runs("tags.stage = 'tune'")
-    assert [run.info.status for run in searches] == ["FINISHED"] * 2
-    (second,) = [run.info.run_id for run in searches if run.info.run_id != first]
-    trials = copied_project.runs(f"tags.`mlflow.parentRunId` = '{second}'")
-    assert sorted(run.info.run_name for run in trials) == ["trial-000", "trial-001", "trial-002"]
+    (search,) = copied_project.runs("tags.stage = 'tune'")
+    assert search.info.status == "FINISHED"
+    trials = copied_project.runs(f"tags.`mlflow.parentRunId` = '{search.info.run_id}'")
+    assert sorted(run.info.run_name for run in trials) == ["trial-000", "trial-001"]
     assert {run.info.status for run in trials} == {"FINISHED"}
     for run in trials:
         losses = copied_project.client.get_metric_history(run.info.run_id, "val_loss")
-        assert [metric.step for metric in losses] == [1, 2, 3, 4]
+        assert [metric.step for metric in losses] == [1, 2]
 
+
+def test_a_killed_search_is_closed_if_its_parameters_changed(copied_project: Project) -> None:
     copied_project.set_params(tune__seed=7)
-    process = start_search(copied_project)
-    wait_for(copied_project, "*/trial-000/execution-1/epoch-00001.npz", process)
-    process.kill()
-    process.communicate()
-    copied_project.set_params(tune__seed=8, tune__epochs=1)
+    kill_search(copied_project, "*/trial-000/execution-1/epoch-00001.npz")
+    copied_project.set_params(tune__seed=8, tune__epochs=1, tune__max_trials=1)
     said = copied_project.run("dvc", "repro", "tune").stdout
     assert "Starting a new search; the unfinished one in" in said
-    assert "tune.epochs was 4, tune.seed was 7.\n" in said
+    assert "tune.epochs was 2, tune.max_trials was 2, tune.seed was 7.\n" in said
     assert "RUNNING" not in {run.info.status for run in copied_project.runs()}
 
 
 def test_a_killed_trial_process_fails_only_its_trial(copied_project: Project) -> None:
-    copied_project.set_params(tune__max_trials=3, tune__epochs=3)
+    copied_project.set_params(tune__max_trials=3)
     process = start_search(copied_project)
     wait_for(copied_project, "*/trial-001/execution-1/epoch-00001.npz", process)
     for trial in trial_processes(process):

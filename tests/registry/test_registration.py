@@ -5,6 +5,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from mlflow.models import Model
 
 from emotion.inference.op_allowlist import disallowed_ops
 from emotion.networks.build import NETWORKS
@@ -13,6 +14,7 @@ from emotion.params.sections import Params
 from emotion.registry import registration
 from emotion.registry.signature import has_expected_signature, saved_model_of
 from emotion.registry.versions import download_version
+from emotion.runtime.files import folder_size
 from emotion.tracking.runs import start_run
 from emotion.training.trainer import fit
 from support.training import TRAIN, VALIDATION
@@ -38,3 +40,4 @@ def test_a_network_is_trained_exported_registered_and_loaded(network: str, mlflo
     folder = download_version("faces", str(version.version), mlflow_store / "downloaded")
     assert not disallowed_ops(saved_model_of(folder))
     assert has_expected_signature(folder)
+    assert Model.load(str(folder)).model_size_bytes == folder_size(saved_model_of(folder))

@@ -16,7 +16,7 @@ def test_a_version_is_reproduced_from_its_commit_patch_and_data(copied_project: 
     project = copied_project
     source = project.folder / "src/emotion/training/trainer.py"
     source.write_text(source.read_text() + "\n# not committed\n")
-    project.set_params(train__epochs=1, train__seed=5)
+    project.set_params(tune__max_trials=0, train__epochs=1, train__seed=5)
     project.run("dvc", "repro")
     project.run("git", "checkout", "--quiet", "src", "params.yaml")
     done = project.run("emotion", "reproduce", "1")

@@ -1,6 +1,7 @@
 """Real servers: MLflow and commands that listen on a port."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,6 +66,19 @@ class Server:
         if self.process and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+@contextmanager
+def mlflow_server(folder: Path, database: Path) -> Iterator[Server]:
+    """A started server with a copy of an MLflow database."""
+    folder.mkdir(parents=True)
+    shutil.copy(database, folder / "mlflow.db")
+    made = Server(folder, f"sqlite:///{folder}/mlflow.db")
+    made.start()
+    try:
+        yield made
+    finally:
+        made.kill()
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_all_commands_work_with_postgresql_and_authentication(copied_project: Pr
         return done.stdout
 
     run("emotion", "restore")
-    project.set_params(train__seed=1, train__epochs=1)
+    project.set_params(train__epochs=1)
     run("dvc", "repro")
     project.set_params(register__gate={**gate_of(project), "min_accuracy": 0.0, "max_calibration_error": 1.0})
     assert "It is now the champion" in run("emotion", "promote", "1", "--reason", "the first")

@@ -23,7 +23,7 @@ def test_an_empty_store_is_restored_from_the_files_once(copied_project: Project)
     assert train.data.tags["restored_from"] == lost["run_id"] != train.info.run_id
     assert train.data.tags["mlflow.source.git.commit"] == lost["tags"]["mlflow.source.git.commit"]
     assert train.data.metrics["test.accuracy"] == copied_project.read_json("reports/metrics.json")["test"]["accuracy"]
-    assert len(copied_project.client.get_metric_history(train.info.run_id, "val_loss")) == 2
+    assert len(copied_project.client.get_metric_history(train.info.run_id, "val_loss")) == 3
     trials = copied_project.runs("tags.stage = 'trial'")
     assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {copied_project.run_of("tune").info.run_id}
     assert len(trials) == 2

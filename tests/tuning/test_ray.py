@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -11,7 +12,10 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 
+from emotion.params.load import load_params
+from emotion.tuning.search import Search
 from support.project import Project
+from support.search import Formula, Runs
 from support.servers import Server
 
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is an optional package")
@@ -41,18 +45,16 @@ def trials_of(server: str) -> list[Run]:
 
 
 def test_a_search_uses_all_nodes_and_survives_a_killed_node_and_driver(
-    copied_project: Project, server: Server, cluster: Any
+    copied_project: Project, server: Server, cluster: Any, tmp_path: Path
 ) -> None:
-    copied_project.set_params(tune__max_trials=4, tune__epochs=2, train__precision="float32")
-    copied_project.run("python", "-m", "emotion.tune")
-    columns = ["trial", "train.learning_rate", "train.dropout", "outcome"]
-    alone = (
-        pd.read_csv(copied_project.folder / "reports/trials.csv").sort_values("trial")[columns].reset_index(drop=True)
-    )
+    copied_project.set_params(
+        tune__max_trials=3, tune__epochs=40, train__precision="float32", train__initial_image_size=48,
+        tune__executor="ray", tune__ray={"trials_at_once": 2, "cpus": 1, "gpus": 0, "memory_gib": 0.5},
+    )  # fmt: skip
+    params = load_params(copied_project.folder / "params.yaml")
+    trials = Search(params.tune, params.train, tmp_path / "alone", Formula(), Runs()).run()
+    alone = {trial.name: trial.values for trial in trials}
 
-    copied_project.set_params(tune__executor="ray", tune__epochs=40, tune__ray={
-        "trials_at_once": 2, "cpus": 1, "gpus": 0, "memory_gib": 0.5,
-    })  # fmt: skip
     environment = {"MLFLOW_TRACKING_URI": server.uri, "RAY_ADDRESS": cluster.address}
     search = subprocess.Popen(
         [sys.executable, "-m", "emotion.tune"], cwd=copied_project.folder, env=copied_project.environment | environment
@@ -69,10 +71,13 @@ def test_a_search_uses_all_nodes_and_survives_a_killed_node_and_driver(
     done = copied_project.run("python", "-m", "emotion.tune", **environment)
     assert "Resuming a search" in done.stdout
     runs = trials_of(server.uri)
-    assert sorted(run.info.run_name for run in runs) == [f"trial-{number:03d}" for number in range(4)]
+    assert sorted(run.info.run_name for run in runs) == sorted(alone)
     assert {run.info.status for run in runs} == {"FINISHED"}
-    spread = pd.read_csv(copied_project.folder / "reports/trials.csv").sort_values("trial")[columns]
-    pd.testing.assert_frame_equal(spread.reset_index(drop=True), alone)
+    table = pd.read_csv(copied_project.folder / "reports/trials.csv").set_index("trial")
+    assert set(table["outcome"]) == {"completed"}
+    for name, values in alone.items():
+        for key, value in values.items():
+            assert table.loc[name, f"train.{key}"] == pytest.approx(value)
 
 
 def test_a_missing_cluster_gives_one_line(copied_project: Project) -> None:

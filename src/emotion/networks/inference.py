@@ -45,7 +45,6 @@ def export(network: keras.Model, folder: Path) -> None:
 
     This replaces Keras' own `export` (3.15), which writes every weight twice.
     """
-
     pixels = tf.TensorSpec((None, *network.input.shape[1:]), tf.float32, name="pixels")
 
     @tf.function(input_signature=[pixels], autograph=False)

@@ -14,6 +14,7 @@ from typing import Any
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
+from mlflow.models.model import MLMODEL_FILE_NAME
 
 from emotion.params.sections import Params
 from emotion.registry import model_card
@@ -29,7 +30,7 @@ from emotion.registry.versions import (
     get_version,
 )
 from emotion.runtime.errors import UserError
-from emotion.runtime.files import folder_digest, read_json
+from emotion.runtime.files import folder_digest, folder_size, read_json
 from emotion.runtime.paths import CLASSIFIER, METRICS, SAVED_MODEL
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
@@ -44,27 +45,26 @@ RUN_TAGS = (  # copied from the run of `train`
 
 
 class EvaluatedSavedModel:
-    """A flavor for `Model.log`: MLflow's Keras flavor with the SavedModel that was evaluated.
-
-    `mlflow.keras` exports the network again; this flavor replaces that export with the evaluated one.
-    """
+    """A flavor for `Model.log`: MLflow's Keras flavor with the SavedModel that was evaluated."""
 
     @staticmethod
-    def save_model(path: str, classifier: Path, saved_model: Path, **options: Any) -> None:
+    def save_model(path: str, mlflow_model: Model, classifier: Path, saved_model: Path, **options: Any) -> None:
         """Write an MLflow model folder to `path`."""
         load_tensorflow()
         import keras
 
-        from emotion.networks import layers  # noqa: F401  registers the layers that the file names
-
         Path(path).mkdir()  # mlflow.keras writes the input example before it creates the folder
-        network = keras.saving.load_model(classifier, compile=False)
+        # mlflow.keras exports a network itself. It gets one without layers, because its export is replaced.
+        pixels = keras.Input(SIGNATURE.inputs.inputs[0].shape[1:])
+        placeholder = keras.Model(pixels, pixels)
         with contextlib.redirect_stdout(io.StringIO()):  # a page of tensor names
-            mlflow.keras.save_model(network, path, save_exported_model=True, **options)
+            mlflow.keras.save_model(placeholder, path, True, mlflow_model=mlflow_model, **options)
         exported = saved_model_of(Path(path))
         shutil.rmtree(exported)
         shutil.copytree(saved_model, exported)
         shutil.copy(classifier, classifier_of(Path(path)))
+        mlflow_model.model_size_bytes = folder_size(exported)
+        mlflow_model.save(Path(path) / MLMODEL_FILE_NAME)
 
 
 def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> dict[str, str]:

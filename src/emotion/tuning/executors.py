@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import emotion
-from emotion.data.dataset import Split, open_dataset
+from emotion.data.dataset import open_dataset
 from emotion.params.space import Ray, Tune
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import write_json
-from emotion.runtime.tensorflow import load_tensorflow
-from emotion.tracking.client import connection
-from emotion.tracking.stage_runs import DatasetInfo, dataset_info
 from emotion.tuning.protocol import Executor, TrialRequest, TrialResult
-from emotion.tuning.worker import REQUEST, RESULT, run_in_process, run_trial_safely
+from emotion.tuning.worker import REQUEST, RESULT, NodeTracking, run_in_process, run_on_node
 
 MAX_RETRIES = 3  # for a trial whose Ray node or process was lost
 
@@ -108,9 +105,9 @@ class RayExecutor:
         ray.init(logging_level="warning", runtime_env={"py_modules": [str(Path(emotion.__file__).parent)]})
         self._check_resources(settings)
         dataset = open_dataset()
-        self.inputs = [ray.put(dataset.split("train")), ray.put(dataset.split("validation")), dataset_info()]
+        self.inputs = [NodeTracking.here(), ray.put(dataset.split("train")), ray.put(dataset.split("validation"))]
         options = {"num_cpus": settings.cpus, "num_gpus": settings.gpus, "memory": settings.memory_gib * 2**30}
-        self.task = ray.remote(max_calls=1, max_retries=MAX_RETRIES, **options)(_run_on_node)
+        self.task = ray.remote(max_calls=1, max_retries=MAX_RETRIES, **options)(run_on_node)
         self.running: dict[Any, str] = {}
 
     def _check_resources(self, settings: Ray) -> None:
@@ -119,7 +116,7 @@ class RayExecutor:
         if not any(all(node["Resources"].get(key, 0) >= value for key, value in needed.items()) for node in nodes):
             raise UserError(f"no Ray node has what tune.ray asks for: {settings!r}. Lower them, or add a node.")
         machines = {node["NodeManagerHostname"] for node in nodes}
-        if len(machines) > 1 and not connection().is_remote:
+        if len(machines) > 1 and not NodeTracking.here().is_shared:
             raise UserError(
                 f"the Ray cluster has {len(machines)} machines, which cannot share mlflow.db. Set MLFLOW_TRACKING_URI"
                 " to a server that all of them can reach."
@@ -127,10 +124,7 @@ class RayExecutor:
 
     def start(self, name: str, request: TrialRequest) -> None:
         """Start a trial."""
-        # Passed as an argument, because Ray's dashboard shows the runtime environment, including passwords.
-        environment = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
-        environment["MLFLOW_TRACKING_URI"] = connection().uri
-        self.running[self.task.remote(request.model_dump(mode="json"), environment, *self.inputs)] = name
+        self.running[self.task.remote(request.model_dump(mode="json"), *self.inputs)] = name
 
     def wait(self) -> tuple[str, TrialResult]:
         """Wait for the next trial that ends; return its name and its result."""
@@ -160,17 +154,3 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise UserError(f"no Ray cluster responds at {address}: {error}. Start one, or unset RAY_ADDRESS.") from None
-
-
-def _run_on_node(
-    request: dict[str, Any], environment: dict[str, str], train: Split, validation: Split, dataset: DatasetInfo
-) -> dict[str, Any]:
-    os.environ.update(environment)
-    connection().disable_offline_mode()  # an outbox on a node's disk would never be delivered
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ.get("OMP_NUM_THREADS", "")  # Ray sets it to the task's CPUs
-    load_tensorflow()
-    import ray
-
-    tags = {"ray.node_id": ray.get_runtime_context().get_node_id()}
-    result = run_trial_safely(TrialRequest.model_validate(request), train, validation, dataset, tags=tags)
-    return result.model_dump(mode="json")

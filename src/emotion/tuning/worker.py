@@ -1,4 +1,4 @@
-"""Run one trial in a separate process, and log it to MLflow."""
+"""Run one trial in a separate process, here or on a Ray node, and log it to MLflow."""
 
 import json
 import multiprocessing
@@ -7,12 +7,15 @@ import signal
 import threading
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emotion.data.dataset import Split, open_dataset
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import write_json
 from emotion.runtime.tensorflow import load_tensorflow
+from emotion.tracking.client import connection
 from emotion.tracking.provenance import machine
 from emotion.tracking.runs import resume_run
 from emotion.tracking.stage_runs import DatasetInfo, dataset_info, epoch_logger, log_dataset, log_val_predictions
@@ -34,6 +37,45 @@ def run_in_process(folder: Path) -> None:
     dataset = open_dataset()
     result = run_trial_safely(request, dataset.split("train"), dataset.split("validation"), dataset_info(), folder)
     write_json(folder / RESULT, result.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class NodeTracking:
+    """What a trial on another node needs to log its run."""
+
+    environment: dict[str, str]  # for MLflow; an argument, because Ray's dashboard shows a runtime environment
+    is_shared: bool  # whether other machines can reach the tracking store
+    dataset: DatasetInfo  # what is logged of the data
+
+    @classmethod
+    def here(cls) -> "NodeTracking":
+        """The tracking store of this process."""
+        variables = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
+        store = connection()
+        return cls({**variables, "MLFLOW_TRACKING_URI": store.uri}, store.is_remote, dataset_info())
+
+
+def run_on_node(request: dict[str, Any], tracking: NodeTracking, train: Split, validation: Split) -> dict[str, Any]:
+    """Run a trial as a Ray task.
+
+    Args:
+        request: a `TrialRequest` as JSON.
+        tracking: where to log its run.
+        train: all training images.
+        validation: the images that the trial is scored on.
+
+    Returns:
+        a `TrialResult` as JSON.
+    """
+    os.environ.update(tracking.environment)
+    connection().disable_offline_mode()  # an outbox on a node's disk would never be delivered
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ.get("OMP_NUM_THREADS", "")  # Ray sets it to the task's CPUs
+    load_tensorflow()
+    import ray
+
+    tags = {"ray.node_id": ray.get_runtime_context().get_node_id()}
+    result = run_trial_safely(TrialRequest.model_validate(request), train, validation, tracking.dataset, tags=tags)
+    return result.model_dump(mode="json")
 
 
 def _exit_with_parent() -> None:
