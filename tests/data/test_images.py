@@ -2,6 +2,8 @@
 
 import io
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +102,8 @@ def test_an_image_with_too_many_pixels_is_rejected_before_decoding() -> None:
     assert peak < 10 * 2**20
 
 
+@pytest.mark.parametrize("load", [load_face, load_image])
 @pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO"])
-def test_formats_that_pillow_delegates_are_rejected(kind: str) -> None:
+def test_formats_that_pillow_delegates_are_rejected(kind: str, load: Callable[[bytes], Any]) -> None:
     with pytest.raises(UnreadableImageError, match="not an image of a known format"):
-        load_image(image_bytes(Image.new("RGB", (64, 64)), kind))
+        load(image_bytes(Image.new("RGB", (64, 64)), kind))

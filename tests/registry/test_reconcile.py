@@ -7,10 +7,11 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow import MlflowClient
 
 from emotion.params.sections import Params
 from emotion.registry.promotion.history import Entry
-from emotion.registry.promotion.ledger import ledger_run, read_entries
+from emotion.registry.promotion.ledger import APPLIED_TAG, ledger_run, read_entries
 from emotion.registry.promotion.promote import promote, rollback
 from emotion.registry.promotion.reconcile import ConflictError, append_entry, current_state, reconcile
 from emotion.runtime.errors import UserError
@@ -116,6 +117,27 @@ def test_aliases_changed_by_hand_are_recorded(add: Any, lenient: Params) -> None
     connection().client.delete_registered_model_alias(NAME, "previous")
     assert reconcile(NAME) == ["the alias previous was reset to 1"]
     assert reconcile(NAME) == []
+
+
+@pytest.mark.parametrize("damage", ["99", "-1", "xyz", "", "1e3", "9" * 5000])
+def test_a_damaged_tag_does_not_stop_a_promotion(add: Any, lenient: Params, damage: str) -> None:
+    for _ in range(2):
+        add(wrong_in(0.1))
+    promote(lenient, "1")
+    connection().client.set_registered_model_tag(NAME, APPLIED_TAG, damage)
+    promote(lenient, "2", force=True, reason="a test")
+    assert aliases() == {"champion": "2", "previous": "1"}
+    assert [entry.action for entry in read_entries(NAME)] == ["promote", "promote"]
+    assert reconcile(NAME) == []
+
+
+def test_a_promotion_whose_alias_does_not_stay_is_an_error(
+    add: Any, lenient: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(wrong_in(0.1))
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", lambda *arguments: None)
+    with pytest.raises(UserError, match="the aliases of facial-emotion differ from its history"):
+        promote(lenient, "1")
 
 
 def test_deleting_the_champion_keeps_the_rollback_target(add: Any, lenient: Params) -> None:

@@ -43,6 +43,13 @@ def test_a_version_with_changed_files_is_not_loaded(
         Predictor.from_champion()
 
 
+@pytest.mark.parametrize("damage", ["nan", "1e9", "-0.1", "high", ""])
+def test_the_error_for_a_damaged_threshold_names_the_tag(damage: str) -> None:
+    version = versions.Version("3", "", 0, {versions.UNSURE_BELOW_TAG: damage}, "")
+    with pytest.raises(UserError, match=r"the tag unsure_below of version 3 should be a number from 0 to 1"):
+        _ = version.unsure_below
+
+
 def test_a_model_with_disallowed_operations_is_not_loaded(tmp_path: Path) -> None:
     @tf.function(input_signature=[tf.TensorSpec((None, 48, 48, 1), tf.float32)])
     def serve(pixels: Any) -> Any:

@@ -1,6 +1,7 @@
 """List, tag, download and alias the versions of the registered model."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,25 @@ class Version:
     created: int  # milliseconds since 1970
     tags: dict[str, str]
     description: str
+
+    @property
+    def unsure_below(self) -> float:
+        """The confidence below which the answer is "unsure", 0..1; 0 if the version has no such tag.
+
+        Raises:
+            UserError: if the tag is not such a number.
+        """
+        text = self.tags.get(UNSURE_BELOW_TAG, "0")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= 1:
+            raise UserError(
+                f"the tag {UNSURE_BELOW_TAG} of version {self.number} should be a number from 0 to 1, got {text!r}."
+                " Correct it in MLflow."
+            )
+        return value
 
     @property
     def files(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -29,7 +30,8 @@ class Input:
 def expand_paths(names: Iterable[str]) -> list[str]:
     """Expand files, folders and patterns to a list of files, in order and without duplicates.
 
-    A name that matches no file is kept, so that it is reported later.
+    Neither folders nor `**` follow symbolic links to folders, which may form loops. A name that matches no file is
+    kept, so that it is reported later; so is a pipe, a socket or a device.
 
     Raises:
         UserError: if no name matches a file.
@@ -41,18 +43,40 @@ def expand_paths(names: Iterable[str]) -> list[str]:
             files = [name]
         elif os.path.isdir(name):  # noqa: PTH112  see _is_file
             suffixes = SUFFIXES | video.SUFFIXES
-            files = sorted(str(it) for it in path.rglob("*") if it.is_file() and it.suffix.lower() in suffixes)
+            files = sorted(str(it) for it in path.rglob("*") if it.suffix.lower() in suffixes and not it.is_dir())
         else:
-            matches = glob.glob(name, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
-            files = sorted(it for it in matches if Path(it).is_file())
+            files = _matches(name)
         found |= dict.fromkeys(files or [name])
     if not any(name == STANDARD_INPUT or _is_file(name) for name in found):
         raise UserError(f"no image or video found at {', '.join(found)}. Check the names.")
     return list(found)
 
 
+def _matches(pattern: str) -> list[str]:
+    """The files that match a pattern. `**` stands for any number of folders; at the end also for the files in them."""
+    if not glob.has_magic(pattern):
+        return []
+    path = Path(pattern)
+    parts = path.relative_to(path.anchor) if path.anchor else path
+    if parts.name == "**":
+        parts = parts / "*"
+    try:
+        return sorted(str(it) for it in Path(path.anchor).glob(str(parts)) if not it.is_dir())
+    except (OSError, ValueError) as error:
+        raise UserError(f"the pattern {pattern} cannot be used: {error}. Give the names of files or folders.") from None
+
+
 def _is_file(name: str) -> bool:
     return os.path.isfile(name)  # noqa: PTH113  Path.is_file raises if a name is too long
+
+
+def _is_special(name: str) -> bool:
+    """Whether a name is a pipe, a socket or a device: reading one may never end."""
+    try:
+        mode = os.stat(name).st_mode  # noqa: PTH116  see _is_file
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def read_inputs(names: Iterable[str], frame_interval: float) -> Iterator[Input]:
@@ -65,7 +89,9 @@ def read_inputs(names: Iterable[str], frame_interval: float) -> Iterator[Input]:
     for name in names:
         shown = "standard input" if name == STANDARD_INPUT else name
         try:
-            if Path(name).suffix.lower() in video.SUFFIXES:
+            if name != STANDARD_INPUT and _is_special(name):
+                yield Input(name, error="not a regular file, but a pipe, a socket or a device")
+            elif Path(name).suffix.lower() in video.SUFFIXES:
                 for seconds, frame in video.read_frames(Path(name), frame_interval):
                     yield Input(f"{name} at {seconds:.3f} s", frame)
             else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.inference.load import Model, load_saved_model
@@ -98,7 +98,7 @@ class BundleFile(Section):
     """The content of bundle.json."""
 
     title: str
-    unsure_below: float
+    unsure_below: float = Field(ge=0, le=1)
     facts: dict[str, str]
     sha256: dict[str, str]  # of every other file
 
@@ -166,7 +166,7 @@ def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
     card = download_artifact(version.run_id, f"model_card/{CARD}")
     info = ModelInfo(
         f"{name} version {version.number}",
-        float(version.tags.get(versions.UNSURE_BELOW_TAG, 0)),
+        version.unsure_below,
         {**version.tags, "run_id": version.run_id},
         card.read_text() if card else "",
     )

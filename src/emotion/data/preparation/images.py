@@ -14,7 +14,7 @@ RGBImage = NDArray[np.uint8]  # (height, width, 3), red, green and blue, 0..255
 
 MAX_SIDE = 8192  # pixels per side of a face image; even a small file can declare an enormous size
 MAX_PIXELS = 50_000_000  # per image
-# Formats that Pillow decodes itself, without external programs.
+# Formats that Pillow decodes itself. For others, such as EPS, it starts external programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
@@ -27,14 +27,14 @@ class TooLargeImageError(UnreadableImageError):
 
 
 @contextmanager
-def open_image(content: bytes, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
-    """Open an image file lazily: its size is known, but its pixels are not decoded yet.
+def open_image(content: bytes) -> Iterator[Image.Image]:
+    """Open an image file in one of FORMATS lazily: its size is known, but its pixels are not decoded yet.
 
     Raises:
         UnreadableImageError: if the file is invalid in any way, including errors while the image is in use.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             yield image
     except UnreadableImageError:
         raise
@@ -47,7 +47,7 @@ def open_image(content: bytes, formats: tuple[str, ...] | None = None) -> Iterat
 
 
 def load_face(content: bytes) -> NDArray[np.uint8]:
-    """Decode an image of a single cropped face, in any format and mode that Pillow reads.
+    """Decode an image of a single cropped face, in one of FORMATS and any mode.
 
     Args:
         content: the bytes of an image file. Colors are converted to luma and 16 bits to 8; sizes other than
@@ -75,7 +75,7 @@ def load_image(content: bytes) -> RGBImage:
         UnreadableImageError: if the image cannot be decoded. An image with more than MAX_PIXELS is rejected
             before decoding.
     """
-    with open_image(content, FORMATS) as image:
+    with open_image(content) as image:
         if image.width * image.height > MAX_PIXELS:
             raise TooLargeImageError(f"{image.width}x{image.height}, more than {MAX_PIXELS:,} pixels")
         return np.asarray(apply_exif_orientation(image).convert("RGB"))

@@ -4,6 +4,8 @@ It is an MLflow run whose parameters are the entries. MLflow never overwrites a 
 simultaneous changes succeeds.
 """
 
+import re
+
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
@@ -117,10 +119,11 @@ def write_entry(name: str, number: int, entry: Entry) -> bool:
         return bool(client.get_run(run_id).data.params[key] == text)
 
 
-def applied_entries(name: str) -> int:
-    """How many entries the model's aliases and tags reflect."""
+def applied_entries(name: str) -> int | None:
+    """How many entries the model's aliases and tags reflect; None if the tag is no number: anyone can edit it."""
     with connection().translate_errors():
-        return int(connection().client.get_registered_model(name).tags.get(APPLIED_TAG, 0))
+        text = _model_tag(name, APPLIED_TAG) or "0"
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def set_applied_entries(name: str, count: int) -> None:

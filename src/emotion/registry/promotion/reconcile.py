@@ -7,7 +7,13 @@ aliases, the next command completes the change. Changes to the aliases by other 
 import time
 
 from emotion.registry.promotion.history import ALIASES, CHALLENGER, CHAMPION, AliasState, Entry, current_user, replay
-from emotion.registry.promotion.ledger import applied_entries, read_entries, set_applied_entries, write_entry
+from emotion.registry.promotion.ledger import (
+    APPLIED_TAG,
+    applied_entries,
+    read_entries,
+    set_applied_entries,
+    write_entry,
+)
 from emotion.registry.versions import get_aliases, list_versions, set_alias, tag_version
 from emotion.runtime.errors import UserError
 
@@ -45,20 +51,23 @@ def reconcile(name: str) -> list[str]:
 
     Returns:
         Descriptions of what was done; empty if there was nothing to do.
+
+    Raises:
+        UserError: if the aliases, read back, still differ from the ledger.
     """
     notes: list[str] = []
     recorded = None
     for _ in range(MAX_ATTEMPTS):  # other processes may write at the same time
-        entries, applied = read_entries(name), applied_entries(name)
+        applied, entries = applied_entries(name), read_entries(name)  # in this order: entries are written first
         state, found = replay(entries, list_versions(name)), get_aliases(name)
+        if applied is None or applied > len(entries):
+            notes.append(f"the tag {APPLIED_TAG} was damaged; tags and aliases were set again from the history")
+            set_applied_entries(name, 0)
+            continue
         if applied < len(entries):
-            if entries[-1] != recorded and (applied or found):
+            if entries[-1] != recorded and not notes and (applied or found):
                 notes.append(f"an interrupted {entries[-1].action} of version {entries[-1].version} was completed")
-            for entry in entries[applied:]:
-                _tag_version(name, entry)
-            _update_aliases(name, state, found)
-            if applied_entries(name) < len(entries):
-                set_applied_entries(name, len(entries))
+            _apply(name, entries, applied, state, found)
         elif state.aliases() == {alias: found[alias] for alias in ALIASES if alias in found}:
             return notes
         elif (state.champion, state.challenger) != (found.get(CHAMPION), found.get(CHALLENGER)):
@@ -78,7 +87,19 @@ def reconcile(name: str) -> list[str]:
         else:
             _update_aliases(name, state, found)
             notes.append(f"the alias previous was reset to {state.previous or 'none'}")
-    return notes
+    raise UserError(
+        f"the aliases of {name} differ from its history, because another program keeps changing them. Stop it, and run"
+        " `emotion history`."
+    )
+
+
+def _apply(name: str, entries: list[Entry], applied: int, state: AliasState, found: dict[str, str]) -> None:
+    """Update tags and aliases for the entries that they do not reflect yet."""
+    for entry in entries[applied:]:
+        _tag_version(name, entry)
+    _update_aliases(name, state, found)
+    if (applied_entries(name) or 0) < len(entries):
+        set_applied_entries(name, len(entries))
 
 
 def _update_aliases(name: str, state: AliasState, found: dict[str, str]) -> None:
