@@ -8,6 +8,8 @@ Tests that kill or interrupt a process, or measure what it imports, start `sys.e
     python warm_python.py run SOCKET -m MODULE …  # what the programs do; also with the path of a script
 """
 
+import atexit
+import gc
 import json
 import os
 import signal
@@ -58,6 +60,7 @@ def serve(listener: socket.socket) -> list[str]:
         importlib.import_module(name)
     for name in [name for name in sys.modules if name.partition(".")[0] == "emotion"]:
         del sys.modules[name]  # every project has a copy of it
+    gc.freeze()  # the forks' garbage collections would copy every page
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # leaves no zombies
     while True:
         connection, _ = listener.accept()
@@ -83,18 +86,31 @@ def serve(listener: socket.socket) -> list[str]:
     return arguments
 
 
-def execute(arguments: list[str]) -> None:
-    """Run `-m MODULE …` or `SCRIPT …` like Python's command line."""
+def execute(arguments: list[str], exit_code: list[int]) -> None:
+    """Run `-m MODULE …` or `SCRIPT …` like Python's command line; also put its exit code in a list."""
     import runpy
 
     sys.path[:1] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if arguments[0] == "-m":
-        sys.path.insert(0, str(Path.cwd()))
-        sys.argv = arguments[1:]
-        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv = arguments
-        runpy.run_path(arguments[0], run_name="__main__")
+    exit_code[:] = [1]
+    try:
+        if arguments[0] == "-m":
+            sys.path.insert(0, str(Path.cwd()))
+            sys.argv = arguments[1:]
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = arguments
+            runpy.run_path(arguments[0], run_name="__main__")
+        exit_code[:] = [0]
+    except SystemExit as error:
+        exit_code[:] = [error.code if isinstance(error.code, int) else int(error.code is not None)]
+        raise
+
+
+def leave(exit_code: list[int]) -> None:
+    """Exit without finalizing the interpreter, which would copy most of a fork's pages."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code[0])
 
 
 def run(address: str, arguments: list[str]) -> int:
@@ -112,4 +128,6 @@ def run(address: str, arguments: list[str]) -> int:
 if __name__ == "__main__":
     if sys.argv[1] == "run":
         sys.exit(run(sys.argv[2], sys.argv[3:]))
-    execute(serve(socket.socket(fileno=int(sys.argv[2]))))
+    code = [0]
+    atexit.register(leave, code)  # the first to be registered is the last to run
+    execute(serve(socket.socket(fileno=int(sys.argv[2]))), code)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from emotion.data.dataset import Dataset, Images
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE, SPLITS
-from emotion.evaluation.figures.base import FACES_PER_ROW, save_figure, show_face
+from emotion.evaluation.figures.base import FACES_PER_ROW, save_figure, show_faces
 from emotion.params.sections import Augmentation
 from emotion.runtime.tensorflow import load_tensorflow
 
@@ -58,10 +58,9 @@ def augment_once(images: Images, augmentation: Augmentation) -> Images:
 def draw_face_grid(images: Images, row_labels: Sequence[str], title: str, path: Path) -> None:
     """Draw faces in rows of FACES_PER_ROW, each row with its label."""
     figure = Figure(figsize=(FACES_PER_ROW * 1.1, len(row_labels) * 1.15 + 0.4), layout="constrained")
-    axes = figure.subplots(len(row_labels), FACES_PER_ROW, squeeze=False)
-    for position, axis in enumerate(axes.flat):
-        show_face(axis, images[position])
-        if position % FACES_PER_ROW == 0:
-            axis.set_ylabel(row_labels[position // FACES_PER_ROW])
+    axes = figure.subplots()
+    centers = show_faces(axes, images, gap=8)
+    axes.set_yticks(centers[::FACES_PER_ROW, 1], row_labels, rotation=90, va="center")
+    axes.tick_params(length=0)
     figure.suptitle(title)
     save_figure(figure, path)

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Images
-from emotion.data.labels import EMOTIONS
-from emotion.evaluation.figures.base import FACES_PER_ROW, save_figure, show_face
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.evaluation.figures.base import FACES_PER_ROW, save_figure, show_faces
 from emotion.evaluation.robustness import CORRUPTIONS
 
 
@@ -89,11 +89,10 @@ def draw_mistakes(images: Images, titles: Sequence[str], caption: str, path: Pat
     """Draw the mistakes with the highest confidence, the worst first."""
     rows = max(1, -(-len(images) // FACES_PER_ROW))
     figure = Figure(figsize=(FACES_PER_ROW * 1.5, rows * 2 + 0.5), layout="constrained")
-    axes = figure.subplots(rows, FACES_PER_ROW, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, title in zip(axes.flat, images, titles, strict=False):
-        show_face(axis, image)
-        axis.set_title(title, fontsize=7)
+    axes = figure.subplots()
+    axes.axis("off")
+    if len(images):
+        for (x, y), title in zip(show_faces(axes, images, gap=20), titles, strict=True):
+            axes.text(x, y - IMAGE_SIZE / 2 - 2, title, fontsize=7, ha="center", va="bottom")
     figure.suptitle(f"Worst mistakes on test images: {caption}")
     save_figure(figure, path)
