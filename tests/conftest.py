@@ -30,9 +30,15 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the files that need a finished project first: one worker builds it while another runs the other files."""
-    first = {item.path for item in items if "repro_project" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in first)
+    """Let one worker build the finished project while another runs tests that do not need it.
+
+    With two workers, pytest-xdist gives each a half of the list to begin with.
+    """
+    files = {item.path for item in items if "repro_project" in getattr(item, "fixturenames", ())}
+    needing = [item for item in items if item.path in files]
+    others = [item for item in items if item.path not in files]
+    middle = len(items) // 2
+    items[:] = [*needing[:middle], *others, *needing[middle:]]
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Executors for the trials of a search: one trial at a time on this machine, or many on a Ray cluster."""
 
+import contextlib
 import json
 import multiprocessing
 import multiprocessing.forkserver
@@ -10,6 +11,8 @@ import socket
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import emotion
 from emotion.data.dataset import open_dataset
@@ -51,9 +54,13 @@ class LocalExecutor:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESULT).unlink(missing_ok=True)
         write_json(folder / REQUEST, request.model_dump(mode="json"))
-        self.name = name
-        self.process = self.context.Process(target=run_in_process, args=(folder,))
-        self.process.start()
+        process = self.context.Process(target=run_in_process, args=(folder,))
+        try:
+            process.start()  # waits until the fork server has loaded TensorFlow
+        except BaseException:
+            _stop_forkserver()  # it would start the trial later
+            raise
+        self.name, self.process = name, process
 
     def wait(self) -> tuple[str, TrialResult]:
         """Wait for the running trial; return its name and its result."""
@@ -74,6 +81,16 @@ class LocalExecutor:
         if self.process is not None:
             self.process.kill()
             self.process.join()
+
+
+def _stop_forkserver() -> None:
+    """Kill this process's fork server and the trials that it has started."""
+    for server in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any("multiprocessing.forkserver" in argument for argument in server.cmdline()):
+                server.suspend()  # so that it starts no more
+                for process in [*server.children(), server]:
+                    process.kill()
 
 
 def _describe_exit_code(code: int) -> str:
