@@ -8,12 +8,19 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from emotion.params.sections import Params
 from emotion.registry.promotion.history import Entry
-from emotion.registry.promotion.ledger import APPLIED_TAG, ledger_run, read_entries
+from emotion.registry.promotion.ledger import APPLIED_TAG, LostLedgerError, ledger_run, read_entries
 from emotion.registry.promotion.promote import promote, rollback
-from emotion.registry.promotion.reconcile import ConflictError, append_entry, current_state, reconcile
+from emotion.registry.promotion.reconcile import (
+    ConflictError,
+    append_entry,
+    current_state,
+    reconcile,
+    restart_history,
+)
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
 from support.promotions import Changer
@@ -156,3 +163,26 @@ def test_the_error_for_a_deleted_history_says_how_to_restore_it(add: Any, lenien
     mlflow.delete_run(run_id)
     with pytest.raises(UserError, match=f"mlflow runs restore --run-id {run_id}"):
         promote(lenient, "1")
+
+
+def test_a_permanently_deleted_history_is_restarted_from_the_aliases(
+    add: Any, lenient: Params, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        promote(lenient, add(wrong_in(0.1)))
+    with pytest.raises(UserError, match="exists, so it cannot be restarted"):
+        restart_history(NAME)
+    run_id = ledger_run(NAME)
+    mlflow.delete_run(run_id)
+    store = SqlAlchemyStore(f"sqlite:///{project}/mlflow.db", str(project))
+    store._hard_delete_run(run_id)  # what `mlflow gc` does
+    for action in (lambda: read_entries(NAME), lambda: promote(lenient, "1"), lambda: rollback(NAME)):
+        with pytest.raises(LostLedgerError, match=r"was deleted permanently. `emotion history --restart` begins"):
+            action()
+    restart_history(NAME)
+    assert aliases() == {"champion": "3", "previous": "2"}
+    entries = read_entries(NAME)
+    assert [(entry.action, entry.version) for entry in entries] == [("external", "2"), ("external", "3")]
+    assert {entry.reason for entry in entries} == {"the earlier history was deleted permanently"}
+    assert reconcile(NAME) == []
+    assert rollback(NAME).version == "2"

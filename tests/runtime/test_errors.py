@@ -22,6 +22,14 @@ def test_a_user_error_gives_one_line() -> None:
     assert ended.value.code == "train: no faces. Run fetch."
 
 
+@pytest.mark.parametrize("error", [UserError("\x1b[2J\udcff.jpg"), OSError(2, "no", "\x1b[2J\udcff.jpg")])
+def test_control_characters_in_a_message_are_escaped(error: Exception) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_main("train", fails_with(error))
+    assert "\\x1b[2J\\udcff.jpg" in str(ended.value.code)
+    assert "\x1b" not in str(ended.value.code)
+
+
 def test_an_interrupt_reports_what_is_saved(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run_main("train", fails_with(KeyboardInterrupt()))

@@ -7,7 +7,6 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from emotion.runtime.errors import UserError
 from emotion.tracking.operations import (
     MAX_METRICS,
     MAX_PARAMS,
@@ -22,6 +21,7 @@ from emotion.tracking.operations import (
     SetTags,
     parse_operation,
 )
+from emotion.tracking.outbox import DamagedOperationError
 
 ALL: list[AnyOperation] = [
     CreateRun(name="train", tags={"stage": "train"}),
@@ -48,10 +48,12 @@ def test_every_operation_survives_serialization(operation: AnyOperation) -> None
     )
 
 
-@pytest.mark.parametrize("content", [{"kind": "unknown"}, {}, {"kind": "params", "params": 7}])
+@pytest.mark.parametrize(
+    "content", [{"kind": "unknown"}, {}, {"kind": "params", "params": 7}, {"kind": "params", "params": {}, "run_id": 7}]
+)
 def test_a_damaged_operation_gives_one_message(content: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="a queued operation on run 7 is damaged"):
-        parse_operation({**content, "run_id": "7"})
+    with pytest.raises(DamagedOperationError, match="a queued operation on run 7 is damaged"):
+        parse_operation({"run_id": "7", **content})
 
 
 def test_metrics_and_parameters_are_logged_within_mlflows_batch_limits(store: Any) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from emotion.runtime.errors import UserError
 from emotion.tracking.outbox import Content, Outbox
 
 
@@ -125,13 +124,29 @@ def test_concurrent_writers_lose_no_operations(outbox: Outbox) -> None:
     assert seen == {f"run{n}": list(range(50)) for n in range(4)}
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"kind": '])
-def test_a_damaged_file_is_reported_and_can_be_discarded(tmp_path: Path, content: str) -> None:
-    outbox = Outbox(tmp_path)
+DAMAGES = [b"", b"[1]", b'{"kind": ', b"\xff\xfe", b'{"source": "absent.png"}', b'{"source": "../../file"}', b'{"source": 7}']
+
+
+@pytest.mark.parametrize("content", DAMAGES)
+def test_a_damaged_operation_is_set_aside_and_the_others_are_delivered(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    outbox = Outbox(tmp_path / "outbox")
+    for number in range(3):
+        outbox.append("run", {"number": number})
+    damaged = outbox.folder / "00000002-run.json"
+    damaged.write_bytes(content)
+    done: list[int] = []
+    assert outbox.flush(lambda operation, source: done.append(operation["number"]), always) == 2
+    assert done == [0, 2]
+    assert f"was renamed to {damaged.with_suffix('.damaged')}" in capsys.readouterr().err
+    assert damaged.with_suffix(".damaged").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", DAMAGES)
+def test_a_damaged_operation_can_be_dropped(outbox: Outbox, content: bytes) -> None:
     outbox.append("run", {"kind": "tags"})
-    (path,) = tmp_path.glob("*-run.json")
-    path.write_text(content)
-    with pytest.raises(UserError, match=r"is damaged.*`emotion sync --drop-first` discards it"):
-        outbox.flush(lambda content, source: None, lambda: True)
+    (outbox.folder / "00000001-run.json").write_bytes(content)
     assert outbox.drop_first() == {}
     assert len(outbox) == 0

@@ -36,8 +36,11 @@ class Finding:
 
 def run_checks() -> Iterator[Finding]:
     """Run every check, in the order of CHECKS."""
-    for check in CHECKS:
-        yield check()
+    for subject, check in CHECKS.items():
+        try:
+            yield check()
+        except UserError as error:
+            yield Finding(subject, "error", redact_credentials(str(error)))
 
 
 def _python() -> Finding:
@@ -173,6 +176,7 @@ def _dvc() -> Finding:
     return Finding("DVC", "ok", f"dvc.lock is here; all {len(outputs)} outputs are here or cached")
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (
-    _python, _packages, _git, _disk, _memory, _processor, _mlflow, _outbox, _kaggle, _dvc,
-)  # fmt: skip
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "Python": _python, "packages": _packages, "git": _git, "disk": _disk, "memory": _memory, "processor": _processor,
+    "MLflow": _mlflow, "outbox": _outbox, "Kaggle": _kaggle, "DVC": _dvc,
+}  # fmt: skip

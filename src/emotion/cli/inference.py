@@ -48,6 +48,7 @@ def predict(
     from rich.console import Console
 
     from emotion.cli import tables
+    from emotion.runtime.text import printable
     from emotion.serving import batch, inputs
     from emotion.serving.predictor import Predictor
 
@@ -65,7 +66,7 @@ def predict(
         tables.show(tables.predictions_table(results))
     failed = [result for result in results if result.error]
     for result in failed:
-        print(f"emotion: {result.name}: {result.error}", file=sys.stderr)
+        print(f"emotion: {printable(f'{result.name}: {result.error}')}", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from emotion.runtime.text import printable
+
 EXIT_CODES = {"PROMOTED": 0, "HELD": 3, "REJECTED": 4}
 CONFLICT = 5
 
@@ -31,7 +33,7 @@ def _exit_on_conflict() -> Iterator[None]:
     try:
         yield
     except ConflictError as error:
-        print(f"emotion: {error}", file=sys.stderr)
+        print(f"emotion: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(CONFLICT) from None
 
 
@@ -90,16 +92,23 @@ def rollback(reason: ReasonOption = "") -> None:
     print(f"{name} version {entry.version} is the champion again; {replaced}.")
 
 
-def history(as_json: JsonOption = False) -> None:
+def history(
+    as_json: JsonOption = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin again from the current aliases, if the history is lost.")
+    ] = False,
+) -> None:
     """Show every change of champion: when, why, by whom, and from which commit."""
     from emotion.cli import tables
     from emotion.params.load import load_params
     from emotion.registry.promotion.ledger import read_entries
-    from emotion.registry.promotion.reconcile import current_state, reconcile
+    from emotion.registry.promotion.reconcile import current_state, reconcile, restart_history
     from emotion.tracking.client import connection
 
     name = load_params().register_.name
     connection().disable_offline_mode()
+    if restart:
+        restart_history(name)
     for note in reconcile(name):
         print(f"Note: {note}.", file=sys.stderr)
     entries = read_entries(name)

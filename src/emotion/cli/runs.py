@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from emotion.runtime.errors import UserError
+from emotion.runtime.text import printable
 
 
 def restore(context: typer.Context) -> None:
@@ -48,7 +49,8 @@ def sync(
 
     outbox = connection().outbox
     if drop_first and (dropped := outbox.drop_first()) is not None:
-        print(f"Discarded: {dropped.get('kind', 'a damaged operation')} of run {dropped.get('run_id', 'unknown')}.")
+        kind, run_id = dropped.get("kind", "a damaged operation"), dropped.get("run_id", "unknown")
+        print(printable(f"Discarded: {kind} of run {run_id}."))
     print(f"{flush()} operations delivered, {len(outbox)} still queued.")
 
 
@@ -61,9 +63,10 @@ def cleanup_runs() -> None:
     connection().disable_offline_mode()
     killed, others = cleanup()
     for run in killed:
-        print(f"{run.name} {run.id}: KILLED")
+        print(f"{printable(run.name)} {run.id}: KILLED")
     for run in others:
-        print(f"{run.name} {run.id}: left alone; its process: {run.tags.get(PROCESS_TAG, 'unknown')}")
+        process = run.tags.get(PROCESS_TAG, "unknown")
+        print(printable(f"{run.name} {run.id}: left alone; its process: {process}"))
     print(f"Runs set to KILLED: {len(killed)}; left alone: {len(others)}.")
 
 

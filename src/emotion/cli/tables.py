@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from emotion.runtime.text import printable
+
 if TYPE_CHECKING:
     import pandas as pd
     from pydantic import BaseModel
@@ -33,12 +35,17 @@ def show_frame(frame: "pd.DataFrame", title: str) -> None:
     """Print a pandas table."""
     table = _table(title, *map(str, frame.columns))
     for row in frame.itertuples(index=False):
-        table.add_row(*(escape(_cell(value)) for value in row))
+        table.add_row(*(_text(_cell(value)) for value in row))
     show(table)
 
 
 def _table(title: str, *columns: str) -> Table:
     return Table(*columns, title=title, title_justify="left")
+
+
+def _text(text: str) -> str:
+    """A text from outside the program, which may contain markup or control characters."""
+    return escape(printable(text))
 
 
 def _cell(value: Any) -> str:
@@ -55,7 +62,7 @@ def verdict_table(verdict: "Verdict") -> Table:
     table = _table(f"Version {verdict.version}, {champion}", "rule", "value", "threshold", "outcome")
     for rule in verdict.rules:
         outcome = "[green]passed" if rule.passed else "[red bold]failed"
-        table.add_row(rule.name, escape(rule.value), escape(rule.threshold), outcome)
+        table.add_row(_text(rule.name), _text(rule.value), _text(rule.threshold), outcome)
     return table
 
 
@@ -66,7 +73,7 @@ def history_table(name: str, entries: "list[Entry]") -> Table:
     for entry in entries:
         verdict = f"{entry.verdict}{', forced' if entry.forced else ''}"
         cells = (entry.at, entry.action, entry.version, entry.before, verdict, entry.by, entry.commit[:8], entry.reason)
-        table.add_row(*(escape(_cell(cell)) for cell in cells))
+        table.add_row(*(_text(_cell(cell)) for cell in cells))
     return table
 
 
@@ -100,7 +107,7 @@ def _add_section(table: Table, subject: str, facts: dict[str, Any]) -> None:
                 text = "none"
             case _:
                 text = _cell(value)
-        table.add_row(subject if number == 0 else "", name, escape(text))
+        table.add_row(subject if number == 0 else "", name, _text(text))
     table.add_section()
 
 
@@ -118,7 +125,7 @@ def findings_table(findings: "list[Finding]") -> Table:
     table = _table("Checks", "subject", "state", "finding", "fix")
     for finding in findings:
         state = f"[{STATE_STYLES[finding.state]}]{finding.state}"
-        table.add_row(finding.subject, state, escape(finding.what), escape(finding.fix))
+        table.add_row(finding.subject, state, _text(finding.what), _text(finding.fix))
     return table
 
 
@@ -128,15 +135,15 @@ def predictions_table(results: "list[ImageResult]") -> Table:
     table = _table(title, "image", "face", "emotion", "probability", "second", "position")
     for result in results:
         if result.error and not result.faces:
-            table.add_row(escape(result.name), "", "[red]error, see below")
+            table.add_row(_text(result.name), "", "[red]error, see below")
         elif not result.faces:
-            table.add_row(escape(result.name), "", "no face")
+            table.add_row(_text(result.name), "", "no face")
         for number, face in enumerate(result.faces, start=1):
             first, second, *_ = sorted(face.scores.items(), key=lambda item: -item[1])
             answer = face.answer if face.answer == first[0] else f"{face.answer}, {first[0]}?"
             position = f"{face.box.left}, {face.box.top}, {face.box.side} wide"
             runner_up = f"{second[0]} {second[1]:.0%}"
-            table.add_row(escape(result.name), str(number), answer, f"{first[1]:.0%}", runner_up, position)
+            table.add_row(_text(result.name), str(number), answer, f"{first[1]:.0%}", runner_up, position)
     return table
 
 

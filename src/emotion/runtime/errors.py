@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
 
+from emotion.runtime.text import printable
+
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 
@@ -46,10 +48,14 @@ def run_main(name: str, main: Callable[[ExitStack], None]) -> None:
         with ExitStack() as exit_callbacks:
             main(exit_callbacks)
     except UserError as error:
-        sys.exit(f"{name}: {error}")
+        sys.exit(f"{name}: {_printable_lines(error)}")
     except KeyboardInterrupt:
         message = "Finished stages, trials and epochs are saved; `dvc repro` continues from there."
         print(f"{name}: interrupted. {message}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except OSError as error:
-        sys.exit(f"{name}: {describe_os_error(error)}")
+        sys.exit(f"{name}: {_printable_lines(describe_os_error(error))}")
+
+
+def _printable_lines(message: object) -> str:
+    return "\n".join(printable(line) for line in str(message).split("\n"))

@@ -63,10 +63,10 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, as 64 hexadecimal digits."""
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """The digest of a file in hexadecimal digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def folder_files(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from emotion.data.labels import EMOTIONS
 from emotion.runtime.errors import describe_os_error
 from emotion.runtime.files import atomic_write
+from emotion.runtime.text import printable
 from emotion.serving.annotation import annotate
 from emotion.serving.inputs import Input
 from emotion.serving.predictor import Face, Predictor
@@ -109,10 +110,10 @@ def results_table(results: Iterable[ImageResult]) -> "pd.DataFrame":
         for number, face in enumerate(result.faces, start=1):
             content = face_to_dict(face)
             rows.append(
-                {"image": result.name, "face": number, "error": result.error}
+                {"image": printable(result.name), "face": number, "error": result.error}
                 | content | content["box"] | content["scores"]
             )  # fmt: skip
         if not result.faces:
-            rows.append({"image": result.name, "error": result.error or "no face"})
+            rows.append({"image": printable(result.name), "error": result.error or "no face"})
     columns = ["image", "face", "answer", "confidence", "left", "top", "side", "detection", *EMOTIONS, "error"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("face", "left", "top", "side"), "Int64"))

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import Connection, ServerUnavailableError, connection
+from emotion.tracking.outbox import DamagedOperationError
 from emotion.tracking.operations import AnyOperation, CreateRun, LogFiles, LogMetrics, SetTags, parse_operation
 
 TEMPORARY = "local-"  # prefix of the run ids that are created while the server is unavailable
@@ -67,7 +68,9 @@ def flush(timeout: float | None = None) -> int:
 
 def _deliver(store: Connection, content: dict[str, Any], source: Path | None) -> None:
     """Apply a queued operation, which may already have been applied if it was not removed afterwards."""
-    run_id, operation = str(content.get("run_id")), parse_operation(content)
+    operation, run_id = parse_operation(content), content["run_id"]
+    if isinstance(operation, LogFiles) and source is None:
+        raise DamagedOperationError(f"a queued operation on run {run_id} is damaged: it names no file.")
     known = resolve_run_id(run_id)
     if known is None and _is_deleted(store.client, run_id):
         print(f"Run {run_id} was deleted in MLflow. Discarded: {operation.kind}.", file=sys.stderr)

@@ -11,8 +11,8 @@ from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
 
-from emotion.runtime.errors import UserError
 from emotion.tracking.client import Connection
+from emotion.tracking.outbox import DamagedOperationError
 
 MAX_METRICS, MAX_PARAMS = 1000, 100  # the most that MLflow accepts per request
 
@@ -155,11 +155,11 @@ def parse_operation(content: dict[str, Any]) -> AnyOperation:
     """An operation from the outbox.
 
     Raises:
-        UserError: if it is none of the known operations.
+        DamagedOperationError: if it is none of the known operations.
     """
     try:
+        if not isinstance(content.get("run_id"), str):
+            raise TypeError
         return _adapter.validate_python(content)
-    except ValidationError:
-        raise UserError(
-            f"a queued operation on run {content.get('run_id')} is damaged. `emotion sync --drop-first` discards it."
-        ) from None
+    except (TypeError, ValidationError):
+        raise DamagedOperationError(f"a queued operation on run {content.get('run_id')} is damaged.") from None

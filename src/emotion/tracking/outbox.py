@@ -6,6 +6,7 @@ killed. An operation may be applied twice, so applying it must be idempotent.
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,12 @@ from emotion.runtime.errors import UserError
 from emotion.runtime.files import atomic_write, read_json
 
 DIGITS = 8  # of an operation's number
+DAMAGED = ".damaged"  # suffix of operations that cannot be read
 Content = dict[str, Any]  # of an operation, as JSON
+
+
+class DamagedOperationError(UserError):
+    """A queued operation cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Outbox:
     def flush(self, apply: Callable[[Content, Path | None], None], should_continue: Callable[[], bool]) -> int:
         """Apply all operations in order, and remove each after it succeeds.
 
+        An operation that cannot be read is renamed to *.damaged and reported; the others are delivered.
+
         Args:
             apply: applies one operation, given its content and its file or folder.
             should_continue: returns whether to go on; called before each operation and while another process flushes.
@@ -68,7 +76,12 @@ class Outbox:
             return applied
         with self._lock("flush", should_continue) as acquired:
             while acquired and (pending := self._pending()) and should_continue():
-                apply(*self._read(pending[0]))
+                try:
+                    apply(*_read(pending[0]))
+                except DamagedOperationError as error:
+                    damaged = pending[0].replace(pending[0].with_suffix(DAMAGED))
+                    print(f"{error} It was not delivered, and was renamed to {damaged}.", file=sys.stderr, flush=True)
+                    continue
                 self._remove(pending[0])
                 applied += 1
         return applied
@@ -80,16 +93,11 @@ class Outbox:
             if not pending:
                 return None
             try:
-                content, _ = self._read(pending[0])
-            except UserError:
+                content, _ = _read(pending[0])
+            except DamagedOperationError:
                 content = {}
             self._remove(pending[0])
             return content
-
-    def _read(self, path: Path) -> tuple[Content, Path | None]:
-        content = read_json(path, "`emotion sync --drop-first` discards it.")
-        source = content.get("source")
-        return content, _attachment(path) / source if source else None
 
     def _remove(self, path: Path) -> None:
         with self._lock("append"):  # else `append` could reuse this number
@@ -119,3 +127,17 @@ class Outbox:
 
 def _attachment(path: Path) -> Path:
     return path.with_suffix("")
+
+
+def _read(path: Path) -> tuple[Content, Path | None]:
+    """The content of an operation, and its file or folder."""
+    try:
+        content = read_json(path, "Its operation is lost.")
+    except UserError as error:
+        raise DamagedOperationError(str(error)) from None
+    source = content.get("source")
+    if not source:
+        return content, None
+    if not (isinstance(source, str) and source == Path(source).name and (_attachment(path) / source).exists()):
+        raise DamagedOperationError(f"{path} is damaged: its attached file is missing.")
+    return content, _attachment(path) / source

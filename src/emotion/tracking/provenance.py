@@ -1,5 +1,6 @@
 """The provenance of a run: its code, data, experiment, machine and libraries."""
 
+import hashlib
 import json
 import os
 import platform
@@ -10,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
-import yaml
 
-from emotion.runtime.files import file_digest
+from emotion.runtime.files import file_digest, folder_files
+from emotion.runtime.paths import DATASET
 
 # Outputs of the pipeline are not code changes.
 _OUTPUTS = (":!dvc.lock", ":!reports")
@@ -61,13 +62,17 @@ def _git(*arguments: str, env: dict[str, str] | None = None) -> str:
 
 
 def data_hash() -> str:
-    """DVC's hash of data/faces in dvc.lock; `unknown` if DVC has not run preprocess yet."""
-    try:
-        lock = yaml.safe_load(Path("dvc.lock").read_text())
-        outputs = lock["stages"]["preprocess"]["outs"]
-    except (OSError, KeyError, TypeError):
+    """DVC's hash of data/faces, computed from its files; `unknown` if there are none.
+
+    It equals the one in dvc.lock, unless the files were changed since.
+    """
+    files = [
+        {"md5": file_digest(path, "md5"), "relpath": path.relative_to(DATASET).as_posix()} for path in folder_files(DATASET)
+    ]
+    if not files:
         return "unknown"
-    return next((out["md5"] for out in outputs if out["path"] == "data/faces"), "unknown")
+    listed = json.dumps(sorted(files, key=lambda file: file["relpath"]), sort_keys=True)
+    return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
 def lock_hash() -> str:

@@ -6,6 +6,7 @@ simultaneous changes succeeds.
 
 import re
 
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
@@ -18,6 +19,10 @@ LEDGER_TAG = "history.run_id"  # tag of a model: the run that is its ledger
 APPLIED_TAG = "history.applied"  # tag of a model: how many entries its aliases and tags reflect
 LEDGER_OF_TAG = "history.of"  # tag of a ledger's run: its model
 MAX_ENTRY = 6000  # characters; MLflow truncates longer parameters
+
+
+class LostLedgerError(UserError):
+    """A model's ledger was deleted permanently."""
 
 
 def ledger_run(name: str, create: bool = False) -> str:
@@ -77,10 +82,10 @@ def read_entries(name: str) -> list[Entry]:
     """The entries of a model's ledger, in order.
 
     Raises:
+        LostLedgerError: if the ledger was deleted permanently.
         UserError: if there is no such model, or an entry was not written by this program.
     """
-    with connection().translate_errors():
-        params = connection().client.get_run(ledger_run(name)).data.params
+    params = _read_ledger(name).data.params
     entries: list[Entry] = []
     for number in sorted(params):
         try:
@@ -88,6 +93,40 @@ def read_entries(name: str) -> list[Entry]:
         except ValidationError:
             raise UserError(f"entry {number} of the history of {name} cannot be read. Update this program.") from None
     return entries
+
+
+def _read_ledger(name: str) -> Run:
+    run_id = ledger_run(name)
+    with connection().translate_errors():
+        try:
+            return connection().client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise LostLedgerError(
+                f"the history of {name} is lost: its run {run_id} was deleted permanently. `emotion history --restart`"
+                " begins a new history from the current aliases."
+            ) from error
+
+
+def replace_lost_ledger(name: str, entries: list[Entry]) -> None:
+    """Begin a new ledger with some entries, if the model's ledger was deleted permanently.
+
+    Raises:
+        UserError: if the ledger exists.
+    """
+    try:
+        _read_ledger(name)
+    except LostLedgerError:
+        client = connection().client
+        with connection().translate_errors():
+            created = _create_ledger(name)
+            for number, entry in enumerate(entries, start=1):
+                client.log_param(created, f"{number:05d}", entry.model_dump_json())
+            set_applied_entries(name, 0)
+            client.set_registered_model_tag(name, LEDGER_TAG, created)  # last: until then, the history is lost
+    else:
+        raise UserError(f"the history of {name} exists, so it cannot be restarted. See `emotion history`.")
 
 
 def write_entry(name: str, number: int, entry: Entry) -> bool:
@@ -101,7 +140,8 @@ def write_entry(name: str, number: int, entry: Entry) -> bool:
     Returns:
         True if this entry was written, False if another process was first.
     """
-    client, run_id, key, text = connection().client, ledger_run(name), f"{number:05d}", entry.model_dump_json()
+    client, run_id = connection().client, _read_ledger(name).info.run_id
+    key, text = f"{number:05d}", entry.model_dump_json()
     if len(text) > MAX_ENTRY:
         raise UserError(f"an entry can have at most {MAX_ENTRY} characters, got {len(text)}. Shorten the reason.")
     with connection().translate_errors():

@@ -6,11 +6,21 @@ aliases, the next command completes the change. Changes to the aliases by other 
 
 import time
 
-from emotion.registry.promotion.history import ALIASES, CHALLENGER, CHAMPION, AliasState, Entry, current_user, replay
+from emotion.registry.promotion.history import (
+    ALIASES,
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    AliasState,
+    Entry,
+    current_user,
+    replay,
+)
 from emotion.registry.promotion.ledger import (
     APPLIED_TAG,
     applied_entries,
     read_entries,
+    replace_lost_ledger,
     set_applied_entries,
     write_entry,
 )
@@ -91,6 +101,24 @@ def reconcile(name: str) -> list[str]:
         f"the aliases of {name} differ from its history, because another program keeps changing them. Stop it, and run"
         " `emotion history`."
     )
+
+
+def restart_history(name: str) -> list[Entry]:
+    """Begin a new history from the current aliases, if the earlier one was deleted permanently; return its entries.
+
+    Raises:
+        UserError: if there is no such model, or its history exists.
+    """
+    found = get_aliases(name)
+    previous, champion = found.get(PREVIOUS), found.get(CHAMPION)
+    reason = "the earlier history was deleted permanently"
+    entries = [Entry(action="external", version=previous, reason=reason)] if previous else []
+    entries.append(
+        Entry(action="external", version=champion, challenger=found.get(CHALLENGER), before=previous, reason=reason)
+    )
+    replace_lost_ledger(name, entries)
+    reconcile(name)
+    return entries
 
 
 def _apply(name: str, entries: list[Entry], applied: int, state: AliasState, found: dict[str, str]) -> None:

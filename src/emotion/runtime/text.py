@@ -1,0 +1,8 @@
+"""Text from outside the program, such as file names and tags, made safe to print."""
+
+
+def printable(text: str) -> str:
+    r"""Replace characters that a terminal may interpret or that cannot be encoded by escapes such as `\x1b`."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
