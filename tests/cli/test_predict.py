@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import av
@@ -132,6 +133,20 @@ def test_predictions_are_kept_if_annotated_images_cannot_be_written(in_champion_
     (answer,) = json.loads(done.stdout)
     assert len(answer["faces"]) == 1
     assert answer["error"].startswith("the annotated image could not be written: ")
+
+
+@pytest.mark.parametrize("options", [(), ("--csv",), ("--json",)])
+def test_control_characters_and_invalid_bytes_in_a_file_name_are_escaped(
+    in_champion_project: Project, album: Path, options: tuple[str, ...]
+) -> None:
+    names = [album / os.fsdecode(b"\xff\x1b[2J.jpg"), album / os.fsdecode(b"bad\xff\x1b[2J.jpg")]
+    names[0].write_bytes((album / "astronaut.jpg").read_bytes())
+    names[1].write_text("no image")
+    done = emotion(*map(str, names), *options)
+    assert done.exit_code == 1
+    assert "\\udcff" in done.stdout
+    assert "bad\\udcff" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 def failure(*arguments: str) -> str:

@@ -4,10 +4,13 @@ import os
 import signal
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from mlflow.exceptions import MlflowException
 
-from emotion.tracking.client import connection, redact_credentials
+from emotion.runtime.errors import UserError
+from emotion.tracking.client import Connection, connection, redact_credentials
 
 
 def test_an_interrupt_is_deferred_until_the_transaction_is_written(mlflow_store: Path) -> None:
@@ -27,6 +30,41 @@ def test_an_interrupt_is_deferred_until_the_transaction_is_written(mlflow_store:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+PASSWORDS = [
+    "pass/word", "p@ss@word", "with blank", "question?mark", "hash#mark", "[bracket", "bracket]", "back\\slash", "50%2F50",
+    "colon:colon", "ünï-côde", "quote'quote", "new\nline", "tab\ttab", "//word", "@word", "word@", "word/", "user:word@host",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize("scheme", ["http", "postgresql"])
+@pytest.mark.parametrize("is_encoded", [False, True])
+def test_a_password_is_neither_shown_nor_used_in_a_name(
+    mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, password: str, is_encoded: bool
+) -> None:
+    uri = f"{scheme}://user:{quote(password, safe='') if is_encoded else password}@127.0.0.1:9/db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    try:
+        store = Connection()
+    except UserError as error:
+        assert not is_encoded
+        shown = str(error)
+    else:
+        with pytest.raises(UserError) as raised, store.translate_errors():
+            raise MlflowException(f"API request to {uri} failed: password {password!r}, {password}", error_code=1)
+        shown = f"{store.shown_uri} {store.outbox.folder} {raised.value}"
+    for secret in {password, quote(password, safe=""), quote(password)}:
+        assert secret not in shown
+
+
+@pytest.mark.parametrize("uri", ["user:secret@127.0.0.1", "ftp//user:secret@127.0.0.1"])
+def test_a_uri_without_a_scheme_is_rejected_without_showing_it(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match="is not of the form SCHEME://USER:PASSWORD@HOST") as raised:
+        Connection()
+    assert "secret" not in str(raised.value)
 
 
 def test_credentials_are_redacted() -> None:

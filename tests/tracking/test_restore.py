@@ -1,9 +1,13 @@
 """`emotion restore`: runs lost in MLflow are logged again from files."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mlflow import MlflowClient
+
 from support.project import MODEL, Project
+from support.servers import Server
 
 
 def test_an_empty_store_is_restored_from_the_files_once(copied_project: Project) -> None:
@@ -28,6 +32,43 @@ def test_an_empty_store_is_restored_from_the_files_once(copied_project: Project)
     assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {copied_project.run_of("tune").info.run_id}
     assert len(trials) == 2
     assert copied_project.client.get_model_version(MODEL, "1").run_id == train.info.run_id
+
+
+def restore_all(*projects: Project, uri: str) -> None:
+    """Run `emotion restore` in all projects at once, and check that all name the same version."""
+    with ThreadPoolExecutor() as threads:
+        command = ("emotion", "restore")
+        done = list(threads.map(lambda project: project.run(*command, MLFLOW_TRACKING_URI=uri), projects))
+    assert {each.stdout.splitlines()[-1] for each in done} == {f"register: {MODEL} version 1"}
+
+
+def test_two_concurrent_restores_log_every_run_and_the_version_once(copied_project: Project) -> None:
+    restore_all(copied_project, copied_project, uri=copied_project.store)
+    names = [run.info.run_name for run in copied_project.runs()]
+    assert sorted(names) == sorted([f"history of {MODEL}", "fetch", "preprocess", "tune", "trial-000", "trial-001", "train"])
+    assert [version.version for version in copied_project.client.search_model_versions()] == [1]
+    assert len(copied_project.client.search_logged_models(["1"])) == 1
+
+
+def test_concurrent_restores_from_two_clones_register_one_version_on_a_server(
+    copied_project: Project, server: Server, tmp_path: Path
+) -> None:
+    clone = copied_project.copy_to(tmp_path / "clone", with_store=False)
+    restore_all(copied_project, clone, uri=server.uri)
+    client = MlflowClient(server.uri)
+    assert len(client.search_model_versions()) == 1
+    assert len(client.search_logged_models(["1"])) == 1
+
+
+def test_restoring_a_version_whose_files_are_lost_is_an_error(logged_project: Project) -> None:
+    artifacts = logged_project.folder / "mlartifacts"
+    artifacts.rename(logged_project.folder / "moved")
+    done = logged_project.run("emotion", "restore", check=False)
+    assert done.returncode == 1
+    assert f"the files of {MODEL} version 1 cannot be downloaded" in done.stderr
+    shutil.rmtree(artifacts, ignore_errors=True)
+    (logged_project.folder / "moved").rename(artifacts)
+    logged_project.run("emotion", "restore")
 
 
 def test_a_stage_restores_its_lost_run_first(copied_project: Project) -> None:

@@ -34,9 +34,11 @@ from emotion.runtime.files import folder_digest, folder_size, read_json
 from emotion.runtime.paths import CLASSIFIER, METRICS, SAVED_MODEL
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
-from emotion.tracking.client import connection
+from emotion.tracking.client import ServerUnavailableError, connection
+from emotion.tracking.delivery import RESTORED_FROM_TAG
 from emotion.tracking.restore import resume_train_run
 
+ORIGIN_TAG = "trained_in"  # the id of the run that trained a version, also if that run was lost and logged again
 SET_ONCE = (LOCK_TAG, "registered_by")  # tags that registering a version again does not change
 RUN_TAGS = (  # copied from the run of `train`
     "mlflow.source.git.commit", "git.dirty", "data.dvc_hash", "data.sha256", "dvc.experiment", "machine",
@@ -115,44 +117,82 @@ def register(
     """Register a run's SavedModel as a new version, or find the version that it already has.
 
     The tags and the description of a version are updated.
+
+    Raises:
+        UserError: if the registered files are lost, or differ from the SavedModel.
     """
     client = connection().client
     ledger_run(name, create=True)
-    known = [v for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
-    if known:
-        version = known[0]
-    else:
-        info = Model.log(
-            artifact_path=None,
-            run_id=run_id,
-            name="model",
-            flavor=EvaluatedSavedModel,
-            flavor_name="keras",
-            classifier=classifier,
-            saved_model=saved_model,
-            signature=SIGNATURE,
-            input_example=input_example(),
-            pip_requirements=[
-                f"{package}=={installed_version(package)}" for package in ("tensorflow", "keras", "numpy", "mlflow")
-            ],
-        )
-        # Use the URI of the model: the URI of the run would break if the run is deleted (mlflow#19036).
-        version = mlflow.register_model(f"models:/{info.model_id}", name)
+    origin = client.get_run(run_id).data.tags.get(RESTORED_FROM_TAG, run_id)
+    known = _versions_of(name, origin)
+    version = known[0] if known else _create_version(name, origin, run_id, classifier, saved_model)
+    files = _check_files(version, saved_model)
     if FILES_TAG not in version.tags:  # also if an earlier attempt was interrupted
-        with tempfile.TemporaryDirectory() as folder:
-            downloaded = download_version(name, str(version.version), Path(folder))
-            if folder_digest(saved_model_of(downloaded)) != folder_digest(saved_model):
-                raise UserError(
-                    f"version {version.version} of {name} differs from the SavedModel in {saved_model}. Run `dvc repro"
-                    " --force train`, then `dvc repro`."
-                )
-            files = json.dumps(downloaded_digests(downloaded))
-        client.set_model_version_tag(name, version.version, FILES_TAG, files)
+        client.set_model_version_tag(name, version.version, FILES_TAG, json.dumps(files))
     for key, value in tags.items():
         if key not in SET_ONCE or key not in version.tags:
             client.set_model_version_tag(name, version.version, key, value)
     client.update_model_version(name, version.version, description)
     return version
+
+
+def _versions_of(name: str, origin: str) -> list[ModelVersion]:
+    """The versions of one training, the oldest first.
+
+    Args:
+        name: the name of the model.
+        origin: the id of the run that trained it, which MLflow may have lost since.
+    """
+    found = connection().client.search_model_versions(f"name = '{name}'")
+    ours = [version for version in found if origin in (version.tags.get(ORIGIN_TAG), version.run_id)]
+    return sorted(ours, key=lambda version: int(version.version))
+
+
+def _create_version(name: str, origin: str, run_id: str, classifier: Path, saved_model: Path) -> ModelVersion:
+    """Register a SavedModel; if several processes do so at the same time, all return the first one's version."""
+    client = connection().client
+    info = Model.log(
+        artifact_path=None,
+        run_id=run_id,
+        name="model",
+        flavor=EvaluatedSavedModel,
+        flavor_name="keras",
+        classifier=classifier,
+        saved_model=saved_model,
+        signature=SIGNATURE,
+        input_example=input_example(),
+        pip_requirements=[
+            f"{package}=={installed_version(package)}" for package in ("tensorflow", "keras", "numpy", "mlflow")
+        ],
+    )
+    # Use the URI of the model: the URI of the run would break if the run is deleted (mlflow#19036).
+    version = mlflow.register_model(f"models:/{info.model_id}", name, tags={ORIGIN_TAG: origin})
+    first = _versions_of(name, origin)[0]
+    if first.version != version.version:
+        client.delete_model_version(name, version.version)
+        client.delete_logged_model(info.model_id)
+    return first
+
+
+def _check_files(version: ModelVersion, saved_model: Path) -> dict[str, str]:
+    """Compare a version's registered files with the SavedModel; return their digests."""
+    title = f"{version.name} version {version.version}"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            downloaded = download_version(version.name, str(version.version), Path(folder))
+        except ServerUnavailableError:
+            raise
+        except UserError as error:
+            raise UserError(
+                f"the files of {title} cannot be downloaded from {version.source}. Put them back where they were, or"
+                " delete the version in MLflow and run `emotion restore`, which registers it again."
+            ) from error
+        if folder_digest(saved_model_of(downloaded)) != folder_digest(saved_model):
+            raise UserError(
+                f"{title} differs from the SavedModel in {saved_model}. Run `dvc repro --force train`, then"
+                " `dvc repro`."
+            )
+        return downloaded_digests(downloaded)
 
 
 def version_tags(run_id: str, metrics: Mapping[str, Any], saved_model: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
+from mlflow.exceptions import MlflowException
 
 from emotion.registry.signature import DOWNLOAD_METADATA
 from emotion.runtime.errors import UserError
@@ -87,9 +88,10 @@ def get_version(name: str, number: str) -> Version:
         UserError: if there is no version of that number.
     """
     known = list_versions(name)
+    if not known:
+        raise no_model_error(name)
     if number not in known:
-        listed = f"Its versions: {', '.join(known)}." if known else "Create one with `dvc repro` or `emotion restore`."
-        raise UserError(f"{name} has no version {number}. {listed}")
+        raise UserError(f"{name} has no version {number}. Its versions: {', '.join(known)}.")
     return known[number]
 
 
@@ -151,8 +153,19 @@ def get_aliases(name: str) -> dict[str, str]:
     Raises:
         UserError: if there is no such model.
     """
-    with connection().translate_errors(f"has no model {name}"):
-        return {k: str(v) for k, v in connection().client.get_registered_model(name).aliases.items()}
+    with connection().translate_errors():
+        try:
+            return {k: str(v) for k, v in connection().client.get_registered_model(name).aliases.items()}
+        except MlflowException as error:
+            raise no_model_error(name) if error.error_code == "RESOURCE_DOES_NOT_EXIST" else error from error
+
+
+def no_model_error(name: str) -> UserError:
+    """The error for a registered model that does not exist or has no versions."""
+    return UserError(
+        f"MLflow has no registered model {name} with a version. `dvc repro` or `emotion restore` creates one; if it was"
+        " renamed in MLflow, set register.name in params.yaml to its new name."
+    )
 
 
 def set_alias(name: str, alias: str, number: str | None) -> None:

@@ -3,7 +3,7 @@
 import errno
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import FrameType
 
@@ -16,18 +16,30 @@ class UserError(Exception):
     """Says what happened, what was expected, what was received, and what to do next."""
 
 
+SYSTEM_ERRORS = {  # of the disk and of permissions: what happened, and what to do
+    errno.ENOSPC: "the disk is full while writing {}. Free some space and run again.",
+    errno.EDQUOT: "your disk quota is exceeded at {}. Free some space and run again.",
+    errno.EACCES: "permission denied for {}. Make sure that you can read and write it.",
+    errno.EPERM: "permission denied for {}. Make sure that you can read and write it.",
+    errno.EROFS: "{} is on a read-only file system. Work in a folder you can write to.",
+}
+
+
 def describe_os_error(error: OSError) -> str:
     """Describe an operating-system error and what to do about it."""
     where = error.filename or "a file"
-    known = {
-        errno.ENOSPC: f"the disk is full while writing {where}. Free some space and run again.",
-        errno.EDQUOT: f"your disk quota is exceeded at {where}. Free some space and run again.",
-        errno.EACCES: f"permission denied for {where}. Make sure that you can read and write it.",
-        errno.EPERM: f"permission denied for {where}. Make sure that you can read and write it.",
-        errno.EROFS: f"{where} is on a read-only file system. Work in a folder you can write to.",
-        errno.ENOENT: f"{where} does not exist. If an earlier stage writes it, run `dvc repro`.",
-    }
-    return known.get(error.errno or 0, f"{error.strerror or error} ({where}).")
+    if error.errno in SYSTEM_ERRORS:
+        return SYSTEM_ERRORS[error.errno].format(where)
+    if error.errno == errno.ENOENT:
+        return f"{where} does not exist. If an earlier stage writes it, run `dvc repro`."
+    return f"{error.strerror or error} ({where})."
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and the errors that it was raised from, the innermost last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def run_main(name: str, main: Callable[[ExitStack], None]) -> None:

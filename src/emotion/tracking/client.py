@@ -25,7 +25,7 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from emotion.runtime.errors import UserError
+from emotion.runtime.errors import SYSTEM_ERRORS, UserError, causes, describe_os_error
 from emotion.runtime.paths import OUTBOX, project_root
 from emotion.tracking.outbox import Outbox
 
@@ -82,6 +82,21 @@ def latest_schema() -> str:
     return str(_get_latest_schema_revision())
 
 
+def _system_error(error: Exception) -> OSError | None:
+    """The error of the disk or of permissions that an error was raised from."""
+    found = (cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in SYSTEM_ERRORS)
+    return next(found, None)
+
+
+def _advice(error: Exception) -> str:
+    """What to do about an error of the store."""
+    if any(isinstance(cause, sqlite3.Error) and "locked" in str(cause) for cause in causes(error)):
+        return "Another program is writing to it. Wait until it has finished, then run again."
+    if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        return "It may have been deleted or renamed in MLflow."
+    return HOW_TO_FIX
+
+
 class ServerUnavailableError(UserError):
     """The tracking server does not respond, or does not respond in time.
 
@@ -108,6 +123,12 @@ class Connection:
         self._offline = False
         self._offline_mode_enabled = True
         self._waited, self._requests, self._depth = 0.0, 0, 0
+
+    @cached_property
+    def restore_lock(self) -> FileLock:
+        """Held while a lost run is logged again, so that only one process of this project does so."""
+        self.outbox.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.outbox.folder / "restore.lock")
 
     @property
     def is_remote(self) -> bool:
@@ -187,11 +208,14 @@ class Connection:
         try:
             yield
         except (MlflowException, SQLAlchemyError, sqlite3.Error, requests.RequestException) as error:
+            store = f"the MLflow tracking store at {self.shown_uri} {what}"
+            if system_error := _system_error(error):
+                raise UserError(f"{store}: {redact_credentials(describe_os_error(system_error))}") from error
             text = redact_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
-            reason = f"the MLflow tracking store at {self.shown_uri} {what}: {text.rstrip('.')}"
+            reason = f"{store}: {text.rstrip('.')}"
             if self._is_connection_error(error):
                 raise ServerUnavailableError(reason) from error
-            raise UserError(f"{reason}. {HOW_TO_FIX}") from error
+            raise UserError(f"{reason}. {_advice(error)}") from error
         finally:
             self._depth -= 1
             if count_time and not self._depth:

@@ -15,6 +15,7 @@ from emotion.params.space import Scalar
 from emotion.runtime.files import read_json
 from emotion.runtime.paths import HISTORY, HYPERPARAMETERS, METRICS, TRIALS
 from emotion.tracking import provenance
+from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
 from emotion.tracking.records import RunRecord, read_record
 from emotion.tracking.runs import (
@@ -86,9 +87,14 @@ def restore(stage: str) -> str:
         UserError: if the stage's record is missing or damaged.
     """
     record = read_record(stage)
-    known = resolve_run_id(record.run_id)
-    if known:
+    if known := resolve_run_id(record.run_id):
         return known
+    with connection().restore_lock:
+        return resolve_run_id(record.run_id) or _log_again(stage, record)
+
+
+def _log_again(stage: str, record: RunRecord) -> str:
+    """Log a run again from a stage's files; return its id."""
     tags = {**record.tags, **_resolved_links(stage, record), "restored": "true"}
     with start_run(stage, tags, record.params) as run:
         log_patch(run, stage, record.patch)

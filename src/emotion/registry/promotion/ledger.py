@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 from emotion.registry.promotion.history import Entry
+from emotion.registry.versions import no_model_error
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
 from emotion.tracking.runs import start_run
@@ -49,7 +50,7 @@ def ledger_run(name: str, create: bool = False) -> str:
                 client.delete_run(created)  # another process was first
             known = _model_tag(name, LEDGER_TAG)
         if known is None:
-            raise UserError(f"MLflow has no registered model {name}. Run `dvc repro` to create it.")
+            raise no_model_error(name)
         if not known:  # the model was registered by another program
             _create_ledger(name)
             experiments = [experiment.experiment_id for experiment in client.search_experiments()]
