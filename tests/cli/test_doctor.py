@@ -18,7 +18,10 @@ def test_the_doctor_reports_what_is_missing_and_how_to_fix_it(copied_project: Pr
     copied_project.run("emotion", "restore")
     assert "schema" in examined(0)
     assert "cannot be used" in examined(1, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9")
-    assert "secret" not in examined(1, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9")
+    for password in ("9z9/8y8", "9z9@8y8", "9z9 8y8", "9z9%2F8y8"):
+        shown = examined(1, MLFLOW_TRACKING_URI=f"http://user:{password}@127.0.0.1:9")
+        assert "9z9" not in shown
+        assert "8y8" not in shown
     token = "KGAT_very_secret"
     shown = examined(0, KAGGLE_API_TOKEN=token)
     assert "credentials in KAGGLE_API_TOKEN" in shown
