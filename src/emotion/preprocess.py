@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from emotion.data.dataset import open_dataset
+from emotion.data.dataset import INDEX_COLUMNS, SourceMetadata, open_dataset
 from emotion.data.preparation.decode import decode_archive
 from emotion.data.preparation.splits import assign_splits, summarize
 from emotion.data.sources.archive import open_archive
@@ -22,8 +22,6 @@ from emotion.params.sections import Preprocess
 from emotion.runtime.errors import UserError, run_main
 from emotion.runtime.files import atomic_write, read_json, write_json
 from emotion.runtime.paths import ARCHIVE, DATA_REPORT, DATASET, SOURCE
-
-COLUMNS = ["name", "emotion", "usage", "split", "pixel_hash", "duplicate_group", "seen_in_training"]
 
 
 def preprocess(settings: Preprocess, archive: Path, source: dict[str, Any], folder: Path, report: Path) -> None:
@@ -50,7 +48,7 @@ def preprocess(settings: Preprocess, archive: Path, source: dict[str, Any], fold
         index = assign_splits(
             decoded.table(), settings.protocol, settings.validation_fraction, settings.drop_leaked, settings.seed
         )
-        index[COLUMNS].to_csv(tmp / "index.csv", index=False)
+        index[list(INDEX_COLUMNS)].to_csv(tmp / "index.csv", index=False)
         counts = {**summarize(index), "quarantined": len(bad)}
         write_json(report / "counts.json", counts)
         write_json(tmp / "dataset.json", {"source": source, "preprocess": settings.model_dump(), "counts": counts})
@@ -75,7 +73,7 @@ def main(exit_callbacks: ExitStack) -> None:
     from emotion.tracking.stage_runs import stage_run
 
     with stage_run("preprocess", params, exit_callbacks):
-        source = read_json(SOURCE, "Run `dvc repro --force fetch`.")
+        source = read_json(SOURCE, "Run `dvc repro --force fetch`.", SourceMetadata)
         preprocess(params.preprocess, ARCHIVE, source, DATASET, DATA_REPORT)
         draw_dataset(open_dataset(), params.train.augmentation, DATA_REPORT)
 

@@ -156,3 +156,20 @@ def test_an_empty_file_is_not_a_zip(tmp_path: Path) -> None:
 def test_the_error_for_a_missing_archive_names_the_parameter(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no archive at .*none\.zip.*fetch\.archive"):
         fetch_archive(tmp_path / "none.zip", tmp_path / "faces.zip")
+
+
+def test_images_with_other_labels_are_named_with_their_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = layout() | {f"train/contempt/{number}.jpg": b"" for number in range(3)} | {"test/bored/1.png": b""}
+    assert check(write_zip(tmp_path / "a.zip", files), "a.zip")["ignored"] == 4
+    assert "none of the emotions: 'contempt' (3), 'bored' (1).\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("label", "emotion"), [("hapy", "happy"), ("Fear ", "fear"), ("suprise", "surprise"), ("discust", "disgust")]
+)
+def test_a_misspelled_emotion_is_rejected(tmp_path: Path, label: str, emotion: str) -> None:
+    files = layout() | {f"train/{label}/1.jpg": b"", f"train/{label}/2.jpg": b""}
+    with pytest.raises(UserError, match=f"has 2 images labelled '{label}', which looks like {emotion}"):
+        check(write_zip(tmp_path / "a.zip", files), "a.zip")

@@ -13,14 +13,38 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE, SPLITS, UNUSED
 from emotion.runtime.errors import UserError
-from emotion.runtime.files import read_json
+from emotion.runtime.files import read_csv, read_json
 from emotion.runtime.paths import DATASET
 
 Images = NDArray[np.uint8]  # (n, 48, 48)
 Labels = NDArray[np.int64]  # (n,), an index into EMOTIONS
+
+
+FIX = "Run `dvc checkout`, or `dvc repro --force --single-item preprocess`."
+INDEX_COLUMNS = ("name", "emotion", "usage", "split", "pixel_hash", "duplicate_group", "seen_in_training")
+
+
+class SourceMetadata(BaseModel):
+    """The content of data/raw/source.json: where an archive came from."""
+
+    source: str
+    origin: str
+    sha256: str
+    bytes: int
+    images: int
+    ignored: int
+
+
+class DatasetMetadata(BaseModel):
+    """The content of data/faces/dataset.json."""
+
+    source: SourceMetadata
+    preprocess: dict[str, Any]
+    counts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,20 +95,32 @@ def open_dataset(folder: Path = DATASET) -> Dataset:
     """Open the dataset that `preprocess` wrote.
 
     Raises:
-        UserError: if a file is missing, or if the files do not match each other.
+        UserError: if a file is missing or damaged, or if the files do not match each other.
     """
-    try:
-        images = np.load(folder / "images.npy", mmap_mode="r")
-        index = pd.read_csv(folder / "index.csv", keep_default_na=False)
-        metadata = read_json(folder / "dataset.json", "Run `dvc repro --force preprocess`.")
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename} is missing. Run `dvc repro preprocess`.") from None
+    images = _read_images(folder / "images.npy")
+    index = read_csv(folder / "index.csv", INDEX_COLUMNS, FIX, keep_default_na=False)
+    metadata = read_json(folder / "dataset.json", FIX, DatasetMetadata)
+    for column, known in (("emotion", EMOTIONS), ("split", (*SPLITS, UNUSED))):
+        if unknown := set(index[column].astype(str)) - set(known):
+            raise UserError(f"{folder / 'index.csv'} is damaged: its column {column} contains {min(unknown)!r}. {FIX}")
     if images.shape != (len(index), IMAGE_SIZE, IMAGE_SIZE) or images.dtype != np.uint8:
         raise UserError(
             f"{folder} is inconsistent: {len(index)} rows, but images of shape {images.shape} and"
-            f" type {images.dtype}. Run `dvc repro --force --single-item preprocess`."
+            f" type {images.dtype}. {FIX}"
         )
     return Dataset(images, index, metadata)
+
+
+def _read_images(path: Path) -> Images:
+    try:
+        images = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. {FIX}") from None
+    except (ValueError, EOFError, SyntaxError):  # cut, or pickled
+        images = None
+    if not isinstance(images, np.ndarray):
+        raise UserError(f"{path} is damaged: it is not an array of images. {FIX}")
+    return images
 
 
 def subset(split: Split, fraction: float, seed: int) -> Split:

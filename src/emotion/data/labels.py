@@ -3,4 +3,5 @@
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 USAGES = ("Training", "PublicTest", "PrivateTest")
 SPLITS = ("train", "validation", "test")
+UNUSED = "unused"  # the split of images that belong to none of them
 IMAGE_SIZE = 48  # pixels per side of a face image

@@ -9,10 +9,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markdown_it import MarkdownIt
 
+from emotion.data.dataset import DatasetMetadata
 from emotion.data.labels import EMOTIONS, SPLITS
 from emotion.evaluation.significance import CONFIDENCE, wilson_interval
 from emotion.registry.versions import parse_json_tag
-from emotion.runtime.files import atomic_write, read_json
+from emotion.runtime.files import atomic_write, read_csv, read_json
 from emotion.runtime.paths import DATASET, EVALUATION, SPEED
 
 # Only figures without faces: the training images may not be shown publicly.
@@ -52,7 +53,7 @@ def write(folder: Path, title: str, facts: Mapping[str, str], metrics: Mapping[s
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    metadata = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.")
+    metadata = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.", DatasetMetadata)
     counts = metadata["counts"]
     text = templates.get_template("model_card.md.j2").render(
         title=title,
@@ -63,7 +64,7 @@ def write(folder: Path, title: str, facts: Mapping[str, str], metrics: Mapping[s
         answered=metrics["test_answered"],
         per_emotion=_emotions_table(metrics),
         robustness=_robustness_table(),
-        speed=read_json(SPEED, "Run `dvc repro --force evaluate`.") if SPEED.exists() else None,
+        speed=read_json(SPEED, "Run `dvc repro --force evaluate`.", dict[str, float]) if SPEED.exists() else None,
         data=metrics["data"],
         protocol=metadata["preprocess"]["protocol"],
         counts=_counts_table(counts["splits"]),
@@ -111,7 +112,7 @@ def _emotions_table(metrics: Mapping[str, Any]) -> str:
 
 
 def _robustness_table() -> str:
-    table = pd.read_csv(EVALUATION / "robustness.csv")
+    table = read_csv(EVALUATION / "robustness.csv", (), "Run `dvc repro --force evaluate`.")
     rows = [
         {
             "corruption of test images": name,

@@ -36,6 +36,7 @@ from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
 from emotion.tracking.client import ServerUnavailableError, connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
+from emotion.tracking.records import Metrics
 from emotion.tracking.restore import resume_train_run
 
 ORIGIN_TAG = "trained_in"  # the id of the run that trained a version, also if that run was lost and logged again
@@ -89,9 +90,7 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> d
             " saved, and its logs are queued. Run `dvc repro` again when the server is available."
         )
     delivery.flush()  # the run of `train` may still be queued
-    metrics = read_json(METRICS, "Run `dvc repro --force evaluate`.")
-    if "test_answered" not in metrics:
-        raise UserError(f"{METRICS} was written by an earlier version of this project. Run `dvc repro evaluate`.")
+    metrics = read_json(METRICS, "Run `dvc repro --force evaluate`.", Metrics)
     name = params.register_.name
     with resume_train_run("register", params, exit_callbacks) as run:
         description = f"Trained on {metrics['data']}. Test accuracy {metrics['test']['accuracy']:.4f}."

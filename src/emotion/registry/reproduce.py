@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from emotion.data.dataset import SourceMetadata
 from emotion.registry import lineage
 from emotion.registry.promotion.history import current_time, current_user
 from emotion.registry.versions import LOCK_TAG, get_version, tag_version
@@ -20,6 +21,7 @@ from emotion.runtime.files import read_json
 from emotion.runtime.paths import ARCHIVE, METRICS, SOURCE, project_root
 from emotion.tracking import provenance
 from emotion.tracking.queries import RunInfo, download_artifact
+from emotion.tracking.records import Metrics
 from emotion.tracking.stage_runs import flatten
 
 TOLERANCE = 1e-9  # metrics that differ by at most this much count as equal
@@ -74,7 +76,7 @@ def reproduce(name: str, number: str) -> Reproduction:
         for stage in stages[1 : stages.index("evaluate") + 1]:
             print(f"{stage} ...", flush=True)
             _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
-        metrics = flatten(read_json(tree / METRICS, "At the version's commit, `evaluate` wrote no metrics."))
+        metrics = flatten(read_json(tree / METRICS, "At the version's commit, `evaluate` wrote no metrics.", Metrics))
     before = {key: value for key, value in run.metrics.items() if not key.startswith(MACHINE_METRICS)}
     both = {key: (before[key], float(metrics[key])) for key in sorted(before.keys() & metrics.keys())}
     if not both:
@@ -147,7 +149,7 @@ def restore_data(tree: Path, stage: str, sha256: str) -> str:
         UserError: if the archive is not available, or has a different digest.
     """
     origin = _fetch_data(tree, stage)
-    found = read_json(tree / SOURCE, "Run `dvc repro --force fetch`.").get("sha256")
+    found = read_json(tree / SOURCE, "Run `dvc repro --force fetch`.", SourceMetadata)["sha256"]
     if found != sha256:
         raise UserError(
             f"{origin} has a different archive: its SHA-256 is {found}, but {sha256} was recorded."

@@ -3,12 +3,17 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from emotion.runtime.errors import UserError
+
+if TYPE_CHECKING:  # it takes a second to import
+    import pandas as pd
 
 
 @contextmanager
@@ -35,25 +40,59 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         tmp.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path, fix: str) -> dict[str, Any]:
+def read_json(path: Path, fix: str, schema: Any = dict[str, Any]) -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
         path: the file.
         fix: what to do if the file is missing or damaged, for the message.
+        schema: a pydantic model, or any type that pydantic can validate, that the object must conform to.
 
     Raises:
-        UserError: if the file is missing or does not contain a JSON object.
+        UserError: if the file is missing, is not valid JSON (which has no NaN), or does not conform to the schema.
     """
     try:
-        content = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(), parse_constant=_reject_constant)
+        TypeAdapter(schema).validate_python(content)
     except FileNotFoundError:
         raise UserError(f"{path} is missing. {fix}") from None
-    except ValueError:
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "its content"
+        raise UserError(f"{path} is damaged: {where}: {first['msg']}. {fix}") from None
+    except (ValueError, RecursionError):
         raise UserError(f"{path} is damaged: it is not valid JSON. {fix}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it should contain a JSON object, got {type(content).__name__}. {fix}")
     return content
+
+
+def _reject_constant(name: str) -> float:
+    raise ValueError(f"{name} is not valid JSON")
+
+
+def read_csv(path: Path, columns: Collection[str], fix: str, **options: Any) -> "pd.DataFrame":
+    """Read a CSV file.
+
+    Args:
+        path: the file.
+        columns: the columns that it must have; others are allowed.
+        fix: what to do if the file is missing or damaged, for the message.
+        **options: options of `pandas.read_csv`.
+
+    Raises:
+        UserError: if the file is missing, is not a CSV file, or lacks a column.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, **options)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. {fix}") from None
+    except ValueError as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} is damaged: it is not a CSV file ({reason}). {fix}") from None
+    if missing := [column for column in columns if column not in table.columns]:
+        raise UserError(f"{path} is damaged: it has no column {', '.join(missing)}. {fix}")
+    return table
 
 
 def _remove(path: Path) -> None:

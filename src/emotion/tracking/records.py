@@ -50,6 +50,16 @@ class RunRecord(BaseModel):
     search: SearchRecord | None = None  # of `tune`
 
 
+class Metrics(BaseModel):
+    """The content of reports/metrics.json; other subsets of the images have the keys of `test`."""
+
+    data: str
+    validation: dict[str, float]
+    test: dict[str, float]
+    test_answered: dict[str, float]
+    test_per_class: dict[str, dict[str, float]]
+
+
 def record_path(stage: str) -> Path:
     """Where the record of a stage is kept."""
     return RUN_RECORDS / f"{stage}.json"

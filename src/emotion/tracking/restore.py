@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-import pandas as pd
-
 from emotion.params.sections import Params
 from emotion.params.space import Scalar
-from emotion.runtime.files import read_json
+from emotion.runtime.files import read_csv, read_json
 from emotion.runtime.paths import HISTORY, HYPERPARAMETERS, METRICS, TRIALS
 from emotion.tracking import provenance
 from emotion.tracking.client import connection
@@ -46,7 +44,9 @@ def load_best_hyperparameters() -> BestHyperparameters:
     Raises:
         UserError: if the output of `tune` is missing or damaged.
     """
-    values = read_json(HYPERPARAMETERS, "Run `dvc checkout`, `dvc pull` or `dvc repro --force tune`.")
+    values = read_json(
+        HYPERPARAMETERS, "Run `dvc checkout`, `dvc pull` or `dvc repro --force tune`.", dict[str, Scalar]
+    )
     run_id = restore("tune")
     return BestHyperparameters(values, *_search_tags(run_id, read_record("tune")))
 
@@ -101,7 +101,7 @@ def _log_again(stage: str, record: RunRecord) -> str:
         if stage == "tune":
             _restore_trials(run, record)
         if stage == "train":
-            run.log_history(pd.read_csv(HISTORY))
+            run.log_history(read_csv(HISTORY, ("epoch",), "Run `dvc checkout` or `dvc repro --force train`."))
             if METRICS.exists():
                 log_outputs(run, "evaluate")
         log_outputs(run, stage)
@@ -127,7 +127,8 @@ def _resolved_links(stage: str, record: RunRecord) -> dict[str, str]:
 
 def _restore_trials(search: Run, record: RunRecord) -> None:
     # As text: pandas would turn the integers of a column with gaps into floats.
-    for row in pd.read_csv(TRIALS, dtype=str).to_dict("records"):
+    fix = "Run `dvc checkout` or `dvc repro --force tune`."
+    for row in read_csv(TRIALS, ("trial", "run_id", "outcome"), fix, dtype=str).to_dict("records"):
         trial = {str(key): value for key, value in row.items() if value == value}
         name, lost, outcome = trial.pop("trial"), trial.pop("run_id"), trial.pop("outcome")
         tags = {"outcome": outcome, "reason": trial.pop("reason", ""), "restored": "true"}

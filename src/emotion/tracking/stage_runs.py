@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from emotion.data.dataset import caption
+from emotion.data.dataset import DatasetMetadata, SourceMetadata, caption
 from emotion.evaluation import predictions
 from emotion.params.sections import Params
 from emotion.runtime.files import read_json
@@ -34,7 +34,7 @@ from emotion.runtime.paths import (
     TRIALS,
 )
 from emotion.tracking import provenance
-from emotion.tracking.records import RunRecord, SearchRecord, read_record, write_record
+from emotion.tracking.records import Metrics, RunRecord, SearchRecord, read_record, write_record
 from emotion.tracking.report_figures import draw_report_figures
 from emotion.tracking.runs import Run, fail_open_runs, start_run
 
@@ -132,7 +132,7 @@ def log_outputs(run: Run, stage: str) -> None:
     """Log the files that a stage wrote, and the metrics in them."""
     match stage:
         case "fetch":
-            source = read_json(SOURCE, "Run `dvc repro --force fetch`.")
+            source = read_json(SOURCE, "Run `dvc repro --force fetch`.", SourceMetadata)
             run.log_metrics({key: source[key] for key in ("images", "ignored", "bytes")})
             run.log_files(SOURCE)
             run.set_tags({"data.sha256": source["sha256"]})
@@ -154,10 +154,10 @@ def log_outputs(run: Run, stage: str) -> None:
                 run.log_files(path)
             log_dataset(run, dataset_info())
         case "evaluate":
-            metrics = read_json(METRICS, "Run `dvc repro --force evaluate`.")
+            metrics = read_json(METRICS, "Run `dvc repro --force evaluate`.", Metrics)
             run.log_metrics({k: v for k, v in flatten(metrics).items() if isinstance(v, int | float)})
             if SPEED.exists():
-                speed = read_json(SPEED, "Run `dvc repro --force evaluate`.")
+                speed = read_json(SPEED, "Run `dvc repro --force evaluate`.", dict[str, float])
                 run.log_metrics({f"speed.{key}": value for key, value in speed.items()})
             run.log_files(METRICS)
             run.log_files(EVALUATION)
@@ -194,7 +194,7 @@ class DatasetInfo(BaseModel):
 
 def dataset_info() -> DatasetInfo:
     """The description of data/faces."""
-    metadata = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.")
+    metadata = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.", DatasetMetadata)
     source, digest = metadata["source"], provenance.data_hash()
     return DatasetInfo(
         origin=source["origin"],

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emotion.data.labels import EMOTIONS, SPLITS, USAGES
+from emotion.data.labels import EMOTIONS, SPLITS, USAGES, UNUSED
 from emotion.runtime.errors import UserError
 
-UNUSED = "unused"
 
 
 def assign_splits(

@@ -15,6 +15,7 @@ import sys
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from emotion.data.labels import EMOTIONS, USAGES
@@ -25,11 +26,12 @@ MAX_ENTRY_BYTES = 32 * 2**20
 MAX_BYTES = 64 * 2**30
 MAX_RATIO = 100  # uncompressed size / compressed size, for the whole archive
 
-_FACE = re.compile(
+_IMAGE = re.compile(
     r"(?:(?!__MACOSX/|train/|test/)[^/]+/)?(?P<folder>train|test)/(?:(?P=folder)/)?"
-    rf"(?P<emotion>{'|'.join(EMOTIONS)})/(?P<file>[^/.][^/]*\.(?:jpe?g|png|bmp|gif|tiff?|webp))",
+    r"(?P<label>(?!(?:train|test)/)[^/]+)/(?P<file>[^/.][^/]*\.(?:jpe?g|png|bmp|gif|tiff?|webp))",
     re.IGNORECASE,
 )
+MIN_SIMILARITY = 0.75  # of an unknown label to an emotion, from which on it is taken for a misspelling
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,14 @@ class Entry:
 
 
 def parse(name: str) -> Entry | None:
-    """Parse an entry's label from its path. Return None if the entry is not a labeled image."""
-    match = _FACE.fullmatch(name)
-    if match is None:
+    """Parse an entry's label from its path. Return None if the entry is not an image of one of the emotions."""
+    match = _IMAGE.fullmatch(name)
+    if match is None or match["label"].lower() not in EMOTIONS:
         return None
     prefix = match["file"].split("_")[0]
     usage = prefix if prefix in USAGES else ""
     # Interned to save memory: an archive may contain hundreds of thousands of entries.
-    return Entry(name, sys.intern(match["folder"].lower()), sys.intern(match["emotion"].lower()), sys.intern(usage))
+    return Entry(name, sys.intern(match["folder"].lower()), sys.intern(match["label"].lower()), sys.intern(usage))
 
 
 def open_archive(path: Path, shown: str) -> zipfile.ZipFile:
@@ -86,9 +88,10 @@ def check(path: Path, shown: str) -> dict[str, int]:
 
     Raises:
         UserError: for absolute or `..` paths, symbolic links, encrypted or duplicate entries, too many
-            or too large entries, a compression ratio above MAX_RATIO, or a missing emotion.
+            or too large entries, a compression ratio above MAX_RATIO, a missing emotion, or a misspelled one.
     """
     counts: Counter[tuple[str, str]] = Counter()
+    unknown: Counter[str] = Counter()
     ignored = unpacked = packed = 0
     names = set()
     with open_archive(path, shown) as archive:
@@ -106,10 +109,13 @@ def check(path: Path, shown: str) -> dict[str, int]:
                 counts[face.folder, face.emotion] += 1
             elif not entry.is_dir():
                 ignored += 1
+                if image := _IMAGE.fullmatch(entry.filename):
+                    unknown[image["label"]] += 1
     if packed > path.stat().st_size:
         raise _refusal(shown, "has overlapping entries")
     if unpacked > MAX_BYTES or unpacked > MAX_RATIO * max(packed, 1):
         raise _refusal(shown, f"would unpack from {packed} to {unpacked} bytes, which is suspiciously large")
+    _check_labels(shown, unknown)
     _check_layout(shown, counts)
     return {"images": counts.total(), "ignored": ignored}
 
@@ -128,6 +134,16 @@ def _check_entry(shown: str, entry: zipfile.ZipInfo) -> None:
         raise _refusal(shown, f"is encrypted ({name!r})")
     if entry.file_size > MAX_ENTRY_BYTES:
         raise _refusal(shown, f"contains {name!r} of {entry.file_size} bytes, more than {MAX_ENTRY_BYTES}")
+
+
+def _check_labels(shown: str, unknown: Counter[str]) -> None:
+    """Print the labels that are no emotions; refuse misspelled emotions."""
+    for label, count in unknown.items():
+        if similar := get_close_matches(label.strip().lower(), EMOTIONS, n=1, cutoff=MIN_SIMILARITY):
+            raise _refusal(shown, f"has {count} images labelled {label!r}, which looks like {similar[0]}")
+    if unknown:
+        listed = ", ".join(f"{label!r} ({count})" for label, count in unknown.most_common(10))
+        print(f"Ignored images, whose labels are none of the emotions: {listed}.")
 
 
 def _check_layout(shown: str, found: Counter[tuple[str, str]]) -> None:
