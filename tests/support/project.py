@@ -134,7 +134,7 @@ def make_project(folder: Path) -> Project:
     project = Project(folder)
     project.set_params(
         fetch__images=350, tune__max_trials=2, tune__epochs=2, tune__fraction=0.5,
-        train__epochs=3, train__width=4, train__batch_size=32, train__initial_image_size=40,
+        train__epochs=3, train__width=4, train__batch_size=32,
     )  # fmt: skip
     project.run("git", "init", "--quiet")
     project.run("dvc", "init", "--quiet")

@@ -16,15 +16,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 PROGRAMS = "WARM_PYTHON"  # environment variable: the folder of the programs
+MAX_DESCRIPTOR = 1024
 LIBRARIES = (
-    "dvc.cli", "dvc.repo.reproduce", "keras_tuner", "matplotlib.pyplot", "mlflow.tensorflow",
-    "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store", "pandas",
-    "pydantic", "rich.table", "scipy.stats", "sklearn.metrics", "typer",
+    "dvc.cli", "dvc.repo.reproduce", "keras_tuner", "matplotlib.pyplot", "mlflow.server.fastapi_app",
+    "mlflow.tensorflow", "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store",
+    "pandas", "pydantic", "rich.table", "scipy.stats", "sklearn.metrics", "typer",
 )  # fmt: skip
 
 
@@ -86,6 +89,28 @@ def serve(listener: socket.socket) -> list[str]:
     return arguments
 
 
+def start_fork_servers_warm() -> None:
+    """Let multiprocessing start its fork servers in forks of this process instead of new processes."""
+    from multiprocessing import util
+
+    start_process = util.spawnv_passfds
+
+    def start(path: Any, arguments: Sequence[Any], descriptors: Sequence[int]) -> int:
+        code = str(arguments[-1])
+        if "multiprocessing.forkserver" not in code:
+            return start_process(path, arguments, descriptors)
+        if child := os.fork():
+            return child
+        try:
+            for low, high in pairwise([*sorted({0, 1, 2, *descriptors}), MAX_DESCRIPTOR]):
+                os.closerange(low + 1, high)
+            exec(code, {})
+        finally:
+            os._exit(0)
+
+    util.spawnv_passfds = start  # type: ignore[assignment]
+
+
 def execute(arguments: list[str], exit_code: list[int]) -> None:
     """Run `-m MODULE …` or `SCRIPT …` like Python's command line; also put its exit code in a list."""
     import runpy
@@ -130,4 +155,6 @@ if __name__ == "__main__":
         sys.exit(run(sys.argv[2], sys.argv[3:]))
     code = [0]
     atexit.register(leave, code)  # the first to be registered is the last to run
-    execute(serve(socket.socket(fileno=int(sys.argv[2]))), code)
+    arguments = serve(socket.socket(fileno=int(sys.argv[2])))
+    start_fork_servers_warm()
+    execute(arguments, code)
