@@ -36,13 +36,17 @@ class Project:
             "DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(folder / "src"),
         }  # fmt: skip
 
+    @property
+    def warm_environment(self) -> dict[str, str]:
+        """The environment of commands that start warm (`support.warm_python`)."""
+        return self.environment | {"PATH": f"{os.environ[PROGRAMS]}{os.pathsep}{self.environment['PATH']}"}
+
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project's folder; `python`, `emotion` and `dvc` start warm (`support.warm_python`)."""
-        path = f"{os.environ[PROGRAMS]}{os.pathsep}{self.environment['PATH']}"
+        """Run a command in the project's folder; `python`, `emotion` and `dvc` start warm."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment | {"PATH": path} | environment,
+            env=self.warm_environment | environment,
             capture_output=True,
             text=True,
             timeout=600,

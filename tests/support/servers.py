@@ -93,8 +93,9 @@ def mlflow_server(folder: Path, database: Path) -> Iterator[Server]:
 def serving(command: list[str], project: Project, port: int, prints_address: bool = True) -> Iterator[str]:
     """Yield the line with the address that the command prints, once it listens on the port."""
     process = subprocess.Popen(
-        command, cwd=project.folder, env=project.environment, start_new_session=True, stdout=subprocess.PIPE, text=True
-    )
+        command, cwd=project.folder, env=project.warm_environment, start_new_session=True, stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
     try:
         assert process.stdout
         first = process.stdout.readline() if prints_address else ""

@@ -1,7 +1,8 @@
 """Commands that run in forks of a process with all libraries loaded.
 
 Importing TensorFlow, MLflow and DVC takes most of the time of a tiny stage. `Project.run` therefore finds `python`,
-`emotion` and `dvc` in a folder of programs that send their arguments to a server, which runs each command in a fork.
+`emotion` and `dvc` in a folder of programs that send their arguments to a server, which runs each command in a fork
+and kills it if the program is killed.
 Tests that kill or interrupt a process, or measure what it imports, start `sys.executable`, which loads everything.
 
     python warm_python.py serve SOCKET            # in the background
@@ -12,12 +13,14 @@ import atexit
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -73,11 +76,18 @@ def serve(listener: socket.socket) -> list[str]:
     listener.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
-    if child := os.fork():
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        connection.sendall(json.dumps(code).encode())
-        os._exit(0)
     request = json.loads(connection.makefile().readline())
+    if child := os.fork():
+        with suppress(OSError):
+            os.setpgid(child, child)
+        ended = os.pidfd_open(child)
+        ready, _, _ = select.select([ended, connection.fileno()], [], [])
+        if ended not in ready:  # the program was killed
+            os.killpg(child, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with suppress(OSError):
+            connection.sendall(json.dumps(code).encode())
+        os._exit(0)
     connection.close()
     for number, file in enumerate(files):
         os.dup2(file, number)
@@ -85,6 +95,8 @@ def serve(listener: socket.socket) -> list[str]:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None  # depends on the environment
+    os.setpgid(0, 0)  # so that all its processes can be killed
     arguments: list[str] = request["arguments"]
     return arguments
 
