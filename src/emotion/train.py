@@ -84,7 +84,7 @@ def main(exit_callbacks: ExitStack) -> None:
     from emotion.tracking.resume import resumable_work
     from emotion.tracking.stage_runs import epoch_logger, relevant_params, stage_run
 
-    best = load_best_hyperparameters()
+    best = load_best_hyperparameters(exit_callbacks)
     for name, value in best.values.items():
         print(f"train.{name} = {value}, from {best.trial}")
     params = params.with_hyperparameters(best.values, str(HYPERPARAMETERS))

@@ -48,7 +48,7 @@ def test_source_protocol_and_network_are_changed_by_parameters_alone(copied_proj
     copied_project.set_params(
         fetch__source="archive", fetch__archive="photos.zip", preprocess__protocol="folders",
         tune__max_trials=0, train__network="mobilenet_v2", train__epochs=1, train__optimizer="sgd",
-        train__learning_rate=0.01, train__tensorboard=True, train__initial_image_size=48,
+        train__learning_rate=0.01, train__tensorboard=True,
         train__transfer={"weights": weights, "image_size": 32, "fine_tune_from": None},
     )  # fmt: skip
     copied_project.run("dvc", "repro")

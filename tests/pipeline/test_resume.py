@@ -66,7 +66,7 @@ def test_a_killed_training_restarts_if_a_parameter_changed(copied_project: Proje
 def test_a_search_fails_without_hyperparameters_if_all_trials_fail(copied_project: Project) -> None:
     copied_project.set_params(
         tune__space={"learning_rate": {"choice": [10.0]}}, tune__epochs=30, tune__fraction=1.0,
-        train__network="basic_cnn", train__initial_image_size=48, train__optimizer="sgd", train__momentum=0.99,
+        train__network="basic_cnn", train__optimizer="sgd", train__momentum=0.99,
         train__warmup=0.0,
     )  # fmt: skip
     done = copied_project.run("dvc", "repro", "tune", check=False)

@@ -1,25 +1,40 @@
 """`emotion reproduce`: training a version again."""
 
 import json
+import os
 import re
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from emotion.cli.main import app
 from emotion.registry.reproduce import restore_data, share_dvc_cache, worktree
 from emotion.runtime.errors import UserError
 from support.project import MODEL, Project
+from support.stores import connected_to
+from support.warm_python import PROGRAMS
 
 
-def test_a_version_is_reproduced_from_its_commit_patch_and_data(copied_project: Project) -> None:
-    project = copied_project
+@pytest.fixture
+def project(copied_project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """The project of this process, whose commands start warm."""
+    monkeypatch.chdir(copied_project.folder)
+    monkeypatch.setattr(sys, "executable", f"{os.environ[PROGRAMS]}/python")
+    with connected_to(copied_project.folder, monkeypatch):
+        yield copied_project
+
+
+def test_a_version_is_reproduced_from_its_commit_patch_and_data(project: Project) -> None:
     source = project.folder / "src/emotion/training/trainer.py"
     source.write_text(source.read_text() + "\n# not committed\n")
     project.set_params(tune__max_trials=0, train__epochs=1, train__seed=5)
     project.run("dvc", "repro")
     project.run("git", "checkout", "--quiet", "src", "params.yaml")
-    done = project.run("emotion", "reproduce", "1")
+    done = CliRunner().invoke(app, ["reproduce", "1"], catch_exceptions=False)
     assert "The data came from DVC's cache." in done.stdout
     assert re.search(r"Equal: all \d\d+ metrics match the recorded ones\.", done.stdout), done.stdout
     tag = project.client.get_model_version(MODEL, "1").tags["reproduced"]
@@ -30,23 +45,20 @@ def test_a_version_is_reproduced_from_its_commit_patch_and_data(copied_project: 
     assert missing.stderr == f"emotion: {MODEL} has no version 9. Its versions: 1.\n"
 
 
-def test_uncached_data_is_fetched_from_its_source_and_verified(
-    copied_project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(copied_project.folder)
-    copied_project.run("dvc", "remote", "add", "--local", "--default", "storage", str(tmp_path / "remote"))
-    copied_project.run("dvc", "push", "fetch")
-    sha256 = json.loads((copied_project.folder / "data/raw/source.json").read_text())["sha256"]
-    shutil.rmtree(copied_project.folder / ".dvc/cache")
-    commit = copied_project.run("git", "rev-parse", "HEAD").stdout.strip()
+def test_uncached_data_is_fetched_from_its_source_and_verified(project: Project, tmp_path: Path) -> None:
+    project.run("dvc", "remote", "add", "--local", "--default", "storage", str(tmp_path / "remote"))
+    project.run("dvc", "push", "fetch")
+    sha256 = json.loads((project.folder / "data/raw/source.json").read_text())["sha256"]
+    shutil.rmtree(project.folder / ".dvc/cache")
+    commit = project.run("git", "rev-parse", "HEAD").stdout.strip()
     with worktree(commit) as tree:
-        shutil.copy(copied_project.folder / "dvc.lock", tree)
+        shutil.copy(project.folder / "dvc.lock", tree)
         share_dvc_cache(tree)
         assert restore_data(tree, "fetch", sha256) == "a DVC remote"
     shutil.rmtree(tmp_path / "remote")
-    shutil.rmtree(copied_project.folder / ".dvc/cache")
+    shutil.rmtree(project.folder / ".dvc/cache")
     with worktree(commit) as tree:
-        shutil.copy(copied_project.folder / "dvc.lock", tree)
+        shutil.copy(project.folder / "dvc.lock", tree)
         share_dvc_cache(tree)
         assert restore_data(tree, "fetch", sha256) == "the original source"
         with pytest.raises(UserError, match="has a different archive: its SHA-256 is"):

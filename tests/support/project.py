@@ -36,13 +36,17 @@ class Project:
             "DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(folder / "src"),
         }  # fmt: skip
 
+    @property
+    def warm_environment(self) -> dict[str, str]:
+        """The environment of commands that start warm (`support.warm_python`)."""
+        return self.environment | {"PATH": f"{os.environ[PROGRAMS]}{os.pathsep}{self.environment['PATH']}"}
+
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project's folder; `python`, `emotion` and `dvc` start warm (`support.warm_python`)."""
-        path = f"{os.environ[PROGRAMS]}{os.pathsep}{self.environment['PATH']}"
+        """Run a command in the project's folder; `python`, `emotion` and `dvc` start warm."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment | {"PATH": path} | environment,
+            env=self.warm_environment | environment,
             capture_output=True,
             text=True,
             timeout=600,
@@ -134,7 +138,7 @@ def make_project(folder: Path) -> Project:
     project = Project(folder)
     project.set_params(
         fetch__images=350, tune__max_trials=2, tune__epochs=2, tune__fraction=0.5,
-        train__epochs=3, train__width=4, train__batch_size=32, train__initial_image_size=40,
+        train__epochs=3, train__width=4, train__batch_size=32,
     )  # fmt: skip
     project.run("git", "init", "--quiet")
     project.run("dvc", "init", "--quiet")

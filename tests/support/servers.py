@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support.project import Project
+from support.warm_python import PROGRAMS
+
+MLFLOW_PROCESS = Path(__file__).with_name("mlflow_process.py")
 
 
 def free_port() -> int:
@@ -23,7 +26,7 @@ def free_port() -> int:
 
 
 class Server:
-    """An `mlflow server` that can be killed and restarted."""
+    """An `mlflow server` that can be killed and restarted. It starts warm (`support.warm_python`)."""
 
     def __init__(self, folder: Path, store: str, *arguments: str, **environment: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,6 +43,11 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
+    def pid_file(self) -> Path:
+        """The file with the id of the running server's process."""
+        return self.folder / "server.pid"
+
+    @property
     def uri(self) -> str:
         """The tracking URI."""
         return f"http://127.0.0.1:{self.port}"
@@ -48,8 +56,8 @@ class Server:
         """Start the server and wait until it responds."""
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["mlflow", "server", *self.arguments], cwd=self.folder, env=self.environment,
-                stdout=log, stderr=log, start_new_session=True,
+                [f"{os.environ[PROGRAMS]}/python", MLFLOW_PROCESS, self.pid_file, *self.arguments],
+                cwd=self.folder, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
@@ -64,7 +72,7 @@ class Server:
     def kill(self) -> None:
         """Send SIGKILL to the server."""
         if self.process and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.kill(int(self.pid_file.read_text()), signal.SIGKILL)
             self.process.wait()
 
 
@@ -85,8 +93,9 @@ def mlflow_server(folder: Path, database: Path) -> Iterator[Server]:
 def serving(command: list[str], project: Project, port: int, prints_address: bool = True) -> Iterator[str]:
     """Yield the line with the address that the command prints, once it listens on the port."""
     process = subprocess.Popen(
-        command, cwd=project.folder, env=project.environment, start_new_session=True, stdout=subprocess.PIPE, text=True
-    )
+        command, cwd=project.folder, env=project.warm_environment, start_new_session=True, stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
     try:
         assert process.stdout
         first = process.stdout.readline() if prints_address else ""

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,11 @@ def module_file(module: str) -> Path | None:
     return next((candidate for candidate in candidates if candidate.exists()), None)
 
 
-def imported_files(path: Path) -> set[Path]:
+@cache
+def imported_files(path: Path) -> frozenset[Path]:
     """The files of the project that a file imports; `__init__` files define nothing and do not count."""
     found = {file for file in map(module_file, imported_names(path)) if file}
-    return {file for file in found if file.name != "__init__.py"}
+    return frozenset(file for file in found if file.name != "__init__.py")
 
 
 def subpackage(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Commands that run in forks of a process with all libraries loaded.
 
 Importing TensorFlow, MLflow and DVC takes most of the time of a tiny stage. `Project.run` therefore finds `python`,
-`emotion` and `dvc` in a folder of programs that send their arguments to a server, which runs each command in a fork.
+`emotion` and `dvc` in a folder of programs that send their arguments to a server, which runs each command in a fork
+and kills it if the program is killed.
 Tests that kill or interrupt a process, or measure what it imports, start `sys.executable`, which loads everything.
 
     python warm_python.py serve SOCKET            # in the background
@@ -12,19 +13,24 @@ import atexit
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 PROGRAMS = "WARM_PYTHON"  # environment variable: the folder of the programs
+MAX_DESCRIPTOR = 1024
 LIBRARIES = (
-    "dvc.cli", "dvc.repo.reproduce", "keras_tuner", "matplotlib.pyplot", "mlflow.tensorflow",
-    "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store", "pandas",
-    "pydantic", "rich.table", "scipy.stats", "sklearn.metrics", "typer",
+    "dvc.cli", "dvc.repo.reproduce", "keras_tuner", "matplotlib.pyplot", "mlflow.server.fastapi_app",
+    "mlflow.tensorflow", "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store",
+    "pandas", "pydantic", "rich.table", "scipy.stats", "sklearn.metrics", "typer",
 )  # fmt: skip
 
 
@@ -70,11 +76,18 @@ def serve(listener: socket.socket) -> list[str]:
     listener.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
-    if child := os.fork():
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        connection.sendall(json.dumps(code).encode())
-        os._exit(0)
     request = json.loads(connection.makefile().readline())
+    if child := os.fork():
+        with suppress(OSError):
+            os.setpgid(child, child)
+        ended = os.pidfd_open(child)
+        ready, _, _ = select.select([ended, connection.fileno()], [], [])
+        if ended not in ready:  # the program was killed
+            os.killpg(child, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with suppress(OSError):
+            connection.sendall(json.dumps(code).encode())
+        os._exit(0)
     connection.close()
     for number, file in enumerate(files):
         os.dup2(file, number)
@@ -82,8 +95,32 @@ def serve(listener: socket.socket) -> list[str]:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None  # depends on the environment
+    os.setpgid(0, 0)  # so that all its processes can be killed
     arguments: list[str] = request["arguments"]
     return arguments
+
+
+def start_fork_servers_warm() -> None:
+    """Let multiprocessing start its fork servers in forks of this process instead of new processes."""
+    from multiprocessing import util
+
+    start_process = util.spawnv_passfds
+
+    def start(path: Any, arguments: Sequence[Any], descriptors: Sequence[int]) -> int:
+        code = str(arguments[-1])
+        if "multiprocessing.forkserver" not in code:
+            return start_process(path, arguments, descriptors)
+        if child := os.fork():
+            return child
+        try:
+            for low, high in pairwise([*sorted({0, 1, 2, *descriptors}), MAX_DESCRIPTOR]):
+                os.closerange(low + 1, high)
+            exec(code, {})
+        finally:
+            os._exit(0)
+
+    util.spawnv_passfds = start  # type: ignore[assignment]
 
 
 def execute(arguments: list[str], exit_code: list[int]) -> None:
@@ -130,4 +167,6 @@ if __name__ == "__main__":
         sys.exit(run(sys.argv[2], sys.argv[3:]))
     code = [0]
     atexit.register(leave, code)  # the first to be registered is the last to run
-    execute(serve(socket.socket(fileno=int(sys.argv[2]))), code)
+    arguments = serve(socket.socket(fileno=int(sys.argv[2])))
+    start_fork_servers_warm()
+    execute(arguments, code)

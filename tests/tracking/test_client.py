@@ -33,8 +33,9 @@ def test_an_interrupt_is_deferred_until_the_transaction_is_written(mlflow_store:
 
 
 PASSWORDS = [
-    "pass/word", "p@ss@word", "with blank", "question?mark", "hash#mark", "[bracket", "bracket]", "back\\slash", "50%2F50",
-    "colon:colon", "ünï-côde", "quote'quote", "new\nline", "tab\ttab", "//word", "@word", "word@", "word/", "user:word@host",
+    "pass/word", "p@ss@word", "with blank", "question?mark", "hash#mark", "[bracket", "bracket]", "back\\slash",
+    "50%2F50", "colon:colon", "ünï-côde", "quote'quote", "new\nline", "tab\ttab", "//word", "@word", "word@", "word/",
+    "user:word@host",
 ]  # fmt: skip
 
 

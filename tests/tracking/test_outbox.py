@@ -124,7 +124,15 @@ def test_concurrent_writers_lose_no_operations(outbox: Outbox) -> None:
     assert seen == {f"run{n}": list(range(50)) for n in range(4)}
 
 
-DAMAGES = [b"", b"[1]", b'{"kind": ', b"\xff\xfe", b'{"source": "absent.png"}', b'{"source": "../../file"}', b'{"source": 7}']
+DAMAGES = [
+    b"",
+    b"[1]",
+    b'{"kind": ',
+    b"\xff\xfe",
+    b'{"source": "absent.png"}',
+    b'{"source": "../../file"}',
+    b'{"source": 7}',
+]
 
 
 @pytest.mark.parametrize("content", DAMAGES)

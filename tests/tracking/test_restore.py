@@ -45,7 +45,9 @@ def restore_all(*projects: Project, uri: str) -> None:
 def test_two_concurrent_restores_log_every_run_and_the_version_once(copied_project: Project) -> None:
     restore_all(copied_project, copied_project, uri=copied_project.store)
     names = [run.info.run_name for run in copied_project.runs()]
-    assert sorted(names) == sorted([f"history of {MODEL}", "fetch", "preprocess", "tune", "trial-000", "trial-001", "train"])
+    assert sorted(names) == sorted(
+        [f"history of {MODEL}", "fetch", "preprocess", "tune", "trial-000", "trial-001", "train"]
+    )
     assert [version.version for version in copied_project.client.search_model_versions()] == [1]
     assert len(copied_project.client.search_logged_models(["1"])) == 1
 

@@ -17,9 +17,9 @@ def test_a_run_interrupted_right_after_its_creation_is_closed(
     log_or_enqueue = delivery.log_or_enqueue
 
     def interrupted(run_id: str, operation: AnyOperation, source: Path | None = None) -> None:
+        log_or_enqueue(run_id, operation, source)
         if isinstance(operation, LogParams) and operation.params == {"rate": "1"}:
             raise KeyboardInterrupt
-        log_or_enqueue(run_id, operation, source)
 
     def main(exit_callbacks: ExitStack) -> None:
         exit_callbacks.callback(runs.fail_open_runs)
@@ -30,3 +30,13 @@ def test_a_run_interrupted_right_after_its_creation_is_closed(
     with pytest.raises(SystemExit, match=str(INTERRUPTED)):
         run_main("tune", main)
     assert {run.name: run.status for run in search_runs()} == {"tune": "FAILED", "trial-000": "FAILED"}
+
+
+def test_a_child_run_is_closed_unless_another_process_has_ended_it(mlflow_store: Path) -> None:
+    with runs.start_run("tune", {}, {}) as search:
+        runs.get_or_create_child_run("trial-000", {}, {}, search.id)
+        runs.release_run(runs.get_or_create_child_run("trial-001", {}, {}, search.id))
+        runs.fail_open_runs()
+    assert {run.name: run.status for run in search_runs()} == {
+        "tune": "FINISHED", "trial-000": "FAILED", "trial-001": "RUNNING",
+    }  # fmt: skip

@@ -48,7 +48,7 @@ def test_a_search_uses_all_nodes_and_survives_a_killed_node_and_driver(
     copied_project: Project, server: Server, cluster: Any, tmp_path: Path
 ) -> None:
     copied_project.set_params(
-        tune__max_trials=3, tune__epochs=40, train__precision="float32", train__initial_image_size=48,
+        tune__max_trials=3, tune__epochs=40, train__precision="float32",
         tune__executor="ray", tune__ray={"trials_at_once": 2, "cpus": 1, "gpus": 0, "memory_gib": 0.5},
     )  # fmt: skip
     params = load_params(copied_project.folder / "params.yaml")

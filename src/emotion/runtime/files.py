@@ -84,7 +84,7 @@ def read_csv(path: Path, columns: Collection[str], fix: str, **options: Any) -> 
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, **options)
+        table: pd.DataFrame = pd.read_csv(path, **options)
     except FileNotFoundError:
         raise UserError(f"{path} is missing. {fix}") from None
     except ValueError as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors

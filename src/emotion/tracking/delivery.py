@@ -12,8 +12,8 @@ from mlflow.exceptions import MlflowException
 
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import Connection, ServerUnavailableError, connection
-from emotion.tracking.outbox import DamagedOperationError
 from emotion.tracking.operations import AnyOperation, CreateRun, LogFiles, LogMetrics, SetTags, parse_operation
+from emotion.tracking.outbox import DamagedOperationError
 
 TEMPORARY = "local-"  # prefix of the run ids that are created while the server is unavailable
 TEMPORARY_ID_TAG = "temporary_id"  # the tag with the id that a run had before the server knew it

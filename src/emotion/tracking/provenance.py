@@ -67,7 +67,8 @@ def data_hash() -> str:
     It equals the one in dvc.lock, unless the files were changed since.
     """
     files = [
-        {"md5": file_digest(path, "md5"), "relpath": path.relative_to(DATASET).as_posix()} for path in folder_files(DATASET)
+        {"md5": file_digest(path, "md5"), "relpath": path.relative_to(DATASET).as_posix()}
+        for path in folder_files(DATASET)
     ]
     if not files:
         return "unknown"

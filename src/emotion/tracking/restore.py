@@ -38,12 +38,18 @@ class BestHyperparameters:
     tags: dict[str, str]  # that name the search and the trial
 
 
-def load_best_hyperparameters() -> BestHyperparameters:
+def load_best_hyperparameters(exit_callbacks: ExitStack) -> BestHyperparameters:
     """The best values of the search, with tags that name the search and the trial.
+
+    If MLflow has lost the search's run, it is logged again first.
+
+    Args:
+        exit_callbacks: callbacks that run whenever and however the process ends.
 
     Raises:
         UserError: if the output of `tune` is missing or damaged.
     """
+    exit_callbacks.callback(fail_open_runs)
     values = read_json(
         HYPERPARAMETERS, "Run `dvc checkout`, `dvc pull` or `dvc repro --force tune`.", dict[str, Scalar]
     )

@@ -201,7 +201,10 @@ def fail_open_runs() -> None:
 
 
 def get_or_create_child_run(name: str, tags: Mapping[str, str], params: Mapping[str, object], parent: str) -> str:
-    """Return the id of the child run with this name; create it as RUNNING if there is none."""
+    """Return the id of the child run with this name; create it as RUNNING if there is none.
+
+    The caller ends it with `end_run`, or calls `release_run` after another process has ended it.
+    """
     store = connection()
     temporary_id = f"{TEMPORARY}{uuid.uuid5(uuid.NAMESPACE_OID, f'{parent} {name}').hex}"  # the same on resuming
     run_id = None
@@ -214,7 +217,6 @@ def get_or_create_child_run(name: str, tags: Mapping[str, str], params: Mapping[
         run_id = str(known[0].info.run_id) if known else None
     run_id = run_id or _create_run(name, tags, parent, temporary_id)
     Run(run_id).log_params(params)
-    store.open_runs.pop(run_id, None)  # the caller must end it, possibly in another process
     return run_id
 
 
@@ -241,6 +243,11 @@ def end_run(run_id: str, status: Status, tags: Mapping[str, str] | None = None) 
     if tags:
         Run(run_id).set_tags(tags)
     _end_run(run_id, status)
+
+
+def release_run(run_id: str) -> None:
+    """Leave a run as it is when this process ends."""
+    connection().open_runs.pop(run_id, None)
 
 
 def resolve_run_id(run_id: str) -> str | None:

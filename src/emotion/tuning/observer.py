@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from emotion.params.space import Scalar
 from emotion.tracking.restore import start_trial_run
-from emotion.tracking.runs import end_run
+from emotion.tracking.runs import end_run, release_run
 from emotion.tracking.stage_runs import StageRun
 from emotion.tuning.results import Trial
 
@@ -24,6 +24,8 @@ class TrialLogger:
         """End the run of a failed trial; successful trials have already ended their own."""
         if trial.score is None:
             end_run(trial.run_id, "FAILED", {"outcome": "failed", "reason": trial.result.reason})
+        else:
+            release_run(trial.run_id)
 
     def trial_killed(self, run_id: str) -> None:
         """End the run of a trial that was stopped with the search."""

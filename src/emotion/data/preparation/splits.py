@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emotion.data.labels import EMOTIONS, SPLITS, USAGES, UNUSED
+from emotion.data.labels import EMOTIONS, SPLITS, UNUSED, USAGES
 from emotion.runtime.errors import UserError
-
 
 
 def assign_splits(
