@@ -1,6 +1,7 @@
 """Preprocessing: from the archive to three splits."""
 
 import json
+import pickle
 import random
 import zipfile
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from emotion.preprocess import preprocess
 from emotion.runtime.errors import UserError
 from support.archives import layout, noise, write_zip
 
-SOURCE = {"source": "archive", "origin": "test.zip"}
+SOURCE = {"source": "archive", "origin": "test.zip", "sha256": "0", "bytes": 1, "images": 1, "ignored": 0}
 
 
 Run = Callable[..., Dataset]
@@ -176,4 +177,28 @@ def test_opening_an_inconsistent_dataset_fails(run: Run, tmp_path: Path) -> None
     run(layout())
     np.save(tmp_path / "faces" / "images.npy", np.zeros((3, 48, 48), np.uint8))
     with pytest.raises(UserError, match="126 rows, but images of shape"):
+        open_dataset(tmp_path / "faces")
+
+
+DAMAGED = {
+    "images.npy": [b"", b"\x93NUMPY", pickle.dumps([1, 2])],
+    "index.csv": [b"", b"name,emotion\na,happy\n"],
+    "dataset.json": [b"", b'{"source": {}}', b'{"source": NaN}'],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, content) for name in DAMAGED for content in DAMAGED[name]])
+def test_a_damaged_file_of_the_dataset_gives_one_message(run: Run, tmp_path: Path, name: str, content: bytes) -> None:
+    run(layout())
+    (tmp_path / "faces" / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"^[^\\n]*{name} is damaged: [^\\n]*dvc repro[^\\n]*$"):
+        open_dataset(tmp_path / "faces")
+
+
+@pytest.mark.parametrize(("known", "unknown"), [("happy", "bored"), ("validation", "nowhere")])
+def test_an_unknown_label_in_the_index_gives_one_message(run: Run, tmp_path: Path, known: str, unknown: str) -> None:
+    run(layout())
+    index = tmp_path / "faces/index.csv"
+    index.write_text(index.read_text().replace(f",{known},", f",{unknown},"))
+    with pytest.raises(UserError, match=f"index.csv is damaged: its column .* contains '{unknown}'"):
         open_dataset(tmp_path / "faces")

@@ -10,7 +10,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from emotion.runtime.errors import UserError
-from emotion.tracking.client import Connection, connection, redact_credentials
+from emotion.tracking.client import Connection, connection
+from emotion.tracking.uri import redact_credentials
 
 
 def test_an_interrupt_is_deferred_until_the_transaction_is_written(mlflow_store: Path) -> None:

@@ -67,7 +67,7 @@ def test_restoring_a_version_whose_files_are_lost_is_an_error(logged_project: Pr
     artifacts.rename(logged_project.folder / "moved")
     done = logged_project.run("emotion", "restore", check=False)
     assert done.returncode == 1
-    assert f"the files of {MODEL} version 1 cannot be downloaded" in done.stderr
+    assert f"the files of {MODEL} version 1 are no longer in MLflow's artifact store" in done.stderr
     shutil.rmtree(artifacts, ignore_errors=True)
     (logged_project.folder / "moved").rename(artifacts)
     logged_project.run("emotion", "restore")

@@ -18,7 +18,8 @@ from packaging.requirements import Requirement
 from emotion.runtime.errors import UserError
 from emotion.runtime.paths import project_root
 from emotion.tracking import provenance
-from emotion.tracking.client import ServerUnavailableError, connection, latest_schema, redact_credentials
+from emotion.tracking.client import ServerUnavailableError, connection, latest_schema
+from emotion.tracking.uri import redact_credentials
 
 MIN_FREE_GIB, MIN_MEMORY_GIB = 5, 4  # for a first run
 State = Literal["ok", "warning", "error"]

@@ -25,7 +25,7 @@ from emotion.registry.versions import (
     FILES_TAG,
     LOCK_TAG,
     UNSURE_BELOW_TAG,
-    download_version,
+    download_model,
     downloaded_digests,
     get_version,
 )
@@ -34,13 +34,13 @@ from emotion.runtime.files import folder_digest, folder_size, read_json
 from emotion.runtime.paths import CLASSIFIER, METRICS, SAVED_MODEL
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
-from emotion.tracking.client import ServerUnavailableError, connection
+from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
 from emotion.tracking.records import Metrics
 from emotion.tracking.restore import resume_train_run
 
 ORIGIN_TAG = "trained_in"  # the id of the run that trained a version, also if that run was lost and logged again
-SET_ONCE = (LOCK_TAG, "registered_by")  # tags that registering a version again does not change
+SET_ONCE = (FILES_TAG, LOCK_TAG, "registered_by")  # tags that registering a version again does not change
 RUN_TAGS = (  # copied from the run of `train`
     "mlflow.source.git.commit", "git.dirty", "data.dvc_hash", "data.sha256", "dvc.experiment", "machine",
     "libraries", "precision", "temperature", "tune.run_id", "tune.trial", "tune.trial_run_id", "tune.score",
@@ -122,14 +122,15 @@ def register(
     """
     client = connection().client
     ledger_run(name, create=True)
-    origin = client.get_run(run_id).data.tags.get(RESTORED_FROM_TAG, run_id)
-    known = _versions_of(name, origin)
-    version = known[0] if known else _create_version(name, origin, run_id, classifier, saved_model)
-    files = _check_files(version, saved_model)
-    if FILES_TAG not in version.tags:  # also if an earlier attempt was interrupted
-        client.set_model_version_tag(name, version.version, FILES_TAG, json.dumps(files))
+    tags = {**tags, ORIGIN_TAG: client.get_run(run_id).data.tags.get(RESTORED_FROM_TAG, run_id)}
+    if known := _versions_of(name, tags[ORIGIN_TAG]):
+        version = known[0]
+        title = f"{name} version {version.version}"
+        tags |= {FILES_TAG: _check_files(f"models:/{name}/{version.version}", title, saved_model)}
+    else:
+        version = _create_version(name, run_id, classifier, saved_model, tags)
     for key, value in tags.items():
-        if key not in SET_ONCE or key not in version.tags:
+        if key not in version.tags or (key not in SET_ONCE and version.tags[key] != value):
             client.set_model_version_tag(name, version.version, key, value)
     client.update_model_version(name, version.version, description)
     return version
@@ -147,7 +148,9 @@ def _versions_of(name: str, origin: str) -> list[ModelVersion]:
     return sorted(ours, key=lambda version: int(version.version))
 
 
-def _create_version(name: str, origin: str, run_id: str, classifier: Path, saved_model: Path) -> ModelVersion:
+def _create_version(
+    name: str, run_id: str, classifier: Path, saved_model: Path, tags: Mapping[str, str]
+) -> ModelVersion:
     """Register a SavedModel; if several processes do so at the same time, all return the first one's version."""
     client = connection().client
     info = Model.log(
@@ -165,33 +168,33 @@ def _create_version(name: str, origin: str, run_id: str, classifier: Path, saved
         ],
     )
     # Use the URI of the model: the URI of the run would break if the run is deleted (mlflow#19036).
-    version = mlflow.register_model(f"models:/{info.model_id}", name, tags={ORIGIN_TAG: origin})
-    first = _versions_of(name, origin)[0]
+    uri = f"models:/{info.model_id}"
+    files = _check_files(uri, "the uploaded model", saved_model)
+    # With its tags, so that other processes see what it was trained in as soon as it exists.
+    version = mlflow.register_model(uri, name, tags={**tags, FILES_TAG: files})
+    first = _versions_of(name, tags[ORIGIN_TAG])[0]
     if first.version != version.version:
         client.delete_model_version(name, version.version)
         client.delete_logged_model(info.model_id)
     return first
 
 
-def _check_files(version: ModelVersion, saved_model: Path) -> dict[str, str]:
-    """Compare a version's registered files with the SavedModel; return their digests."""
-    title = f"{version.name} version {version.version}"
+def _check_files(uri: str, title: str, saved_model: Path) -> str:
+    """Compare the files at a URI with the SavedModel; return their digests as JSON."""
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            downloaded = download_version(version.name, str(version.version), Path(folder))
-        except ServerUnavailableError:
-            raise
-        except UserError as error:
+        downloaded = download_model(uri, Path(folder))
+        found = saved_model_of(downloaded)
+        if not found.exists():
             raise UserError(
-                f"the files of {title} cannot be downloaded from {version.source}. Put them back where they were, or"
+                f"the files of {title} are no longer in MLflow's artifact store. Put them back where they were, or"
                 " delete the version in MLflow and run `emotion restore`, which registers it again."
-            ) from error
-        if folder_digest(saved_model_of(downloaded)) != folder_digest(saved_model):
+            )
+        if folder_digest(found) != folder_digest(saved_model):
             raise UserError(
                 f"{title} differs from the SavedModel in {saved_model}. Run `dvc repro --force train`, then"
                 " `dvc repro`."
             )
-        return downloaded_digests(downloaded)
+        return json.dumps(downloaded_digests(downloaded))
 
 
 def version_tags(run_id: str, metrics: Mapping[str, Any], saved_model: Path) -> dict[str, str]:

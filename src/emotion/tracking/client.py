@@ -16,7 +16,6 @@ from contextlib import closing, contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from types import FrameType
-from urllib.parse import quote, unquote
 
 import mlflow
 import requests
@@ -28,51 +27,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from emotion.runtime.errors import SYSTEM_ERRORS, UserError, causes, describe_os_error
 from emotion.runtime.paths import OUTBOX, project_root
 from emotion.tracking.outbox import Outbox
+from emotion.tracking.uri import redact_credentials, tracking_uri
 
 # A server counts as unavailable once this process has waited longer than this in total and per request on average.
 MAX_TOTAL_WAIT, MAX_MEAN_LATENCY = 20.0, 1.0  # seconds
-MIN_SECRET = 4  # characters; replacing shorter passwords would damage other words
 HOW_TO_FIX = "Start the server, fix MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project; then run again."
-
-
-def tracking_uri() -> str:
-    """The URI of the tracking store. A relative SQLite path starts at the project's root."""
-    root = project_root().resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    scheme, separator, path = uri.partition(":///")
-    if scheme == "sqlite" and separator:
-        return f"sqlite:///{root / path}"
-    _check_credentials(uri)
-    return uri
-
-
-def _check_credentials(uri: str) -> None:
-    """Raise an error, without showing the URI, if it is unclear where its password ends."""
-    scheme, _, rest = uri.rpartition("://")
-    credentials, at, host = rest.partition("@")
-    if at and (not scheme or "@" in host or not uri.isprintable() or re.search(r"[/?#\[\]\\\s]", credentials)):
-        raise UserError(
-            "MLFLOW_TRACKING_URI is not of the form SCHEME://USER:PASSWORD@HOST, or its password contains one of"
-            " / @ ? # [ ] \\ or a blank. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for a server; in a"
-            " database's URI, percent-encode the character, such as %2F for /."
-        )
-
-
-def redact_credentials(text: str) -> str:
-    """Remove user names and passwords from the URIs in a text, and this process's passwords from anywhere in it."""
-    text = re.sub(r"://[^/\s]*@", "://", text)
-    for secret in _secrets():
-        text = text.replace(secret, "***")
-    return text
-
-
-def _secrets() -> list[str]:
-    """The passwords in the environment, as they are and percent-encoded, the longest first."""
-    secrets = {os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")}
-    userinfo = os.environ.get("MLFLOW_TRACKING_URI", "").partition("://")[2].rpartition("@")[0]
-    secrets.add(userinfo.partition(":")[2])
-    secrets |= {unquote(secret) for secret in secrets} | {quote(secret, safe="") for secret in secrets}
-    return sorted((secret for secret in secrets if len(secret) >= MIN_SECRET), key=len, reverse=True)
 
 
 def latest_schema() -> str:
