@@ -136,6 +136,17 @@ def test_a_file_without_a_mapping_is_rejected(tmp_path: Path, content: str) -> N
         load_params(path)
 
 
+@pytest.mark.parametrize("stage", ["train", "tune"])
+def test_a_duplicate_key_is_rejected(tmp_path: Path, stage: str) -> None:
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text()
+    path.write_text(text.replace(f"{stage}:\n", f"{stage}:\n  seed: 7\n"))
+    with pytest.raises(
+        UserError, match=r"^\S+params\.yaml, line \d+ is not valid YAML: found duplicate key \"seed\"[^\n]+$"
+    ):
+        load_params(path)
+
+
 def test_the_error_for_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Run from the project's root"):
         load_params(tmp_path / "params.yaml")

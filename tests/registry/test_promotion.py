@@ -176,6 +176,16 @@ def test_a_challenger_is_registered_alongside_the_champion(add: Any, lenient: Pa
     assert aliases() == {"champion": "2", "previous": "1"}
 
 
+def test_the_error_for_a_renamed_model_names_the_parameter(add: Any, lenient: Params) -> None:
+    add(wrong_in(0.1))
+    connection().client.rename_registered_model(NAME, "renamed")
+    for action in (lambda: promote(lenient, "1"), lambda: rollback(NAME)):
+        with pytest.raises(
+            UserError, match=r"no registered model facial-emotion .* set register\.name in params\.yaml"
+        ):
+            action()
+
+
 def test_an_unknown_version_gives_one_message(add: Any, lenient: Params) -> None:
     add(wrong_in(0.1))
     with pytest.raises(UserError, match=r"facial-emotion has no version 7\. Its versions: 1\."):

@@ -1,7 +1,9 @@
 """The connection to the tracking store."""
 
+import errno
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -59,6 +61,42 @@ def test_a_password_is_neither_shown_nor_used_in_a_name(
         shown = f"{store.shown_uri} {store.outbox.folder} {raised.value}"
     for secret in {password, quote(password, safe=""), quote(password)}:
         assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (
+            sqlite3.OperationalError("database is locked"),
+            "Another program is writing to it. Wait until it has finished",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/tmp/a"),
+            "failed: the disk is full while writing /tmp/a. Free",
+        ),
+    ],
+)
+def test_the_innermost_cause_of_an_error_decides_the_advice(mlflow_store: Path, cause: Exception, message: str) -> None:
+    def fail() -> None:
+        try:
+            try:
+                raise cause
+            except Exception as error:
+                raise RuntimeError("rolled back") from error
+        except RuntimeError:
+            raise MlflowException("[SQL: INSERT INTO params]", error_code=1)  # noqa: B904  MLflow does so, too
+
+    with pytest.raises(UserError) as raised, connection().translate_errors():
+        fail()
+    assert message in str(raised.value)
+    assert "Start the server" not in str(raised.value)
+
+
+def test_a_missing_database_driver_is_named(mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+pg8000://user:secret@127.0.0.1:9/runs")
+    with pytest.raises(UserError, match=r"needs the Python package pg8000, which is not installed") as raised:
+        _ = Connection().client
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("uri", ["user:secret@127.0.0.1", "ftp//user:secret@127.0.0.1"])

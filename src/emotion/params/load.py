@@ -4,6 +4,8 @@ from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from emotion.params.sections import Params
 from emotion.params.space import Scalar
@@ -22,11 +24,15 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))  # rejects duplicate keys, like DVC
     except FileNotFoundError:
         raise UserError(f"{path} does not exist. Run from the project's root.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        reason = str(error.problem).splitlines()[0]
+        raise UserError(f"{path}{line} is not valid YAML: {reason}. Correct it.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {str(error).splitlines()[0]}. Correct it.") from None
     try:
         return Params.model_validate(content)
     except ValidationError as error:

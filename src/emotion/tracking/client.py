@@ -175,6 +175,11 @@ class Connection:
             if self._is_connection_error(error):
                 raise ServerUnavailableError(reason) from error
             raise UserError(f"{reason}. {_advice(error)}") from error
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"the MLflow tracking store at {self.shown_uri} needs the Python package {error.name}, which is not"
+                f" installed. Run `pip install {error.name}`."
+            ) from None
         finally:
             self._depth -= 1
             if count_time and not self._depth:
