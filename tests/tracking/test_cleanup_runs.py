@@ -1,4 +1,4 @@
-"""`emotion cleanup-runs`."""
+"""Runs that killed processes left RUNNING."""
 
 import signal
 import subprocess
@@ -8,7 +8,7 @@ import time
 from support.project import Project
 
 
-def test_only_runs_of_exited_processes_are_killed(copied_project: Project) -> None:
+def test_only_runs_of_exited_processes_are_killed_by_the_command_or_the_next_stage(copied_project: Project) -> None:
     copied_project.run("emotion", "cleanup-runs")  # creates the store
     copied_project.set_params(fetch__images=100_000)
 
@@ -29,17 +29,23 @@ def test_only_runs_of_exited_processes_are_killed(copied_project: Project) -> No
         found = copied_project.client.search_runs(["1"], "attributes.status = 'RUNNING'")
         return [run.info.run_id for run in found]
 
-    dead = start()
-    dead.send_signal(signal.SIGKILL)
-    dead.wait()
-    (orphan,) = open_runs()
     alive = start()
     try:
+        before = set(open_runs())
+        dead = start()
+        (orphan,) = set(open_runs()) - before
+        dead.send_signal(signal.SIGKILL)
+        dead.wait()
         said = copied_project.run("emotion", "cleanup-runs").stdout
         assert f"fetch {orphan}: KILLED" in said
         assert said.endswith("Runs set to KILLED: 1; left alone: 1.\n")
         assert copied_project.client.get_run(orphan).info.status == "KILLED"
-        assert len(open_runs()) == 1
+        assert set(open_runs()) == before
     finally:
-        alive.send_signal(signal.SIGTERM)
+        alive.send_signal(signal.SIGKILL)
         alive.wait(timeout=30)
+    copied_project.set_params(fetch__images=70)
+    (orphan,) = open_runs()
+    said = copied_project.run("python", "-m", "emotion.fetch").stdout
+    assert f"The run fetch {orphan} was left RUNNING by a process that was killed: set to KILLED." in said
+    assert open_runs() == []

@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 import mlflow
 
 from emotion.runtime.processes import has_exited
+from emotion.runtime.text import printable
 from emotion.tracking import delivery
-from emotion.tracking.client import connection
+from emotion.tracking.client import ServerUnavailableError, connection
 from emotion.tracking.runs import PARENT_TAG, PROCESS_TAG, end_run
 
 MAX_RUNS_PER_PAGE = 1000  # that MLflow returns
@@ -25,16 +26,18 @@ class RunInfo:
     tags: dict[str, str]
 
 
-def search_runs(name: str | None = None, parent: str | None = None) -> list[RunInfo]:
+def search_runs(name: str | None = None, parent: str | None = None, status: str | None = None) -> list[RunInfo]:
     """The experiment's runs, the newest first.
 
     Args:
         name: return only runs with this name.
         parent: return only child runs of the run with this id.
+        status: return only runs with this status.
     """
     store = connection()
     conditions = [f"attributes.run_name = '{name}'"] if name else []
     conditions += [f"tags.`{PARENT_TAG}` = '{parent}'"] if parent else []
+    conditions += [f"attributes.status = '{status}'"] if status else []
     runs: list[RunInfo] = []
     token = None
     with store.translate_errors():
@@ -91,8 +94,22 @@ def cleanup_runs() -> tuple[list[RunInfo], list[RunInfo]]:
     Returns:
         The killed runs, and the RUNNING runs left alone because their process is alive or on another machine.
     """
-    running = [run for run in search_runs() if run.status == "RUNNING"]
+    running = search_runs(status="RUNNING")
     dead = [run for run in running if has_exited(run.tags.get(PROCESS_TAG, ""))]
     for run in dead:
         end_run(run.id, "KILLED")
     return dead, [run for run in running if run not in dead]
+
+
+def close_abandoned_runs() -> None:
+    """Set runs that killed stages left RUNNING to KILLED, if the store is available."""
+    store = connection()
+    if store.is_offline:
+        return
+    try:
+        killed, _ = cleanup_runs()
+    except ServerUnavailableError as error:
+        store.go_offline(error)
+        return
+    for run in killed:
+        print(printable(f"The run {run.name} {run.id} was left RUNNING by a process that was killed: set to KILLED."))

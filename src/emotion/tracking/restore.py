@@ -15,6 +15,7 @@ from emotion.runtime.paths import HISTORY, HYPERPARAMETERS, METRICS, TRIALS
 from emotion.tracking import provenance
 from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
+from emotion.tracking.queries import close_abandoned_runs
 from emotion.tracking.records import RunRecord, read_record
 from emotion.tracking.runs import (
     Run,
@@ -73,6 +74,7 @@ def _search_tags(run_id: str, record: RunRecord) -> tuple[str | None, dict[str, 
 def resume_train_run(stage: str, params: Params, exit_callbacks: ExitStack) -> Iterator[Run]:
     """Let a later stage add to the run of `train`. If MLflow has lost the run, it is logged again first."""
     exit_callbacks.callback(fail_open_runs)
+    close_abandoned_runs()
     run_id = restore("train")
     patch = provenance.uncommitted_patch()
     facts = {**provenance.run_tags(stage, patch), **relevant_params(stage, params)}
