@@ -14,7 +14,7 @@ from emotion.registry.promotion.ledger import read_entries, write_entry
 from emotion.registry.promotion.promote import promote, rollback
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
-from emotion.tracking.queries import download_artifact, search_runs
+from emotion.tracking.queries import read_artifact, search_runs
 from support.versions import COUNT, LABELS, NAME, aliases, rule, tags_of, wrong_in
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
@@ -48,12 +48,12 @@ def test_a_rejection_is_recorded_on_the_version_and_in_a_run(add: Any, lenient: 
     assert run.tags["verdict"] == "REJECTED"
     assert float(run.params["gate.min_accuracy"]) == lenient.register_.gate.min_accuracy
     assert run.metrics["candidate.accuracy"] == pytest.approx(1 - wrong_in(0.7).mean())
-    written = download_artifact(run.id, "verdict.json")
+    written = read_artifact(run.id, "verdict.json")
     assert written
-    assert {"accuracy"} <= {rule["name"] for rule in json.loads(written.read_text())["rules"] if not rule["passed"]}
-    page = download_artifact(run.id, "verdict.md")
+    assert {"accuracy"} <= {rule["name"] for rule in json.loads(written)["rules"] if not rule["passed"]}
+    page = read_artifact(run.id, "verdict.md")
     assert page
-    assert "**failed**" in page.read_text()
+    assert b"**failed**" in page
 
 
 def test_a_worse_candidate_is_held_and_a_better_one_promoted(add: Any, lenient: Params) -> None:

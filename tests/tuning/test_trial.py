@@ -7,7 +7,7 @@ import pytest
 
 from emotion.evaluation import predictions
 from emotion.tracking.client import connection
-from emotion.tracking.queries import download_artifact, search_runs
+from emotion.tracking.queries import read_artifact, search_runs
 from emotion.tracking.runs import get_or_create_child_run, start_run
 from emotion.tracking.stage_runs import VALIDATION_FOLDER, DatasetInfo
 from emotion.tuning.trial import run_trial
@@ -38,9 +38,10 @@ def test_a_trials_score_is_the_mean_of_its_executions(trial_run: str, tmp_path: 
     assert result.metrics["score"] == pytest.approx(np.mean([min(losses) for losses in both]))
     assert result.metrics["score_spread"] > 0
     assert result.metrics["epochs"] == 6
-    path = download_artifact(trial_run, f"{VALIDATION_FOLDER}/{predictions.FILE_NAME}")
-    assert path
-    right = [row[row["actual"]] for _, row in predictions.read(path).iterrows()]
+    logged = read_artifact(trial_run, f"{VALIDATION_FOLDER}/{predictions.FILE_NAME}")
+    assert logged
+    (tmp_path / "predictions.csv").write_bytes(logged)
+    right = [row[row["actual"]] for _, row in predictions.read(tmp_path / "predictions.csv").iterrows()]
     assert -np.log(right).mean() == pytest.approx(min(both[0]), rel=1e-3)
 
 

@@ -20,7 +20,7 @@ from emotion.runtime.errors import UserError
 from emotion.runtime.files import read_json
 from emotion.runtime.paths import ARCHIVE, METRICS, SOURCE, project_root
 from emotion.tracking import provenance
-from emotion.tracking.queries import RunInfo, download_artifact
+from emotion.tracking.queries import RunInfo, read_artifact
 from emotion.tracking.records import Metrics
 from emotion.tracking.stage_runs import flatten
 
@@ -65,11 +65,11 @@ def reproduce(name: str, number: str) -> Reproduction:
         raise UserError(f"version {number} of {name} has no recorded commit or data. Choose another version.")
     with worktree(commit) as tree:
         _apply_patch(run, tree)
-        lock = download_artifact(run.id, lineage.LOCK)
+        lock = read_artifact(run.id, lineage.LOCK)
         if lock is None and version.tags.get(LOCK_TAG, "unknown") != "unknown":
             raise UserError(f"{lineage.LOCK} of run {run.id} cannot be downloaded. Check the artifact store.")
         if lock is not None:
-            shutil.copy(lock, tree / "dvc.lock")
+            (tree / "dvc.lock").write_bytes(lock)
         share_dvc_cache(tree)
         stages = list(yaml.safe_load((tree / "dvc.yaml").read_text())["stages"])
         data_from = restore_data(tree, stages[0], archive)
@@ -121,10 +121,12 @@ def worktree(commit: str) -> Iterator[Path]:
 def _apply_patch(run: RunInfo, tree: Path) -> None:
     if run.tags.get("git.dirty") != "true":
         return
-    patch = download_artifact(run.id, lineage.PATCH)
+    patch = read_artifact(run.id, lineage.PATCH)
     if patch is None:
         raise UserError(f"{lineage.PATCH} of run {run.id} cannot be downloaded. Check the artifact store.")
-    done = _run(["git", "apply", str(patch)], tree)
+    file = tree.with_name("uncommitted.patch")
+    file.write_bytes(patch)
+    done = _run(["git", "apply", str(file)], tree)
     if done.returncode:
         raise UserError(
             f"the patch of run {run.id} does not apply to its commit, so the version cannot be reproduced:"

@@ -146,7 +146,7 @@ def _from_path(path: Path) -> ModelBundle:
 def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
     from emotion.registry import versions
     from emotion.registry.signature import classifier_of, saved_model_of
-    from emotion.tracking.queries import download_artifact
+    from emotion.tracking.queries import read_artifact
 
     registered = versions.parse_model_uri(uri)
     if not registered:
@@ -163,11 +163,11 @@ def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
             " If it is the champion, `emotion rollback` returns to the previous one."
         )
     classifier = classifier_of(downloaded)
-    card = download_artifact(version.run_id, f"model_card/{CARD}")
+    card = read_artifact(version.run_id, f"model_card/{CARD}")
     info = ModelInfo(
         f"{name} version {version.number}",
         version.unsure_below,
         {**version.tags, "run_id": version.run_id},
-        card.read_text() if card else "",
+        card.decode() if card else "",
     )
     return ModelBundle(info, saved_model_of(downloaded), classifier if classifier.exists() else None)

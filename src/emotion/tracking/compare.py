@@ -1,6 +1,8 @@
 """Compare the trials of a search, or any runs with a baseline run."""
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
@@ -9,7 +11,7 @@ from emotion.evaluation import predictions
 from emotion.evaluation.significance import mcnemar_test
 from emotion.params.objective import Objective
 from emotion.runtime.errors import UserError
-from emotion.tracking.queries import RunInfo, download_artifact, search_runs
+from emotion.tracking.queries import RunInfo, read_artifact, search_runs
 from emotion.tracking.runs import PARENT_TAG
 from emotion.tracking.stage_runs import VALIDATION_FOLDER
 
@@ -140,5 +142,10 @@ def compare_runs(runs: list[RunInfo]) -> Comparison:
 
 def _val_predictions(run_id: str) -> pd.DataFrame | None:
     """The predictions that a run logged for the validation images; None if it has none."""
-    path = download_artifact(run_id, f"{VALIDATION_FOLDER}/{predictions.FILE_NAME}")
-    return None if path is None else predictions.read(path)
+    content = read_artifact(run_id, f"{VALIDATION_FOLDER}/{predictions.FILE_NAME}")
+    if content is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / predictions.FILE_NAME
+        path.write_bytes(content)
+        return predictions.read(path)

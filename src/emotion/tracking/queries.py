@@ -1,5 +1,6 @@
 """Queries about the runs in the tracking store."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -64,8 +65,8 @@ def _run_info(run: mlflow.entities.Run) -> RunInfo:
     )
 
 
-def download_artifact(run_id: str, path: str) -> Path | None:
-    """A run's artifact as a local file; None if it does not exist.
+def read_artifact(run_id: str, path: str) -> bytes | None:
+    """The content of a run's artifact; None if it does not exist.
 
     Raises:
         UserError: if it cannot be downloaded.
@@ -76,7 +77,9 @@ def download_artifact(run_id: str, path: str) -> Path | None:
         siblings = store.client.list_artifacts(run_id, None if folder == "." else folder)
         if path not in {artifact.path for artifact in siblings}:
             return None
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
+        with tempfile.TemporaryDirectory() as scratch:
+            downloaded = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=scratch)
+            return Path(downloaded).read_bytes()
 
 
 def kill_runs(run_id: str) -> None:
