@@ -86,8 +86,9 @@ class Connection:
     @cached_property
     def restore_lock(self) -> FileLock:
         """Held while a lost run is logged again, so that only one process of this project does so."""
-        self.outbox.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.outbox.folder / "restore.lock")
+        path = project_root().resolve() / ".dvc/tmp/restore.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
 
     @property
     def is_remote(self) -> bool:
@@ -128,7 +129,12 @@ class Connection:
         location = None if self.is_remote else str(project_root().resolve() / "mlartifacts")
         # With this tag, the UI shows the views for model training instead of those for language models.
         kind = {"mlflow.experimentKind": "custom_model_development"}
-        return client.get_experiment(client.create_experiment(name, artifact_location=location, tags=kind))
+        try:
+            client.create_experiment(name, artifact_location=location, tags=kind)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process created it meanwhile
+                raise
+        return client.get_experiment_by_name(name)
 
     @property
     def experiment_id(self) -> str:
