@@ -19,6 +19,7 @@ from emotion.runtime.errors import UserError
 from emotion.runtime.paths import project_root
 from emotion.tracking import provenance
 from emotion.tracking.client import ServerUnavailableError, connection, latest_schema
+from emotion.tracking.git import git_commit, uncommitted_patch
 from emotion.tracking.uri import redact_credentials
 
 MIN_FREE_GIB, MIN_MEMORY_GIB = 5, 4  # for a first run
@@ -76,10 +77,10 @@ def _packages() -> Finding:
 
 
 def _git() -> Finding:
-    commit = provenance.git_commit()
+    commit = git_commit()
     if commit == "unknown":
         return Finding("git", "error", "not a git repository: runs cannot record their commit", "Use a `git clone`.")
-    changes = "uncommitted changes, which runs record" if provenance.uncommitted_patch() else "no changes"
+    changes = "uncommitted changes, which runs record" if uncommitted_patch() else "no changes"
     return Finding("git", "ok", f"{commit[:8]}, {changes}")
 
 

@@ -5,8 +5,6 @@ import json
 import os
 import platform
 import socket
-import subprocess
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,11 +12,8 @@ import psutil
 
 from emotion.runtime.files import file_digest, folder_files
 from emotion.runtime.paths import DATASET
+from emotion.tracking.git import git_commit
 
-# Outputs of the pipeline are not code changes.
-_OUTPUTS = (":!dvc.lock", ":!reports")
-# Untracked files count as code only in these folders; elsewhere they may be data or credentials.
-_CODE = ("src", "tests", "benchmarks")
 LIBRARIES = (
     "tensorflow",
     "keras",
@@ -31,34 +26,6 @@ LIBRARIES = (
     "mlflow",
     "dvc",
 )
-
-
-def git_commit() -> str:
-    """The commit that is checked out; `unknown` outside a git repository."""
-    return _git("rev-parse", "HEAD").strip() or "unknown"
-
-
-def uncommitted_patch() -> str:
-    """The diff against the checked-out commit, including untracked source files; empty for a clean tree.
-
-    `git apply` on the commit restores the code. The index is not changed.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        _git("read-tree", "HEAD", env=index)
-        _git("add", "--update", "--", ".", env=index)
-        for code in filter(os.path.isdir, _CODE):
-            _git("add", "--all", "--", code, env=index)
-        return _git("diff", "--cached", "--binary", "HEAD", "--", ".", *_OUTPUTS, env=index)
-
-
-def _git(*arguments: str, env: dict[str, str] | None = None) -> str:
-    """A git command's output; empty if it fails or git is not installed."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=True, env={**os.environ, **(env or {})})
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.decode(errors="replace")
 
 
 def data_hash() -> str:

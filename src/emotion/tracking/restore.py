@@ -15,6 +15,7 @@ from emotion.runtime.paths import HISTORY, HYPERPARAMETERS, METRICS, TRIALS
 from emotion.tracking import provenance
 from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
+from emotion.tracking.git import uncommitted_patch
 from emotion.tracking.queries import close_abandoned_runs
 from emotion.tracking.records import RunRecord, read_record
 from emotion.tracking.runs import (
@@ -76,7 +77,7 @@ def resume_train_run(stage: str, params: Params, exit_callbacks: ExitStack) -> I
     exit_callbacks.callback(fail_open_runs)
     close_abandoned_runs()
     run_id = restore("train")
-    patch = provenance.uncommitted_patch()
+    patch = uncommitted_patch()
     facts = {**provenance.run_tags(stage, patch), **relevant_params(stage, params)}
     del facts["stage"]
     # Tags instead of parameters, because a stage may run again with different values.

@@ -34,6 +34,7 @@ from emotion.runtime.paths import (
     TRIALS,
 )
 from emotion.tracking import provenance
+from emotion.tracking.git import uncommitted_patch
 from emotion.tracking.queries import close_abandoned_runs
 from emotion.tracking.records import Metrics, RunRecord, SearchRecord, read_record, write_record
 from emotion.tracking.report_figures import draw_report_figures
@@ -109,7 +110,7 @@ def stage_run(
     """
     exit_callbacks.callback(fail_open_runs)
     close_abandoned_runs()
-    patch = provenance.uncommitted_patch()
+    patch = uncommitted_patch()
     all_tags = provenance.run_tags(stage, patch) | dict(tags or {})
     relevant = relevant_params(stage, params)
     with start_run(stage, all_tags, relevant, unfinished=unfinished) as run:
