@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from support.project import Project
@@ -107,10 +107,11 @@ def serving(command: list[str], project: Project, port: int, prints_address: boo
             except urllib.error.HTTPError:
                 break
             except OSError:
-                assert process.poll() is None
+                assert process.poll() is None, f"{command} exited with code {process.returncode}"
         else:
             raise AssertionError(f"{command} does not listen on port {port}")
         yield first
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=60)

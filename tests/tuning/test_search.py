@@ -10,7 +10,7 @@ import pytest
 from emotion.runtime.errors import UserError
 from emotion.tuning.protocol import TrialResult
 from emotion.tuning.results import trials_table
-from emotion.tuning.search import AllTrialsFailedError, Search
+from emotion.tuning.search import LOG, AllTrialsFailedError, Search
 from support.search import SPACE, Formula, Runs, search
 
 ORACLES = ["random", "bayesian", "hyperband", "grid"]
@@ -63,6 +63,35 @@ def test_a_resumed_search_matches_an_uninterrupted_one(oracle: str, capacity: in
     resumed = search(tmp_path / "cut", Formula(capacity), runs, **changes)
     assert [(t.name, t.values, t.score) for t in resumed] == [(t.name, t.values, t.score) for t in unbroken]
     assert runs.status == {trial.run_id: "FINISHED" for trial in resumed}
+
+
+DAMAGED_LOGS = {
+    "cut": '{"events": [{"val',
+    "a list": "[]",
+    "of another version": '{"trials": []}',
+    "NaN": '{"events": [], "seconds": NaN}',
+    "in the wrong order": json.dumps({
+        "events": [{
+            "name": "trial-000", "run_id": "", "values": {}, "epochs": 1, "ended_after": 1.0,
+            "result": {"outcome": "completed"},
+        }],
+        "seconds": 1.0,
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGED_LOGS.values(), ids=DAMAGED_LOGS)
+def test_a_damaged_log_of_a_search_is_an_error_that_says_what_to_do(content: str, tmp_path: Path) -> None:
+    (tmp_path / LOG).write_text(content)
+    with pytest.raises(UserError, match=rf"search\.json is damaged: .+\. Delete {tmp_path} to search from the begi"):
+        search(tmp_path, Formula())
+
+
+def test_a_search_saves_nothing_that_can_run_code(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, Formula(cut_at=2))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [LOG]
+    assert len(json.loads((tmp_path / LOG).read_text())["events"]) == 5
 
 
 class Killed(BaseException):

@@ -14,7 +14,6 @@ from pydantic import Field, ValidationError
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.inference.load import Model, load_saved_model
 from emotion.inference.op_allowlist import disallowed_ops
-from emotion.params.load import load_params
 from emotion.params.validation import Section
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import file_digests, write_json
@@ -120,6 +119,8 @@ def open_model(source: str | None) -> Iterator[ModelBundle]:
     elif path and "/" not in str(source).partition(":")[2]:
         raise UserError(f"no model at {source}. Give a folder, a file, or an MLflow URI such as models:/NAME/VERSION.")
     else:
+        from emotion.params.load import load_params  # a Space has no params.yaml and none of its libraries
+
         with tempfile.TemporaryDirectory() as folder:
             yield _from_mlflow(source or f"models:/{load_params().register_.name}@champion", Path(folder))
 

@@ -4,8 +4,30 @@ import contextlib
 from typing import Any
 
 import keras_tuner
+import numpy as np
 
-from emotion.params.space import Choice, Space, Tune
+from emotion.params.space import Choice, Scalar, Space, Tune
+
+
+class BayesianOracle(keras_tuner.oracles.BayesianOptimizationOracle):
+    """Bayesian optimization whose proposals depend only on the seed and on the trials so far.
+
+    A resumed search can therefore repeat an earlier proposal without computing it, which takes seconds.
+
+    Attributes:
+        known_values: the values of the next proposal if they are known from the search's log.
+    """
+
+    known_values: dict[str, Scalar] | None = None
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Return the known values, or those that KerasTuner computes."""
+        if self.known_values is not None:
+            return {"status": "RUNNING", "values": self.known_values}
+        self._seed_state = self.seed + 1000 * len(self.trials)  # a trial uses one per hyperparameter and collision
+        self._random_state = np.random.RandomState(self._seed_state)
+        result: dict[str, Any] = super().populate_space(trial_id)
+        return result
 
 
 def to_keras_tuner(space: Space) -> keras_tuner.HyperParameters:
@@ -41,7 +63,7 @@ def make_oracle(settings: Tune) -> keras_tuner.Oracle:
         case "random":
             oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=settings.max_trials, **options)
         case "bayesian":
-            oracle = keras_tuner.oracles.BayesianOptimizationOracle(max_trials=settings.max_trials, **options)
+            oracle = BayesianOracle(max_trials=settings.max_trials, **options)
         case "grid":
             oracle = keras_tuner.oracles.GridSearchOracle(max_trials=settings.max_trials, **options)
     oracle.verbose = 0

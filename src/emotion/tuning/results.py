@@ -1,16 +1,15 @@
 """The trials of a search that have ended."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from emotion.params.space import Scalar
+from emotion.params.validation import Section
 from emotion.tuning.protocol import TrialResult
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(Section):
     """A trial that has ended."""
 
     name: str

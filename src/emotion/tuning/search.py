@@ -1,33 +1,30 @@
 """The hyperparameter search: KerasTuner's oracles propose trials over the space in params.yaml.
 
-The state of the search is saved after every trial, so that a killed search can be resumed.
+The log of the search is saved after every trial, so that a killed search can be resumed.
 """
 
 import contextlib
 import os
-import pickle
 import tempfile
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import cloudpickle
-import keras_tuner
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
 
 from emotion.params.sections import Train, with_values
 from emotion.params.space import Choice, Scalar, Tune
+from emotion.params.validation import Section
 from emotion.runtime.errors import UserError
-from emotion.runtime.files import atomic_write
-from emotion.tuning.oracle import make_oracle
+from emotion.runtime.files import atomic_write, read_json
+from emotion.tuning.oracle import BayesianOracle, make_oracle
 from emotion.tuning.protocol import Curve, Executor, TrialRequest, TrialResult
 from emotion.tuning.results import Trial
 
-STATE = "search.pickle"
+LOG = "search.json"
 
 
 class AllTrialsFailedError(UserError):
@@ -55,14 +52,21 @@ class SearchObserver(Protocol):
         """Called when a trial was stopped because the search is ending."""
 
 
-@dataclass
-class SearchState:
-    """The saved progress of a search."""
+class Proposal(Section):
+    """The oracle's answer to a request for a trial."""
 
-    oracle: keras_tuner.Oracle
-    ended: list[Trial] = field(default_factory=list)  # including failed attempts
-    failures: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by KerasTuner's id of the trial
-    seconds: float = 0.0  # so far
+    values: dict[str, Scalar] | None  # with KerasTuner's own, such as tuner/epochs; None if there is no trial to run
+
+
+class SearchLog(Section):
+    """The saved progress of a search: the oracle's proposals and the trials that ended, in order.
+
+    An oracle with the same settings that receives the same trials makes the same proposals again, so its own state is
+    not saved. KerasTuner's files would not suffice: they lack the state of the grid and Bayesian oracles.
+    """
+
+    events: list[Proposal | Trial]
+    seconds: float  # that the search has run
 
 
 class Search:
@@ -79,13 +83,14 @@ class Search:
     def __init__(self, settings: Tune, base: Train, folder: Path, executor: Executor, observer: SearchObserver) -> None:
         self.settings, self.base, self.folder = settings, base, folder
         self.executor, self.observer = executor, observer
+        self.oracle = make_oracle(settings)
         self.running: dict[str, KerasTunerTrial] = {}  # KerasTuner's trials, by the names of ours
         self.run_ids: dict[str, str] = {}
-        saved = _load_state(folder)
-        self.state = saved or SearchState(make_oracle(settings))
-        if saved:
-            print(f"Resuming a search. Trials finished so far: {len(saved.ended)}.", flush=True)
-        self.start = time.time() - self.state.seconds
+        self.failures: dict[str, int] = defaultdict(int)  # by KerasTuner's id of the trial
+        self.ended: list[Trial] = []  # including failed attempts
+        log = _read_log(folder)
+        self.events = log.events
+        self.start = time.time() - log.seconds
 
     def run(self) -> list[Trial]:
         """Run the search, and return all trials: completed ones first, ranked by score, and failed ones last.
@@ -94,20 +99,41 @@ class Search:
             AllTrialsFailedError: if no trial has a score.
         """
         with tempfile.TemporaryDirectory() as scratch:
-            self.state.oracle._set_project_dir(scratch, "oracle")  # it writes files of its own
+            self.oracle._set_project_dir(scratch, "oracle")  # it writes files of its own
             try:
                 with contextlib.closing(self.executor):
-                    self._run()
+                    self._run(self._replay())
             except BaseException:
                 for name in self.running:
                     self.observer.trial_killed(self.run_ids[name])
                 raise
-        if all(trial.score is None for trial in self.state.ended):
-            raise AllTrialsFailedError(f"all trials failed. Last error: {self.state.ended[-1].result.reason}")
+        if all(trial.score is None for trial in self.ended):
+            raise AllTrialsFailedError(f"all trials failed. Last error: {self.ended[-1].result.reason}")
         return self._ranked()
 
-    def _run(self) -> None:
-        for proposal in list(self.state.oracle.ongoing_trials.values()):
+    def _replay(self) -> list[KerasTunerTrial]:
+        """Bring the oracle to the state in the log, and return its trials that have not ended."""
+        if self.events:
+            print(
+                f"Resuming a search. Trials finished so far: {sum(isinstance(event, Trial) for event in self.events)}.",
+                flush=True,
+            )
+        unfinished: dict[str, KerasTunerTrial] = {}
+        for event in self.events:
+            if isinstance(event, Trial):
+                if event.name not in unfinished:
+                    raise UserError(f"{self.folder / LOG} is damaged: {event.name} never started. {_fix(self.folder)}")
+                proposal = unfinished.pop(event.name)
+                if self._end(proposal, event):
+                    unfinished[self._name(proposal)] = proposal
+            else:
+                proposal = self._propose(event.values)
+                if event.values is not None:
+                    unfinished[self._name(proposal)] = proposal
+        return list(unfinished.values())
+
+    def _run(self, unfinished: list[KerasTunerTrial]) -> None:
+        for proposal in unfinished:
             self._start(proposal)
         while True:
             while len(self.running) < self.executor.capacity and (proposal := self._ask()):
@@ -123,20 +149,29 @@ class Search:
 
     def _ask(self) -> KerasTunerTrial | None:
         """KerasTuner's next trial; None if there is none yet, or if time is up and at least one trial has started."""
-        oracle = self.state.oracle
-        if self._deadline and oracle.trials and time.time() >= self._deadline:
+        if self._deadline and self.oracle.trials and time.time() >= self._deadline:
             return None
-        with _silent_keras_tuner():
-            proposal = oracle.create_trial(f"worker-{len(oracle.trials)}")
-        if proposal.status != "RUNNING":
+        proposal = self._propose()
+        is_trial = proposal.status == "RUNNING"
+        self.events.append(Proposal(values=proposal.hyperparameters.values if is_trial else None))
+        if not is_trial:
             return None
         self._save()
         return proposal
 
+    def _propose(self, known_values: dict[str, Scalar] | None = None) -> KerasTunerTrial:
+        if isinstance(self.oracle, BayesianOracle):
+            self.oracle.known_values = known_values
+        with _silent_keras_tuner():
+            return self.oracle.create_trial(f"worker-{len(self.oracle.trials)}")
+
+    def _name(self, proposal: KerasTunerTrial) -> str:
+        failures = self.failures[proposal.trial_id]
+        return f"trial-{int(proposal.trial_id):03d}" + (f"-retry-{failures}" if failures else "")
+
     def _start(self, proposal: KerasTunerTrial) -> None:
         values, epochs = self._values(proposal)
-        failures = self.state.failures[proposal.trial_id]
-        name = f"trial-{int(proposal.trial_id):03d}" + (f"-retry-{failures}" if failures else "")
+        name = self._name(proposal)
         print(f"{name}: {values}, {epochs} epochs", flush=True)
         own: dict[str, Scalar] = {**values, "epochs": epochs, "monitor": str(self.settings.objective)}
         run_id = self.observer.trial_started(name, own)
@@ -168,37 +203,48 @@ class Search:
         return min(max(float(f"{value:.6g}"), dimension.min), dimension.max)
 
     def _completed_curves(self) -> tuple[Curve, ...]:
-        return tuple(trial.result.curve for trial in self.state.ended if trial.result.outcome == "completed")
+        return tuple(trial.result.curve for trial in self.ended if trial.result.outcome == "completed")
 
     def _tell(self, name: str, result: TrialResult) -> None:
-        """Record how a trial ended, and retry a failed trial if `tune.retries` allows it."""
-        proposal, oracle = self.running.pop(name), self.state.oracle
-        trial = Trial(name, self.run_ids[name], *self._values(proposal), time.time() - self.start, result)
-        self.state.ended.append(trial)
+        """Record how a trial ended, and start it again if it is to be retried."""
+        proposal = self.running.pop(name)
+        values, epochs = self._values(proposal)
+        trial = Trial(
+            name=name, run_id=self.run_ids[name], values=values, epochs=epochs,
+            ended_after=time.time() - self.start, result=result,
+        )  # fmt: skip
         self.observer.trial_ended(trial)
         if trial.score is None:
             print(f"{name} failed: {result.reason}", flush=True)
-            self.state.failures[proposal.trial_id] += 1
-            if self.state.failures[proposal.trial_id] <= self.settings.retries:
-                self._save()
-                self.executor.cleanup(name)
-                self._start(proposal)
-                return
-            proposal.status, proposal.message = "FAILED", result.reason
         else:
             print(f"{name} {result.outcome}: {self.settings.objective} {trial.score:.4f}", flush=True)
-            proposal.status = "COMPLETED"
-            proposal.metrics.register("score", oracle.objective.direction)
-            proposal.metrics.update("score", trial.score)
-        with _silent_keras_tuner():
-            oracle.end_trial(proposal)
+        is_retried = self._end(proposal, trial)
+        self.events.append(trial)
         self._save()
         self.executor.cleanup(name)
+        if is_retried:
+            self._start(proposal)
+
+    def _end(self, proposal: KerasTunerTrial, trial: Trial) -> bool:
+        """Tell the oracle how a trial ended; return whether to retry it instead, as `tune.retries` allows."""
+        self.ended.append(trial)
+        if trial.score is None:
+            self.failures[proposal.trial_id] += 1
+            if self.failures[proposal.trial_id] <= self.settings.retries:
+                return True
+            proposal.status, proposal.message = "FAILED", trial.result.reason
+        else:
+            proposal.status = "COMPLETED"
+            proposal.metrics.register("score", self.oracle.objective.direction)
+            proposal.metrics.update("score", trial.score)
+        with _silent_keras_tuner():
+            self.oracle.end_trial(proposal)
+        return False
 
     def _save(self) -> None:
-        self.state.seconds = time.time() - self.start
-        with atomic_write(self.folder / STATE) as tmp, tmp.open("wb") as file:
-            cloudpickle.dump(self.state, file)  # KerasTuner's oracles contain lambdas
+        log = SearchLog(events=self.events, seconds=time.time() - self.start)
+        with atomic_write(self.folder / LOG) as tmp, tmp.open("w") as file:
+            file.write(log.model_dump_json())
             file.flush()
             os.fsync(file.fileno())
 
@@ -209,7 +255,7 @@ class Search:
             has_failed = trial.score is None
             return has_failed, trial.result.outcome != "completed", sign * (trial.score or 0.0)
 
-        return sorted(self.state.ended, key=key)
+        return sorted(self.ended, key=key)
 
 
 @contextlib.contextmanager
@@ -220,6 +266,12 @@ def _silent_keras_tuner() -> Iterator[None]:
         yield
 
 
-def _load_state(folder: Path) -> SearchState | None:
-    path = folder / STATE
-    return pickle.loads(path.read_bytes()) if path.exists() else None  # noqa: S301  a file of our own
+def _read_log(folder: Path) -> SearchLog:
+    path = folder / LOG
+    if not path.exists():
+        return SearchLog(events=[], seconds=0.0)
+    return SearchLog.model_validate(read_json(path, _fix(folder), SearchLog))
+
+
+def _fix(folder: Path) -> str:
+    return f"Delete {folder} to search from the beginning."
