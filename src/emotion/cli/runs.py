@@ -55,9 +55,10 @@ def sync(
 
 
 def cleanup_runs() -> None:
-    """Set RUNNING runs whose process has exited to KILLED."""
+    """Set RUNNING runs whose process has exited to KILLED, and delete the models that they were still writing."""
     from emotion.tracking.client import connection
     from emotion.tracking.queries import cleanup_runs as cleanup
+    from emotion.tracking.queries import delete_incomplete_models
     from emotion.tracking.runs import PROCESS_TAG
 
     connection().disable_offline_mode()
@@ -67,7 +68,10 @@ def cleanup_runs() -> None:
     for run in others:
         process = run.tags.get(PROCESS_TAG, "unknown")
         print(printable(f"{run.name} {run.id}: left alone; its process: {process}"))
-    print(f"Runs set to KILLED: {len(killed)}; left alone: {len(others)}.")
+    models = delete_incomplete_models()
+    for model in models:
+        print(f"Incomplete model {printable(model)}: deleted")
+    print(f"Runs set to KILLED: {len(killed)}; left alone: {len(others)}. Models deleted: {len(models)}.")
 
 
 def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000) -> None:

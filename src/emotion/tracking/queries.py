@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import mlflow
+from mlflow.entities import LoggedModelStatus
 
 from emotion.runtime.processes import has_exited
 from emotion.runtime.text import printable
@@ -102,6 +103,27 @@ def cleanup_runs() -> tuple[list[RunInfo], list[RunInfo]]:
     for run in dead:
         end_run(run.id, "KILLED")
     return dead, [run for run in running if run not in dead]
+
+
+def delete_incomplete_models() -> list[str]:
+    """Delete the logged models that killed processes were still writing; return their ids.
+
+    A model whose run is RUNNING may still be completed and is left alone.
+    """
+    store = connection()
+    deleted = []
+    with store.translate_errors():
+        running = {run.id for run in search_runs(status="RUNNING")}
+        token = None
+        while True:
+            page = store.client.search_logged_models([store.experiment_id], page_token=token)
+            for model in page:
+                if model.status == LoggedModelStatus.PENDING and model.source_run_id not in running:
+                    store.client.delete_logged_model(model.model_id)
+                    deleted.append(model.model_id)
+            token = page.token
+            if not token:
+                return deleted
 
 
 def close_abandoned_runs() -> None:

@@ -233,8 +233,9 @@ def resume_run(run_id: str) -> Iterator[Run]:
 def reopen_run(run_id: str, tags: Mapping[str, str]) -> Iterator[Run]:
     """Add to a run that has ended, without changing its end time."""
     with _active_run(run_id, set_end_time=False) as run:
-        _set_running(run_id, set_end_time=False)
+        # The process first: a RUNNING run of a process that has exited is set to KILLED by any other.
         run.set_tags({key: value for key, value in tags.items() if value} | {PROCESS_TAG: process_id()})
+        _set_running(run_id, set_end_time=False)
         yield run
 
 
