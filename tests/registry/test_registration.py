@@ -6,6 +6,7 @@ networks/test_inference.py.
 
 from pathlib import Path
 
+import keras
 import mlflow
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from emotion.params.sections import Params
 from emotion.registry import registration
 from emotion.registry.signature import has_expected_signature, saved_model_of
 from emotion.registry.versions import download_version
+from emotion.runtime.errors import UserError
 from emotion.runtime.files import folder_size
+from emotion.tracking.client import connection
 from emotion.tracking.runs import start_run
 from emotion.training.trainer import fit
 from support.training import TRAIN, VALIDATION
@@ -44,3 +47,24 @@ def test_a_network_is_trained_exported_registered_and_loaded(network: str, mlflo
     assert not disallowed_ops(saved_model_of(folder))
     assert has_expected_signature(folder)
     assert Model.load(str(folder)).model_size_bytes == folder_size(saved_model_of(folder))
+
+
+def test_a_classifier_whose_layers_contain_code_is_not_registered(mlflow_store: Path) -> None:
+    classifier = mlflow_store / "classifier.keras"
+    keras.Sequential([keras.Input((48, 48, 1)), keras.layers.Lambda(lambda pixels: pixels + 1)]).save(classifier)
+    with (
+        start_run("train", {}, {}) as run,
+        pytest.raises(UserError, match=r"classifier\.keras cannot be loaded: .*Lambd"),
+    ):
+        registration.register("faces", run.id, classifier, mlflow_store, {}, "")
+    assert not connection().client.search_model_versions()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text"])
+def test_a_damaged_classifier_is_not_registered(mlflow_store: Path, damage: str) -> None:
+    classifier = mlflow_store / "classifier.keras"
+    keras.Sequential([keras.Input((48, 48, 1)), keras.layers.Flatten()]).save(classifier)
+    whole = classifier.read_bytes()
+    classifier.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"not a network"}[damage])
+    with start_run("train", {}, {}) as run, pytest.raises(UserError, match=r"cannot be loaded: .+\. Run `dvc repro"):
+        registration.register("faces", run.id, classifier, mlflow_store, {}, "")

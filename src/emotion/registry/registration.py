@@ -152,6 +152,7 @@ def _create_version(
     name: str, run_id: str, classifier: Path, saved_model: Path, tags: Mapping[str, str]
 ) -> ModelVersion:
     """Register a SavedModel; if several processes do so at the same time, all return the first one's version."""
+    _check_classifier(classifier)
     client = connection().client
     info = Model.log(
         artifact_path=None,
@@ -177,6 +178,19 @@ def _create_version(
         client.delete_model_version(name, version.version)
         client.delete_logged_model(info.model_id)
     return first
+
+
+def _check_classifier(classifier: Path) -> None:
+    """Check that Keras can load the trained network, and without running code from the file, as a Lambda layer does."""
+    import keras
+
+    from emotion.networks import build  # noqa: F401  registers its layers
+
+    try:
+        keras.saving.load_model(classifier, compile=False)
+    except Exception as error:  # Keras raises many kinds
+        reason = str(error).strip().splitlines()[0][:200].rstrip(".")
+        raise UserError(f"{classifier} cannot be loaded: {reason}. Run `dvc repro --force train`.") from error
 
 
 def _check_files(uri: str, title: str, saved_model: Path) -> str:

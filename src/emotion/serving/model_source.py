@@ -1,6 +1,5 @@
 """Where a model for serving comes from: the registry, a folder, or a file."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -9,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.inference.load import Model, load_saved_model
 from emotion.inference.op_allowlist import disallowed_ops
 from emotion.params.validation import Section
 from emotion.runtime.errors import UserError
-from emotion.runtime.files import file_digests, write_json
+from emotion.runtime.files import file_digests, read_json, write_json
 
 BUNDLE, MODEL, CLASSIFIER, CARD = "bundle.json", "saved_model", "classifier.keras", "model_card.md"
 
@@ -128,17 +127,12 @@ def open_model(source: str | None) -> Iterator[ModelBundle]:
 def _from_path(path: Path) -> ModelBundle:
     if not (path / BUNDLE).exists():
         return ModelBundle(ModelInfo(str(path)), path)
-    try:
-        bundle = BundleFile.model_validate(json.loads((path / BUNDLE).read_text()))
-    except (ValueError, ValidationError) as error:
-        raise UserError(f"{path / BUNDLE} is damaged. Write the folder again with `emotion space`.") from error
+    fix = "Write the folder again with `emotion space`."
+    bundle = BundleFile.model_validate(read_json(path / BUNDLE, fix, BundleFile))
     found = {name: digest for name, digest in file_digests(path).items() if name != BUNDLE}
     changed = sorted(name for name in {*found, *bundle.sha256} if found.get(name) != bundle.sha256.get(name))
     if changed:
-        raise UserError(
-            f"{path / changed[0]} has changed since {bundle.title} was written to {path}. Write the folder again with"
-            " `emotion space`."
-        )
+        raise UserError(f"{path / changed[0]} has changed since {bundle.title} was written to {path}. {fix}")
     classifier = path / CLASSIFIER
     info = ModelInfo(bundle.title, bundle.unsure_below, bundle.facts, (path / CARD).read_text())
     return ModelBundle(info, path / MODEL, classifier if classifier.exists() else None)
