@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help repro test check benchmark ui demo setup lock
+.PHONY: help repro test check faults benchmark ui demo setup lock
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,9 @@ check: .venv/developer  ## run ruff and mypy, like the pre-commit hook
 	ruff check
 	ruff format --check
 	mypy
+
+faults: .venv/developer  ## try about 2,500 faults for hours; continues where it was stopped
+	FAULTS=faults.jsonl pytest tests/faults --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 benchmark: setup .venv/torch/bin/torchrun  ## compare training speed with stock Keras and PyTorch
 	python benchmarks/training.py compare --torch .venv/torch/bin/python

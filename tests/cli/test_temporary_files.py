@@ -1,5 +1,9 @@
 """Commands leave nothing in the folder for temporary files."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,3 +32,29 @@ def test_a_command_leaves_no_temporary_files(
     arguments = [str(paths[it] / it) if it in paths else it for it in arguments]
     champion_project.run("emotion", name, *arguments, TMPDIR=str(scratch))
     assert list(scratch.iterdir()) == []
+
+
+def test_temporary_files_of_a_killed_command_are_removed_by_the_next_one(
+    champion_project: Project, tmp_path: Path
+) -> None:
+    command = ["-m", "emotion.cli.main", "export", str(tmp_path / "model.tflite"), "--format", "litert"]
+    killed = subprocess.Popen(
+        [sys.executable, *command], cwd=champion_project.folder,
+        env=champion_project.environment | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.rglob("saved_model.pb")):
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    (tmp_path / "emotion-of-another").mkdir()
+    champion_project.run("emotion", "history", TMPDIR=str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["emotion-of-another"]
+
+
+def test_a_command_works_without_a_folder_for_temporary_files(champion_project: Project, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    assert "promote" in champion_project.run("emotion", "history", TMPDIR=str(blocked)).stdout

@@ -99,7 +99,7 @@ def test_a_stages_docstring_gives_its_command() -> None:
 def test_test_folders_mirror_the_packages() -> None:
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and list(path.glob("test_*.py"))}
-    assert folders == rooms | {"pipeline", "project"}
+    assert folders == rooms | {"faults", "pipeline", "project"}
 
 
 def test_a_fresh_clone_has_the_expected_top_level_files() -> None:

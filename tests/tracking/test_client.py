@@ -11,9 +11,11 @@ from urllib.parse import quote
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy import Engine, text
 
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import Connection, connection
+from emotion.tracking.runs import start_run
 from emotion.tracking.uri import redact_credentials
 
 
@@ -84,6 +86,11 @@ def test_a_password_is_neither_shown_nor_used_in_a_name(
             "Another program is writing to it. Wait until it has finished",
         ),
         (
+            sqlite3.DatabaseError("database disk image is malformed"),
+            "It is damaged. Put back a copy, or move it away and run `emotion restore`",
+        ),
+        (sqlite3.OperationalError("database or disk is full"), "Free some space and run again."),
+        (
             OSError(errno.ENOSPC, "No space left on device", "/tmp/a"),
             "failed: the disk is full while writing /tmp/a. Free",
         ),
@@ -122,3 +129,38 @@ def test_a_uri_without_a_scheme_is_rejected_without_showing_it(uri: str, monkeyp
 
 def test_credentials_are_redacted() -> None:
     assert redact_credentials("at http://user:secret@host/x and s3://key@bucket") == "at http://host/x and s3://bucket"
+
+
+def test_a_store_whose_creation_was_killed_is_created_again(
+    mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mlflow_store / "mlflow.db").unlink()
+
+    def create_a_part(engine: Engine) -> None:
+        with engine.begin() as database:
+            database.execute(text("CREATE TABLE experiments (name TEXT)"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.db.utils._initialize_tables", create_a_part)
+        with pytest.raises(KeyboardInterrupt):
+            _ = Connection().client
+    assert not (mlflow_store / "mlflow.db").exists()
+    (mlflow_store / "tmp-mlflow.db").write_text("of a killed process")
+    assert Connection().client.get_experiment_by_name("emotion")
+
+
+def test_the_cause_of_a_failed_run_is_reported_if_the_store_fails_as_well(
+    mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MlflowException("database or disk is full")
+
+    def run_in_failing_store() -> None:
+        with start_run("train", {}, {}):
+            monkeypatch.setattr(MlflowClient, "set_terminated", fail)
+            monkeypatch.setattr(MlflowClient, "update_run", fail)
+            raise UserError("the cause")
+
+    with pytest.raises(UserError, match="the cause"):
+        run_in_failing_store()

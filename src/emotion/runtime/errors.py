@@ -51,13 +51,14 @@ def run_main(name: str, main: Callable[[ExitStack], None]) -> None:
         name: the name of the program, with which every message starts.
         main: receives an `ExitStack`, whose callbacks run whenever and however it ends.
     """
+    from emotion.runtime.temporary import temporary_files  # imports psutil, which a Space does not need
 
     def terminate(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, terminate)
     try:
-        with ExitStack() as exit_callbacks:
+        with temporary_files(), ExitStack() as exit_callbacks:
             main(exit_callbacks)
     except UserError as error:
         sys.exit(f"{name}: {_printable_lines(error)}")

@@ -4,6 +4,7 @@ The environment configures it: MLFLOW_TRACKING_URI (default: mlflow.db in the pr
 MLFLOW_EXPERIMENT_NAME (default: emotion).
 """
 
+import logging
 import os
 import re
 import signal
@@ -12,9 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache, cached_property
-from pathlib import Path
 from types import FrameType
 
 import mlflow
@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from emotion.runtime.errors import SYSTEM_ERRORS, UserError, causes, describe_os_error
 from emotion.runtime.paths import OUTBOX, project_root
 from emotion.tracking.outbox import Outbox
+from emotion.tracking.sqlite import sqlite_advice, sqlite_lock
 from emotion.tracking.uri import redact_credentials, tracking_uri
 
 # A server counts as unavailable once this process has waited longer than this in total and per request on average.
@@ -49,8 +50,9 @@ def _system_error(error: Exception) -> OSError | None:
 
 def _advice(error: Exception) -> str:
     """What to do about an error of the store."""
-    if any(isinstance(cause, sqlite3.Error) and "locked" in str(cause) for cause in causes(error)):
-        return "Another program is writing to it. Wait until it has finished, then run again."
+    for cause in causes(error):
+        if isinstance(cause, sqlite3.Error):
+            return sqlite_advice(cause) or HOW_TO_FIX
     if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
         return "It may have been deleted or renamed in MLflow."
     return HOW_TO_FIX
@@ -109,7 +111,8 @@ class Connection:
             UserError: if the store cannot be used for any other reason.
         """
         mlflow.set_tracking_uri(self.uri)
-        with self.translate_errors("cannot be used"), self._sqlite_lock():
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints tracebacks
+        with self.translate_errors("cannot be used"), sqlite_lock(self.uri):
             client = mlflow.MlflowClient()
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "emotion")
             experiment = client.get_experiment_by_name(name)
@@ -141,20 +144,6 @@ class Connection:
         """The id of the project's experiment."""
         _ = self.client
         return self._experiment_id
-
-    @contextmanager
-    def _sqlite_lock(self) -> Iterator[None]:
-        """Allow only one process at a time to create a SQLite store, because MLflow's migrations race."""
-        if not self.uri.startswith("sqlite:///"):
-            yield
-            return
-        path = Path(self.uri.removeprefix("sqlite:///"))
-        with FileLock(path.with_name(f"{path.name}.lock")):
-            # Write-ahead logging lets the UI read while a run writes, and lets a run end properly after
-            # an interrupted read.
-            with closing(sqlite3.connect(path)) as database:
-                database.execute("PRAGMA journal_mode=WAL")
-            yield
 
     @contextmanager
     def translate_errors(self, what: str = "failed", count_time: bool = True) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -176,12 +176,12 @@ def _create_run(name: str, tags: Mapping[str, str], parent: str | None = None, t
 @contextmanager
 def _active_run(run_id: str, set_end_time: bool = True) -> Iterator[Run]:
     """Yield a run; set it to FINISHED at the end, or to FAILED on any exception."""
-    status: Status = "FAILED"
     try:
         yield Run(run_id)
-        status = "FINISHED"
-    finally:
-        _end_run(run_id, status, set_end_time)
+    except BaseException:
+        _fail_run(run_id, set_end_time)
+        raise
+    _end_run(run_id, "FINISHED", set_end_time)
 
 
 def _set_running(run_id: str, set_end_time: bool = True) -> None:
@@ -197,6 +197,13 @@ def _end_run(run_id: str, status: Status, set_end_time: bool = True) -> None:
 def fail_open_runs() -> None:
     """Set runs that this process left open to FAILED: Ctrl-C may arrive just before or after a `with` block."""
     for run_id, set_end_time in list(connection().open_runs.items()):
+        _fail_run(run_id, set_end_time)
+
+
+def _fail_run(run_id: str, set_end_time: bool) -> None:
+    # What made the run fail is reported, and not that the store failed as well, for example because the disk is full.
+    # Then the run stays RUNNING, and the next stage closes it.
+    with suppress(UserError):
         _end_run(run_id, "FAILED", set_end_time)
 
 

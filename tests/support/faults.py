@@ -1,0 +1,186 @@
+"""How a command is tried in a project where something is broken, and how the outcome is judged."""
+
+import itertools
+import random
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from _pytest.mark import ParameterSet
+from PIL import Image
+
+from emotion.registry.signature import input_example
+from emotion.runtime.processes import has_exited
+from emotion.tracking.runs import PROCESS_TAG
+from support.project import MODEL, Project
+
+PASSWORD = "hunter2-4711"  # in the environment of every command; must appear nowhere
+STAGES = ("fetch", "preprocess", "tune", "train", "evaluate", "register")
+EXIT_CODES = {0, 1, 2, 3, 4}  # success, an error, wrong usage, held, rejected
+# What libraries print by themselves, which is not a message of the program.
+NOISE = re.compile(r"^(\d{4}[-/]|[WIE]\d{4} |WARNING|To enable|INFO|\s|$)")
+
+
+def stage(name: str) -> tuple[str, ...]:
+    """The command of a stage."""
+    return ("python", "-m", f"emotion.{name}")
+
+
+class Place:
+    """A copy of a project in a folder of its own, with a folder for temporary files.
+
+    Args:
+        project: the project to copy.
+        folder: receives the copy; nothing else may appear in it.
+    """
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        self.project = project.copy_to(folder / "project", with_store=True)
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        self.project.environment |= {
+            "TMPDIR": str(self.temporary), "KAGGLE_KEY": PASSWORD, "KAGGLE_API_TOKEN": PASSWORD,
+        }  # fmt: skip
+        self.before = set(folder.iterdir())
+        self.folder = folder
+
+    @property
+    def state(self) -> dict[str, object]:
+        """What no fault may lose or double: finished runs by name, versions and aliases."""
+        client, finished = self.project.client, self.project.runs("attributes.status = 'FINISHED'")
+        names = [str(run.info.run_name) for run in finished]
+        versions = client.search_model_versions()
+        aliases = {name: model.aliases for model in client.search_registered_models() for name in [model.name]}
+        return {
+            "runs": {name: names.count(name) for name in sorted({*names})},
+            "versions": sorted(int(version.version) for version in versions),
+            "aliases": aliases,
+        }
+
+    def lose_store(self) -> None:
+        """Replace the tracking store by an empty one."""
+        shutil.rmtree(self.project.folder / "mlartifacts")
+        for path in self.project.folder.glob("mlflow.db*"):
+            path.unlink()
+
+    def add_second_champion(self) -> None:
+        """Make a copy of version 1 the champion, so that there is a previous one."""
+        client = self.project.client
+        first = client.get_model_version(MODEL, "1")
+        client.create_model_version(MODEL, first.source, first.run_id, first.tags)
+        self.succeed("emotion", "promote", "2", "--force", "--reason", "a second version")
+
+    def add_face(self, path: str) -> None:
+        """Write an image of a face."""
+        Image.fromarray(input_example()[0, ..., 0].astype(np.uint8)).save(self.project.folder / path)
+
+    def remove(self) -> None:
+        """Delete the copy."""
+        self.wait_for_end()
+        shutil.rmtree(self.folder)
+
+    def start(self, *command: str, is_warm: bool = True) -> "subprocess.Popen[str]":
+        """Start a command."""
+        environment = self.project.warm_environment if is_warm else self.project.environment
+        return subprocess.Popen(
+            command, cwd=self.project.folder, env=environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
+        )  # fmt: skip
+
+    def end(self, process: "subprocess.Popen[str]", seconds: float = 600) -> "subprocess.CompletedProcess[str]":
+        """Wait until a command ends, and judge how it does."""
+        output, error = process.communicate(timeout=seconds)
+        done = subprocess.CompletedProcess(process.args, process.returncode, output, error)
+        judge(done)
+        return done
+
+    def attempt(self, *command: str, seconds: float = 600, is_warm: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run a command, and judge how it ends."""
+        return self.end(self.start(*command, is_warm=is_warm), seconds)
+
+    def succeed(self, *command: str) -> None:
+        """Run a command that must succeed."""
+        done = self.attempt(*command)
+        assert done.returncode == 0, f"{command}:\n{done.stderr[-2000:]}"
+
+    def wait_for_end(self) -> None:
+        """Wait until no process works in the project."""
+        deadline = time.monotonic() + 60
+        while working := processes_in(self.folder):
+            assert time.monotonic() < deadline, working
+            time.sleep(0.1)
+
+    def assert_tidy(self) -> None:
+        """Nothing is left behind: processes, temporary files, half-written files, open runs."""
+        self.wait_for_end()
+        assert set(self.folder.iterdir()) == self.before
+        assert list(self.temporary.iterdir()) == []
+        left = [path for path in self.project.folder.rglob("tmp-*") if ".dvc" not in path.parts]
+        assert left == []
+        for run in self.project.runs("attributes.status = 'RUNNING'"):
+            assert not has_exited(run.data.tags.get(PROCESS_TAG, "")), run.info.run_name
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The commands of the processes whose current folder is in a folder."""
+    found = []
+    for process in psutil.process_iter(["cwd", "cmdline", "status"]):
+        if process.info["cwd"] and Path(process.info["cwd"]).is_relative_to(folder):
+            found.append(f"{process.pid} {' '.join(process.info['cmdline'] or [])[:200]}")
+    return found
+
+
+def judge(done: "subprocess.CompletedProcess[str]") -> None:
+    """A command ends with a known exit code, without a traceback, and an error is one line."""
+    output = f"{done.args} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode in EXIT_CODES, output
+    assert "Traceback" not in done.stdout + done.stderr, output
+    assert PASSWORD not in done.stdout + done.stderr, output
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", done.stdout + done.stderr), output
+    if done.returncode == 1 and done.args[0] != "dvc":
+        names = ("emotion", *STAGES)
+        messages = [line for line in done.stderr.splitlines() if line.startswith(tuple(f"{name}: " for name in names))]
+        assert len(messages) == 1, output
+        others = [line for line in done.stderr.splitlines() if line not in messages and not NOISE.match(line)]
+        assert not [line for line in others if "rror" in line], output
+
+
+def damage_file(path: Path, how: str, random_numbers: random.Random) -> None:
+    """Damage a file.
+
+    Args:
+        path: the file.
+        how: `missing`, `empty`, `cut`, `random bytes`, `another format` or `a folder`.
+        random_numbers: decides where it is cut, and the bytes.
+    """
+    content = path.read_bytes()
+    path.unlink()
+    match how:
+        case "empty":
+            path.touch()
+        case "cut":
+            path.write_bytes(content[: random_numbers.randrange(1, max(len(content), 2))])
+        case "random bytes":
+            path.write_bytes(random_numbers.randbytes(len(content)))
+        case "another format":
+            path.write_text('{"version": 99, "content": [null, NaN]}\n')
+        case "a folder":
+            path.mkdir()
+
+
+def cases(seed: str, *axes: Sequence[Any], limit: int | None = None) -> list[ParameterSet]:
+    """Combinations of the values of some axes, as pytest's parameters, in an order that a seed determines."""
+    found = list(itertools.product(*axes))
+    random.Random(seed).shuffle(found)
+    return [pytest.param(*case, id=", ".join(map(_label, case))) for case in found[:limit]]
+
+
+def _label(value: Any) -> str:
+    return " ".join(map(_label, value)) if isinstance(value, tuple) else str(value)
