@@ -52,6 +52,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     is_final = report.when == "call" or report.outcome != "passed"
     if RESULTS and is_final and "PYTEST_XDIST_WORKER" not in os.environ:
         facts = dict(report.user_properties)
+        if report.outcome == "failed":
+            facts["reason"] = str(getattr(report.longrepr, "reprcrash", report.longrepr))[-3000:]
         with Path(RESULTS).open("a") as file:
             print(json.dumps({"case": report.nodeid, "outcome": report.outcome, **facts}), file=file)
 

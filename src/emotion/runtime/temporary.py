@@ -5,11 +5,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from emotion.runtime.processes import has_exited, process_id
 
 PREFIX, OWNER = "emotion-", "process"
+MAX_LENGTH = 58  # of the path: multiprocessing appends the names of sockets, whose paths have at most 107 characters
 
 
 @contextmanager
@@ -18,12 +20,17 @@ def temporary_files() -> Iterator[None]:
 
     Child processes use the same folder. If it cannot be created, nothing changes: whatever needs it says so.
     """
-    _remove_abandoned()
     environment = os.environ.get("TMPDIR")
     try:
-        folder = tempfile.mkdtemp(prefix=PREFIX)
-        (Path(folder) / OWNER).write_text(process_id())
+        parent = Path(tempfile.gettempdir())
+        is_own = parent.name.startswith(PREFIX)  # of the process that started this one
+        folder = "" if is_own or len(str(parent)) > MAX_LENGTH else tempfile.mkdtemp(prefix=PREFIX)
+        if folder:
+            _remove_abandoned(parent)
+            (Path(folder) / OWNER).write_text(process_id())
     except OSError:
+        folder = ""
+    if not folder:
         yield
         return
     os.environ["TMPDIR"] = tempfile.tempdir = folder
@@ -35,14 +42,17 @@ def temporary_files() -> Iterator[None]:
             del os.environ["TMPDIR"]
         else:
             os.environ["TMPDIR"] = environment
-        shutil.rmtree(folder, ignore_errors=True)
+        if list(Path(folder).glob("pymp-*")):
+            # multiprocessing removes its folder when Python exits, and fails if it is gone. It does so before this.
+            Finalize(None, shutil.rmtree, [folder], {"ignore_errors": True}, exitpriority=-200)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_abandoned() -> None:
+def _remove_abandoned(parent: Path) -> None:
     """Remove the folders of this user's processes that were killed."""
-    with suppress(OSError):
-        for owner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
-            with suppress(OSError, ValueError):
-                is_ours = owner.is_file() and not owner.is_symlink() and owner.stat().st_uid == os.getuid()
-                if is_ours and has_exited(owner.read_text()):
-                    shutil.rmtree(owner.parent, ignore_errors=True)
+    for owner in parent.glob(f"{PREFIX}*/{OWNER}"):
+        with suppress(OSError, ValueError):
+            is_ours = owner.is_file() and not owner.is_symlink() and owner.stat().st_uid == os.getuid()
+            if is_ours and has_exited(owner.read_text()):
+                shutil.rmtree(owner.parent, ignore_errors=True)
