@@ -4,6 +4,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# Tests often wait for other processes, so there is one more worker than processors.
+PYTEST = pytest --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dist=worksteal
 
 .PHONY: help repro test check faults benchmark ui demo setup lock
 .DEFAULT_GOAL := help
@@ -15,7 +17,7 @@ repro: setup  ## run the whole pipeline: dvc repro
 	dvc repro
 
 test: check  ## set up, check the code, run the tests
-	pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+	$(PYTEST)
 
 check: .venv/developer  ## run ruff and mypy, like the pre-commit hook
 	ruff check
@@ -23,7 +25,7 @@ check: .venv/developer  ## run ruff and mypy, like the pre-commit hook
 	mypy
 
 faults: .venv/developer  ## try about 2,500 faults for hours; continues where it was stopped
-	FAULTS=faults.jsonl pytest tests/faults --numprocesses=logical --maxprocesses=4 --dist=worksteal
+	FAULTS=faults.jsonl $(PYTEST) tests/faults
 
 benchmark: setup .venv/torch/bin/torchrun  ## compare training speed with stock Keras and PyTorch
 	python benchmarks/training.py compare --torch .venv/torch/bin/python

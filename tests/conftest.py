@@ -32,8 +32,8 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one worker build the finished project while another runs tests that do not need it.
 
-    With two workers, pytest-xdist gives each a half of the list to begin with. Folders with long tests come first, so
-    that both workers end at the same time.
+    With N workers, pytest-xdist gives each an Nth of the list to begin with. Folders with long tests come first, so
+    that all end at the same time.
     """
     items.sort(key=lambda item: not {"pipeline", "tracking", "tuning", "registry"} & set(item.path.parts))
     files = {item.path for item in items if "repro_project" in getattr(item, "fixturenames", ())}

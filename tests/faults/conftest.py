@@ -17,7 +17,7 @@ from support.faults import Place
 from support.project import Project
 
 RESULTS = os.environ.get("FAULTS")
-QUICK = 3  # cases of each kind in `make test`
+QUICK = 2  # cases of each kind in `make test`
 
 
 def claim(node_id: str) -> str:
@@ -53,7 +53,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if RESULTS and is_final and "PYTEST_XDIST_WORKER" not in os.environ:
         facts = dict(report.user_properties)
         if report.outcome == "failed":
-            facts["reason"] = str(getattr(report.longrepr, "reprcrash", report.longrepr))[-3000:]
+            facts["reason"] = report.longreprtext[-3000:]
         with Path(RESULTS).open("a") as file:
             print(json.dumps({"case": report.nodeid, "outcome": report.outcome, **facts}), file=file)
 
