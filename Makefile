@@ -4,8 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
-# Tests often wait for other processes, so there is one more worker than processors.
-PYTEST = pytest --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dist=worksteal
+PYTEST := pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 .PHONY: help repro test check faults benchmark ui demo setup lock
 .DEFAULT_GOAL := help

@@ -1,6 +1,6 @@
 """Which faults are tried, and the table of outcomes.
 
-`make test` tries a few of each kind. `make faults` tries all: it sets FAULTS to a file that keeps the outcome of each
+`make test` tries one of each kind. `make faults` tries all: it sets FAULTS to a file that keeps the outcome of each
 case, and tries only those that have not passed yet, so that it can be interrupted.
 """
 
@@ -17,7 +17,7 @@ from support.faults import Place
 from support.project import Project
 
 RESULTS = os.environ.get("FAULTS")
-QUICK = 2  # cases of each kind in `make test`
+QUICK = 1  # cases of each kind in `make test`
 
 
 def claim(node_id: str) -> str:
@@ -41,7 +41,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if here in item.path.parents:
             seen[claim(item.nodeid)] += 1
-            if item.nodeid in passed if RESULTS else seen[claim(item.nodeid)] > QUICK:
+            is_extra = seen[claim(item.nodeid)] > QUICK or item.get_closest_marker("long") is not None
+            if item.nodeid in passed if RESULTS else is_extra:
                 deselected.append(item)
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if item not in deselected]

@@ -1,6 +1,7 @@
 """Arguments that name something other than the expected file."""
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,12 +40,20 @@ def make_many_files(path: Path) -> None:
         (path / f"{number}.txt").touch()
 
 
+def make_device(path: Path) -> None:
+    """A device of its own like /dev/zero, which a command run by root could replace."""
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("making a device needs the rights of root")
+
+
 MAKERS: dict[str, tuple[str, Callable[[Path], object]]] = {  # the argument, and what makes the file
     "missing": ("data/argument", lambda path: None),
     "a FIFO": ("data/argument", os.mkfifo),
     "a loop of links": ("data/argument", make_links),
     "a link to itself": ("data/argument", lambda path: path.symlink_to(path)),
-    "a device": ("/dev/zero", lambda path: None),
+    "a device": ("data/argument", make_device),
     "a folder": ("data/argument", Path.mkdir),
     "an empty file": ("data/argument", Path.touch),
     "a name that is not UTF-8": (os.fsdecode(b"data/\xff.png"), Path.touch),
@@ -63,6 +72,8 @@ def test_an_unexpected_path_is_reported_and_nothing_outside_is_written(name: str
     argument, make = MAKERS[kind]
     make(place.project.folder / argument)
     before = place.state
+    is_device = Path(place.project.folder / argument).is_char_device()
     place.attempt("emotion", *(part.format(argument) for part in COMMANDS[name]), seconds=120)
     assert place.state == before
+    assert Path(place.project.folder / argument).is_char_device() == is_device
     place.assert_tidy()

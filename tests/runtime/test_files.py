@@ -1,5 +1,6 @@
 """Atomic writes and file digests."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Pat
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "metrics.json") as tmp:
         tmp.write_text("half") and tmp.with_name("missing").read_text()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"metrics.json": "old"}
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is not a regular file"), atomic_write(tmp_path / "pipe"):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_folder_replaces_the_old_one(tmp_path: Path) -> None:

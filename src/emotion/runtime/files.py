@@ -21,7 +21,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; the file or folder written there then replaces `path`.
 
     If writing fails, the temporary path is removed and `path` stays as it was.
+
+    Raises:
+        UserError: if `path` is a device, a pipe or a socket, which would be replaced by a file.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path} is not a regular file, but a pipe, a socket or a device. Choose another path.")
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f"tmp-{path.name}")
     _remove(tmp)
