@@ -153,8 +153,8 @@ def logged_project(repro_project: Project, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="session")
-def champion_project(repro_project: Project, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the finished project whose version 1 is the champion, promoted with lenient gate thresholds."""
+def promoted_project(repro_project: Project, shared_folder: Path) -> Project:
+    """A finished project whose version 1 is the champion, promoted with lenient gate thresholds: copy it, as above."""
 
     def build(folder: Path) -> None:
         project = repro_project.copy_to(folder, with_store=True)
@@ -162,8 +162,13 @@ def champion_project(repro_project: Project, shared_folder: Path, tmp_path_facto
             project.set_params(**{f"register__gate__{key}": threshold})
         project.run("emotion", "promote", "1")
 
-    built = Project(build_once(shared_folder / "champion", build))
-    return built.copy_to(tmp_path_factory.mktemp("champion") / "project", with_store=True)
+    return Project(build_once(shared_folder / "champion", build))
+
+
+@pytest.fixture(scope="session")
+def champion_project(promoted_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with a champion. Tests must leave it as they found it, but for deleted versions."""
+    return promoted_project.copy_to(tmp_path_factory.mktemp("champion") / "project", with_store=True)
 
 
 @pytest.fixture

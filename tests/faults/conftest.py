@@ -69,8 +69,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def place(champion_project: Project, tmp_path: Path) -> Iterator[Place]:
+def place(promoted_project: Project, tmp_path: Path) -> Iterator[Place]:
     """A project with a champion to break something in; afterwards nothing may be left behind."""
-    made = Place(champion_project, tmp_path)
+    made = Place(promoted_project, tmp_path)
     yield made
     made.remove()

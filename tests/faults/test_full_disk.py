@@ -25,16 +25,16 @@ MOUNTS = 12  # of each command
 
 @pytest.mark.parametrize(("name", "seed"), cases("disk", tuple(COMMANDS), range(MOUNTS)))
 def test_a_full_disk_is_reported_and_the_command_succeeds_when_there_is_space(
-    name: str, seed: int, champion_project: Project, tmp_path: Path
+    name: str, seed: int, promoted_project: Project, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    size = folder_size(champion_project.folder)
+    size = folder_size(promoted_project.folder)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={2 * size}", "tmpfs", disk], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting a disk of limited size needs more rights")
     try:
-        place = Place(champion_project, disk)
+        place = Place(promoted_project, disk)
         place.add_face("data/face.png")
         if name in ("restore", "register"):
             place.lose_store()

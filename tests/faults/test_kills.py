@@ -38,12 +38,12 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(champion_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Undisturbed]:
+def undisturbed(promoted_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Undisturbed]:
     """A function that runs a command once and remembers the result."""
 
     @cache
     def measure(name: str) -> Undisturbed:
-        place = Place(champion_project, tmp_path_factory.mktemp("undisturbed"))
+        place = Place(promoted_project, tmp_path_factory.mktemp("undisturbed"))
         prepare(place, name)
         start = time.monotonic()
         place.succeed(*COMMANDS[name])
