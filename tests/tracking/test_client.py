@@ -146,8 +146,11 @@ def test_a_store_whose_creation_was_killed_is_created_again(
         with pytest.raises(KeyboardInterrupt):
             _ = Connection().client
     assert not (mlflow_store / "mlflow.db").exists()
-    (mlflow_store / "tmp-mlflow.db").write_text("of a killed process")
+    for name in ("tmp-mlflow.db", "tmp-mlflow.db-journal", "mlflow.db-backup"):
+        (mlflow_store / name).write_text("of a killed process, or of the user")
     assert Connection().client.get_experiment_by_name("emotion")
+    assert (mlflow_store / "mlflow.db-backup").exists()
+    assert not list(mlflow_store.glob("tmp-*"))
 
 
 def test_the_cause_of_a_failed_run_is_reported_if_the_store_fails_as_well(

@@ -49,8 +49,9 @@ def _create(path: Path) -> None:
     """Create the tables completely or not at all: MLflow cannot continue after a part of them."""
     from mlflow.store.db.utils import _initialize_tables
 
-    for left in (*path.parent.glob(f"tmp-{path.name}*"), *path.parent.glob(f"{path.name}-*")):
-        left.unlink()  # of a killed process, or of a deleted store
+    for name in (f"tmp-{path.name}", path.name):  # of a killed process, and of a deleted store
+        for log in ("-journal", "-wal", "-shm"):
+            path.with_name(f"{name}{log}").unlink(missing_ok=True)
     with atomic_write(path) as tmp:
         engine = create_engine(f"sqlite:///{tmp}")
         _initialize_tables(engine)
