@@ -27,7 +27,7 @@ def test_the_demo_follows_fifty_changes_of_champion_under_load_without_growing(
     place.add_face("data/face.png")
     place.add_second_champion()
     face, port = place.project.folder / "data/face.png", free_port()
-    with serving(["emotion", "demo", "--port", str(port)], place.project, port) as said:
+    with serving(["emotion", "demo", "--port", str(port)], place.project, port, is_warm=False) as said:
         address = said.split()[1]
         (server,) = {psutil.Process(it.pid) for it in psutil.net_connections() if it.laddr[1:] == (port,)}
         ends = threading.Event()

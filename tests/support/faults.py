@@ -125,7 +125,7 @@ class Place:
         """Nothing is left behind: processes, temporary files, half-written files, open runs."""
         self.wait_for_end()
         assert set(self.folder.iterdir()) == self.before
-        assert list(self.temporary.iterdir()) == []
+        assert sorted(self.temporary.rglob("*")) == []
         left = [path for path in self.project.folder.rglob("tmp-*") if ".dvc" not in path.parts]
         assert left == []
         for run in self.project.runs("attributes.status = 'RUNNING'"):

@@ -90,11 +90,16 @@ def mlflow_server(folder: Path, database: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def serving(command: list[str], project: Project, port: int, prints_address: bool = True) -> Iterator[str]:
-    """Yield the line with the address that the command prints, once it listens on the port."""
+def serving(
+    command: list[str], project: Project, port: int, prints_address: bool = True, is_warm: bool = True
+) -> Iterator[str]:
+    """Yield the line with the address that the command prints, once it listens on the port.
+
+    At the end it receives SIGTERM if it is cold, and SIGKILL if it is warm.
+    """
+    environment = project.warm_environment if is_warm else project.environment
     process = subprocess.Popen(
-        command, cwd=project.folder, env=project.warm_environment, start_new_session=True, stdout=subprocess.PIPE,
-        text=True,
+        command, cwd=project.folder, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True
     )  # fmt: skip
     try:
         assert process.stdout
