@@ -7,8 +7,10 @@ import pytest
 
 from emotion.runtime.errors import INTERRUPTED, run_main
 from emotion.tracking import delivery, runs
+from emotion.tracking.client import reset_connection
 from emotion.tracking.operations import AnyOperation, LogParams
 from emotion.tracking.queries import search_runs
+from support.servers import Server
 
 
 def test_a_run_interrupted_right_after_its_creation_is_closed(
@@ -40,3 +42,18 @@ def test_a_child_run_is_closed_unless_another_process_has_ended_it(mlflow_store:
     assert {run.name: run.status for run in search_runs()} == {
         "tune": "FINISHED", "trial-000": "FAILED", "trial-001": "RUNNING",
     }  # fmt: skip
+
+
+def test_a_child_run_is_queued_if_the_server_disappears_after_its_parent_started(
+    mlflow_store: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    reset_connection()
+    with runs.start_run("tune", {}, {}) as search:
+        server.kill()
+        trial = runs.get_or_create_child_run("trial-000", {}, {"rate": 1}, search.id)
+        runs.end_run(trial, "FINISHED")
+    server.start()
+    reset_connection()
+    delivery.flush()
+    assert {run.name: run.status for run in search_runs()} == {"tune": "FINISHED", "trial-000": "FINISHED"}

@@ -12,10 +12,11 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from types import FrameType
+from typing import TypeVar
 
 import mlflow
 import requests
@@ -32,6 +33,8 @@ from emotion.tracking.uri import redact_credentials, tracking_uri
 
 # A server counts as unavailable once this process has waited longer than this in total and per request on average.
 MAX_TOTAL_WAIT, MAX_MEAN_LATENCY = 20.0, 1.0  # seconds
+Answer = TypeVar("Answer")
+Assumed = TypeVar("Assumed")
 HOW_TO_FIX = "Start the server, fix MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project; then run again."
 
 
@@ -244,6 +247,16 @@ class Connection:
             file=sys.stderr,
             flush=True,
         )
+
+    def query(self, question: Callable[[], Answer], assumed: Assumed) -> Answer | Assumed:
+        """The store's answer, or an assumed one if the store is unavailable."""
+        if not self.is_offline:
+            try:
+                with self.translate_errors():
+                    return question()
+            except ServerUnavailableError as error:
+                self.go_offline(error)
+        return assumed
 
     def disable_offline_mode(self) -> None:
         """Raise an error if the server is unavailable. For commands that need its data, and for remote workers."""

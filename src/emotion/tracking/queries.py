@@ -10,7 +10,7 @@ from mlflow.entities import LoggedModelStatus
 from emotion.runtime.processes import has_exited
 from emotion.runtime.text import printable
 from emotion.tracking import delivery
-from emotion.tracking.client import ServerUnavailableError, connection
+from emotion.tracking.client import connection
 from emotion.tracking.runs import PARENT_TAG, PROCESS_TAG, end_run
 
 MAX_RUNS_PER_PAGE = 1000  # that MLflow returns
@@ -85,10 +85,8 @@ def read_artifact(run_id: str, path: str) -> bytes | None:
 
 def kill_runs(run_id: str) -> None:
     """Set an abandoned run and its child runs to KILLED, if they are still RUNNING."""
-    if connection().is_offline:
-        return  # `emotion cleanup-runs` finds them later
-    for run in [run for run in search_runs() if run_id in (run.id, run.tags.get(PARENT_TAG))]:
-        if run.status == "RUNNING":
+    for run in connection().query(search_runs, ()):  # without a server, `emotion cleanup-runs` finds them later
+        if run.status == "RUNNING" and run_id in (run.id, run.tags.get(PARENT_TAG)):
             end_run(run.id, "KILLED")
 
 
@@ -128,13 +126,6 @@ def delete_incomplete_models() -> list[str]:
 
 def close_abandoned_runs() -> None:
     """Set runs that killed stages left RUNNING to KILLED, if the store is available."""
-    store = connection()
-    if store.is_offline:
-        return
-    try:
-        killed, _ = cleanup_runs()
-    except ServerUnavailableError as error:
-        store.go_offline(error)
-        return
+    killed, _ = connection().query(cleanup_runs, ((), ()))
     for run in killed:
         print(printable(f"The run {run.name} {run.id} was left RUNNING by a process that was killed: set to KILLED."))

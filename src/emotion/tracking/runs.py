@@ -79,10 +79,11 @@ class Run:
 
     def logged_steps(self, metric: str) -> set[int]:
         """The steps at which a metric is logged; empty if the store cannot be queried."""
-        if _is_unqueryable(self.id):
+        store = connection()
+        if store.outbox.has_pending(self.id):
             return set()
-        with connection().translate_errors():
-            return {value.step for value in connection().client.get_metric_history(self.id, metric)}
+        history = store.query(lambda: store.client.get_metric_history(self.id, metric), ())
+        return {value.step for value in history}
 
 
 @contextmanager
@@ -131,16 +132,10 @@ def _flush_once() -> None:
 
 def _is_in_experiment(run_id: str) -> bool:
     """Whether a run belongs to the current experiment; assumed if the store cannot be queried."""
-    if _is_unqueryable(run_id):
+    store = connection()
+    if store.outbox.has_pending(run_id):
         return True
-    with connection().translate_errors():
-        run = connection().client.get_run(run_id)
-        return bool(run.info.experiment_id == connection().experiment_id)
-
-
-def _is_unqueryable(run_id: str) -> bool:
-    """Whether the store is unavailable, or operations on a run are still queued."""
-    return connection().outbox.has_pending(run_id) or connection().is_offline
+    return store.query(lambda: bool(store.client.get_run(run_id).info.experiment_id == store.experiment_id), True)
 
 
 def _with_default_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -159,7 +154,7 @@ def _create_run(name: str, tags: Mapping[str, str], parent: str | None = None, t
     store = connection()
     temporary_id = temporary_id or f"{TEMPORARY}{uuid.uuid4().hex}"
     tags = _with_default_tags(tags) | {TEMPORARY_ID_TAG: temporary_id} | ({PARENT_TAG: parent} if parent else {})
-    if not (_is_unqueryable(parent) if parent else store.is_offline):
+    if not (parent and store.outbox.has_pending(parent)) and not store.is_offline:
         try:
             with store.translate_errors(), store.defer_signals():
                 created = store.client.create_run(store.experiment_id, tags=tags, run_name=name)
@@ -217,10 +212,9 @@ def get_or_create_child_run(name: str, tags: Mapping[str, str], params: Mapping[
     run_id = None
     if store.outbox.has_pending(temporary_id):
         run_id = temporary_id
-    elif not _is_unqueryable(parent):
+    elif not store.outbox.has_pending(parent):
         filter_string = f"tags.`{PARENT_TAG}` = '{parent}' and attributes.run_name = '{name}'"
-        with store.translate_errors():
-            known = store.client.search_runs([store.experiment_id], filter_string, max_results=1)
+        known = store.query(lambda: list(store.client.search_runs([store.experiment_id], filter_string)), ())
         run_id = str(known[0].info.run_id) if known else None
     run_id = run_id or _create_run(name, tags, parent, temporary_id)
     Run(run_id).log_params(params)
@@ -265,7 +259,6 @@ def resolve_run_id(run_id: str) -> str | None:
     """
     _flush_some()
     store = connection()
-    if store.is_offline or (run_id.startswith(TEMPORARY) and store.outbox.has_pending(run_id)):
+    if run_id.startswith(TEMPORARY) and store.outbox.has_pending(run_id):
         return run_id
-    with store.translate_errors():
-        return delivery.resolve_run_id(run_id)
+    return store.query(lambda: delivery.resolve_run_id(run_id), run_id)
