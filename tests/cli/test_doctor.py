@@ -29,5 +29,8 @@ def test_the_doctor_reports_what_is_missing_and_how_to_fix_it(copied_project: Pr
     shutil.rmtree(copied_project.folder / ".dvc/cache")
     shutil.rmtree(copied_project.folder / "data/faces")
     assert "neither here nor in the cache: data/faces" in examined(0)
-    (copied_project.folder / "dvc.lock").write_text("no: [yaml")
-    assert "`git checkout dvc.lock`" in examined(1)
+    for content in ("no: [yaml", "", "{version: 99}"):
+        (copied_project.folder / "dvc.lock").write_text(content)
+        shown = examined(1)
+        assert "is damaged" in shown
+        assert "`git checkout dvc.lock`" in shown

@@ -14,7 +14,7 @@ PREDICT = ("emotion", "predict", "data/face.png", "--no-detect")
 TRIALS, RESTORE = ("emotion", "trials"), ("emotion", "restore")
 READERS = {  # by a pattern of files
     "params.yaml": (stage("fetch"), stage("train"), DRY_RUN, PREDICT),
-    "dvc.yaml": (("emotion", "doctor"), ("dvc", "repro")),
+    "dvc.yaml": (("emotion", "doctor"), ("dvc", "repro"), stage("train")),
     "dvc.lock": (DRY_RUN, RESTORE, ("emotion", "doctor")),
     "data/raw/faces.zip": (stage("preprocess"),),
     "data/raw/source.json": (stage("preprocess"), RESTORE),

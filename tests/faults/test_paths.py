@@ -66,14 +66,22 @@ MAKERS: dict[str, tuple[str, Callable[[Path], object]]] = {  # the argument, and
 }
 
 
+def is_char_device(path: Path) -> bool:
+    """Whether there is a device, also for a name that is too long to exist."""
+    try:
+        return path.is_char_device()
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize(("name", "kind"), cases("paths", tuple(COMMANDS), tuple(MAKERS)))
 def test_an_unexpected_path_is_reported_and_nothing_outside_is_written(name: str, kind: str, place: Place) -> None:
     place.add_face("data/face.png")
     argument, make = MAKERS[kind]
     make(place.project.folder / argument)
     before = place.state
-    is_device = Path(place.project.folder / argument).is_char_device()
+    is_device = is_char_device(place.project.folder / argument)
     place.attempt("emotion", *(part.format(argument) for part in COMMANDS[name]), seconds=120)
     assert place.state == before
-    assert Path(place.project.folder / argument).is_char_device() == is_device
+    assert is_char_device(place.project.folder / argument) == is_device
     place.assert_tidy()

@@ -53,6 +53,14 @@ def test_resumable_work_is_keyed_by_parameters_and_the_code_in_dvc_yaml(
     assert resumable_work("train", relevant) != work
 
 
+def test_a_damaged_dvc_yaml_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for content in ("stages: [", "version: 99", ""):
+        Path("dvc.yaml").write_text(content)
+        with pytest.raises(UserError, match=r"dvc.yaml is damaged: .*`git checkout dvc.yaml`"):
+            stage_code("train")
+
+
 def stage_files() -> list[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-import yaml
 from packaging.requirements import Requirement
 
-from emotion.runtime.errors import UserError
+from emotion.runtime.errors import UserError, describe_os_error
 from emotion.runtime.paths import project_root
 from emotion.tracking import provenance
 from emotion.tracking.client import ServerUnavailableError, connection, latest_schema
+from emotion.tracking.dvc_files import read_lock
 from emotion.tracking.git import git_commit, uncommitted_patch
 from emotion.tracking.uri import redact_credentials
 
@@ -43,6 +43,8 @@ def run_checks() -> Iterator[Finding]:
             yield check()
         except UserError as error:
             yield Finding(subject, "error", redact_credentials(str(error)))
+        except OSError as error:
+            yield Finding(subject, "error", describe_os_error(error))
 
 
 def _python() -> Finding:
@@ -161,12 +163,7 @@ def _dvc() -> Finding:
     root = project_root()
     if not (root / ".dvc").is_dir():
         return Finding("DVC", "error", "no .dvc folder", "Run from the project's root.")
-    try:
-        lock = yaml.load((root / "dvc.lock").read_text(), Loader=yaml.CSafeLoader)
-        outputs = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
-    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        return Finding("DVC", "error", f"dvc.lock: {reason}", "Run `git checkout dvc.lock` or `dvc repro`.")
+    outputs = {out.path: out.md5 for stage in read_lock(root).stages.values() for out in stage.outs}
     cache = root / ".dvc/cache/files/md5"
     missing = [
         path for path, md5 in outputs.items()

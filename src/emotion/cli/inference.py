@@ -108,7 +108,7 @@ def demo(
 
     name = load_params().register_.name
     models: StaticModel | AliasWatcher
-    if model:
+    if model is not None:
         models = StaticModel(load_model(model, min_confidence))
     else:
         models = AliasWatcher(name, lambda: get_aliases(name), lambda uri: load_model(uri, min_confidence))

@@ -20,7 +20,7 @@ class LiteRT:
 
         try:
             with silent_stderr():
-                self._interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+                self._interpreter = Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count())
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = f"{path} is not a LiteRT file: {error}".splitlines()[0].rstrip(".")

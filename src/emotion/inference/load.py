@@ -25,14 +25,20 @@ def load_saved_model(folder: Path) -> Model:
     """Load a SavedModel with a `serve` endpoint.
 
     Raises:
-        UserError: if it is missing, or has no such endpoint.
+        UserError: if it is missing or damaged, or has no such endpoint.
     """
     if not (folder / "saved_model.pb").exists():
         raise UserError(f"no SavedModel in {folder}. Run `dvc repro train`.")
     load_tensorflow()
     import tensorflow as tf
 
-    model: Model = tf.saved_model.load(str(folder))
+    try:
+        model: Model = tf.saved_model.load(str(folder))
+    except (tf.errors.OpError, ValueError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise UserError(
+            f"the SavedModel in {folder} is damaged: {reason}. Run `dvc checkout` or `dvc repro --force train`."
+        ) from error
     if not hasattr(model, "serve"):
         raise UserError(f"the SavedModel in {folder} has no endpoint `serve`. Export it with Keras' `Model.export`.")
     return model

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from emotion.data.dataset import SourceMetadata
 from emotion.registry import lineage
 from emotion.registry.promotion.history import current_time, current_user
@@ -20,6 +18,7 @@ from emotion.runtime.errors import UserError
 from emotion.runtime.files import read_json
 from emotion.runtime.paths import ARCHIVE, METRICS, SOURCE, project_root
 from emotion.tracking import provenance
+from emotion.tracking.dvc_files import read_pipeline
 from emotion.tracking.queries import RunInfo, read_artifact
 from emotion.tracking.records import Metrics
 from emotion.tracking.stage_runs import flatten
@@ -71,7 +70,7 @@ def reproduce(name: str, number: str) -> Reproduction:
         if lock is not None:
             (tree / "dvc.lock").write_bytes(lock)
         share_dvc_cache(tree)
-        stages = list(yaml.safe_load((tree / "dvc.yaml").read_text())["stages"])
+        stages = list(read_pipeline(tree).stages)
         data_from = restore_data(tree, stages[0], archive)
         for stage in stages[1 : stages.index("evaluate") + 1]:
             print(f"{stage} ...", flush=True)

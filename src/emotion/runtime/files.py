@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,8 +56,25 @@ def read_json(path: Path, fix: str, schema: Any = dict[str, Any]) -> dict[str, A
     Raises:
         UserError: if the file is missing, is not valid JSON (which has no NaN), or does not conform to the schema.
     """
+    return _read(path, "JSON", lambda text: json.loads(text, parse_constant=_reject_constant), fix, schema)
+
+
+def read_yaml(path: Path, fix: str, schema: Any) -> dict[str, Any]:
+    """Read a YAML mapping. As `read_json`."""
+    import yaml
+
+    def parse(text: str) -> Any:
+        try:
+            return yaml.load(text, Loader=yaml.CSafeLoader)
+        except yaml.YAMLError as error:
+            raise ValueError from error
+
+    return _read(path, "YAML", parse, fix, schema)
+
+
+def _read(path: Path, language: str, parse: Callable[[str], Any], fix: str, schema: Any) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(), parse_constant=_reject_constant)
+        content: dict[str, Any] = parse(path.read_text())
         TypeAdapter(schema).validate_python(content)
     except FileNotFoundError:
         raise UserError(f"{path} is missing. {fix}") from None
@@ -66,7 +83,7 @@ def read_json(path: Path, fix: str, schema: Any = dict[str, Any]) -> dict[str, A
         where = ".".join(map(str, first["loc"])) or "its content"
         raise UserError(f"{path} is damaged: {where}: {first['msg']}. {fix}") from None
     except (ValueError, RecursionError):
-        raise UserError(f"{path} is damaged: it is not valid JSON. {fix}") from None
+        raise UserError(f"{path} is damaged: it is not valid {language}. {fix}") from None
     return content
 
 

@@ -115,8 +115,10 @@ def open_model(source: str | None) -> Iterator[ModelBundle]:
     path = Path(source) if source else None
     if path and path.exists():
         yield _from_path(path)
-    elif path and "/" not in str(source).partition(":")[2]:
-        raise UserError(f"no model at {source}. Give a folder, a file, or an MLflow URI such as models:/NAME/VERSION.")
+    elif source is not None and "/" not in source.partition(":")[2]:
+        raise UserError(
+            f"no model at '{source}'. Give a folder, a file, or an MLflow URI such as models:/NAME/VERSION."
+        )
     else:
         from emotion.params.load import load_params  # a Space has no params.yaml and none of its libraries
 

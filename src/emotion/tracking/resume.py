@@ -14,12 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import file_digest, write_json
 from emotion.runtime.paths import CHECKPOINTS, DATASET, project_root
+from emotion.tracking.dvc_files import read_pipeline
 from emotion.tracking.queries import kill_runs
 from emotion.training.checkpoints import Checkpoints
 
@@ -124,8 +124,8 @@ def resumable_work(stage: str, params: Mapping[str, Any]) -> ResumableWork:
 
 def stage_code(stage: str) -> list[Path]:
     """The Python files that dvc.yaml lists as dependencies of a stage, including those in listed folders."""
-    dependencies = yaml.safe_load(Path("dvc.yaml").read_text())["stages"][stage]["deps"]
-    code = [Path(path) for path in dependencies if str(path).startswith("src/")]
+    dependencies = read_pipeline(Path()).stages[stage].deps
+    code = [Path(path) for path in dependencies if path.startswith("src/")]
     return [file for path in code for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
 
 
