@@ -24,7 +24,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index"])
+@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index", "fingerprint.pb"])
 def test_a_truncated_saved_model_is_reported_with_what_to_do(saved_model: Path, tmp_path: Path, name: str) -> None:
     damaged = shutil.copytree(saved_model, tmp_path / "damaged")
     (damaged / name).write_bytes((saved_model / name).read_bytes()[:-20])

@@ -74,7 +74,7 @@ def test_a_damaged_json_file_gives_one_message(tmp_path: Path, content: bytes, r
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"a,c\n1,2\n", b'a,b\n"1,2\n'])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"a,c\n1,2\n", b'a,b\n"1,2\n', b"a,b\n1,2\n3"])
 def test_a_damaged_csv_file_gives_one_message(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.csv"
     with pytest.raises(UserError, match=r"file.csv is missing. Run fetch\."):

@@ -34,7 +34,7 @@ def load_saved_model(folder: Path) -> Model:
 
     try:
         model: Model = tf.saved_model.load(str(folder))
-    except (tf.errors.OpError, ValueError, OSError) as error:
+    except (tf.errors.OpError, ValueError, OSError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise UserError(
             f"the SavedModel in {folder} is damaged: {reason}. Run `dvc checkout` or `dvc repro --force train`."

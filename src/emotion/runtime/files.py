@@ -1,6 +1,7 @@
 """Files that are written completely or not at all, and their digests."""
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -101,12 +102,15 @@ def read_csv(path: Path, columns: Collection[str], fix: str, **options: Any) -> 
         **options: options of `pandas.read_csv`.
 
     Raises:
-        UserError: if the file is missing, is not a CSV file, or lacks a column.
+        UserError: if the file is missing or truncated, is not a CSV file, or lacks a column.
     """
     import pandas as pd
 
     try:
-        table: pd.DataFrame = pd.read_csv(path, **options)
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):  # pandas would fill a truncated row with missing values
+            raise UserError(f"{path} is damaged: its last line is incomplete. {fix}")
+        table: pd.DataFrame = pd.read_csv(io.BytesIO(content), **options)
     except FileNotFoundError:
         raise UserError(f"{path} is missing. {fix}") from None
     except ValueError as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
