@@ -41,7 +41,7 @@ def test_a_trials_score_is_the_mean_of_its_executions(trial_run: str, tmp_path: 
     logged = read_artifact(trial_run, f"{VALIDATION_FOLDER}/{predictions.FILE_NAME}")
     assert logged
     (tmp_path / "predictions.csv").write_bytes(logged)
-    right = [row[row["actual"]] for _, row in predictions.read(tmp_path / "predictions.csv").iterrows()]
+    right = [row[row["actual"]] for _, row in predictions.read(tmp_path / "predictions.csv", "").iterrows()]
     assert -np.log(right).mean() == pytest.approx(min(both[0]), rel=1e-3)
 
 

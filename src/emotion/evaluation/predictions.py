@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emotion.data.labels import EMOTIONS
+from emotion.runtime.files import read_csv
 
 FILE_NAME = "predictions.csv"
 
@@ -33,9 +34,13 @@ def write(predictions: pd.DataFrame, path: Path) -> None:
     predictions.to_csv(path, index=False, float_format="%.5f")
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Read what `write` wrote."""
-    return pd.read_csv(path, keep_default_na=False)
+def read(path: Path, fix: str) -> pd.DataFrame:
+    """Read what `write` wrote.
+
+    Raises:
+        UserError: if the file is missing or damaged; `fix` says what to do.
+    """
+    return read_csv(path, ("name", "actual", "predicted", *EMOTIONS), fix, keep_default_na=False)
 
 
 def same_images(first: pd.DataFrame, second: pd.DataFrame) -> bool:

@@ -33,6 +33,8 @@ def load_saved_model(folder: Path) -> Model:
     import tensorflow as tf
 
     try:
+        if (folder / "fingerprint.pb").exists():  # else TensorFlow ignores that it is damaged, and logs a traceback
+            tf.saved_model.experimental.read_fingerprint(str(folder))
         model: Model = tf.saved_model.load(str(folder))
     except (tf.errors.OpError, ValueError, OSError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

@@ -148,4 +148,4 @@ def _val_predictions(run_id: str) -> pd.DataFrame | None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / predictions.FILE_NAME
         path.write_bytes(content)
-        return predictions.read(path)
+        return predictions.read(path, f"It is an artifact of run {run_id}: compare others, or train again.")
