@@ -1,9 +1,16 @@
-# `make repro` and `make test` work from a fresh clone. They require Python 3.11, git and make.
-PYTHON ?= python3.11
+# `make repro` and `make test` work from a fresh clone. They require Python 3.11, 3.12 or 3.13, git and make.
+# The newest Python that can make virtual environments; `make PYTHON=python3.11` chooses another one.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# Install what a lock file lists, with uv; with pip if uv or its index cannot be reached.
+install = { command -v uv >/dev/null || $(PIP) install uv; } \
+	&& uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(1) \
+	|| { echo "Without uv, installing takes several times as long."; $(PIP) install --require-hashes --requirement $(1); }
 PYTEST := pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 .PHONY: help repro test check faults benchmark ui demo setup lock
@@ -14,6 +21,7 @@ help:
 
 repro: setup  ## run the whole pipeline: dvc repro
 	dvc repro
+	@emotion summary
 
 test: check  ## set up, check the code, run the tests
 	$(PYTEST)
@@ -42,18 +50,19 @@ demo: setup  ## start a demo of the champion; prints the address
 setup: .venv/user  ## create .venv with the locked packages
 
 .venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Install Python 3.11, 3.12 or 3.13 with venv, or name it: make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/user: requirements.txt pyproject.toml | .venv/bin/python
-	@echo "Installing the packages in requirements.txt (takes a few minutes the first time)"
-	$(PIP) install --requirement requirements.txt
+	@echo "Installing the packages in requirements.txt (takes a minute the first time)"
+	@$(call install,requirements.txt)
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/developer: .venv/user requirements-dev.txt
-	$(PIP) install --requirement requirements-dev.txt
+	@$(call install,requirements-dev.txt)
 	@touch $@
 
 lock:  ## update both requirements files; requires uv
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 pyproject.toml -o requirements.txt
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --group dev -c requirements.txt -o requirements-dev.txt
+	uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements.txt
+	uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --group dev -c requirements.txt -o requirements-dev.txt

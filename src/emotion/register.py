@@ -20,9 +20,11 @@ def main(exit_callbacks: ExitStack) -> None:
     from emotion.registry.registration import register_trained  # MLflow, after the parameters are checked
 
     registered = register_trained(params, MODEL_CARD, exit_callbacks)
-    write_json(REGISTERED, registered)
-    name, version = registered["name"], registered["version"]
-    print(f"Registered {name} version {version}. Run `emotion promote {version}` to make it the champion.")
+    write_json(REGISTERED, registered.model_dump())
+    print(
+        f"Registered {registered.name} version {registered.version}. Run `emotion promote {registered.version}` to make"
+        " it the champion."
+    )
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ import re
 import sys
 import tomllib
 
-from packaging.requirements import Requirement
-
+from emotion.cli.doctor import locked_versions
 from support.project import ROOT
 from support.source import MODULES, imported_names
 
@@ -25,15 +24,9 @@ def test_the_lock_file_has_every_direct_dependency_and_its_command() -> None:
 
 
 def test_installed_packages_match_the_lock_files() -> None:
-    lines = [
-        Requirement(line)
-        for name in ("requirements.txt", "requirements-dev.txt")
-        for line in (ROOT / name).read_text().splitlines()
-        if "==" in line and not line.startswith(" ")
-    ]
-    locked = {r.name: str(r.specifier).removeprefix("==") for r in lines if not r.marker or r.marker.evaluate()}
+    locked = locked_versions(ROOT / "requirements.txt") | locked_versions(ROOT / "requirements-dev.txt")
     installed = {re.sub(r"[-_.]+", "-", d.name).lower(): d.version for d in importlib.metadata.distributions()}
-    for name in installed.keys() - {"emotion", "pip"}:
+    for name in installed.keys() - {"emotion", "pip", "uv"}:
         assert locked.get(name) == installed[name], name
 
 

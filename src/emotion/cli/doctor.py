@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import Literal
 
 import psutil
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from emotion.runtime.errors import UserError, describe_os_error
 from emotion.runtime.paths import project_root
@@ -49,8 +50,9 @@ def run_checks() -> Iterator[Finding]:
 
 def _python() -> Finding:
     found = platform.python_version()
-    if not found.startswith("3.11."):
-        return Finding("Python", "error", found, "Install Python 3.11, then run `make setup`.")
+    supported = metadata("emotion")["Requires-Python"]
+    if found not in SpecifierSet(supported):
+        return Finding("Python", "error", found, f"Install Python {supported}, delete .venv, then run `make setup`.")
     return Finding("Python", "ok", found)
 
 
@@ -58,12 +60,7 @@ def _packages() -> Finding:
     lock = project_root() / "requirements.txt"
     if not lock.exists():
         return Finding("packages", "warning", "no requirements.txt to compare with", "Run from the project's root.")
-    requirements = [
-        Requirement(line) for line in lock.read_text().splitlines() if "==" in line and not line.startswith((" ", "#"))
-    ]
-    locked = {
-        it.name: str(it.specifier).removeprefix("==") for it in requirements if not it.marker or it.marker.evaluate()
-    }
+    locked = locked_versions(lock)
     differing = []
     for name, expected in locked.items():
         try:
@@ -76,6 +73,13 @@ def _packages() -> Finding:
     if differing or missing:
         return Finding("packages", "warning", "; ".join((differing or missing)[:3]), "Run `make setup`.")
     return Finding("packages", "ok", f"as pinned in requirements.txt ({len(locked)} packages)")
+
+
+def locked_versions(lock: Path) -> dict[str, str]:
+    """The versions of the packages that a lock file lists for this Python and platform."""
+    lines = [line.rstrip(" \\") for line in lock.read_text().splitlines()]
+    pins = [Requirement(line) for line in lines if "==" in line and not line.startswith((" ", "#"))]
+    return {pin.name: str(pin.specifier).removeprefix("==") for pin in pins if not pin.marker or pin.marker.evaluate()}
 
 
 def _git() -> Finding:

@@ -1,10 +1,37 @@
-"""`emotion trace` and `reproduce`."""
+"""`emotion summary`, `trace` and `reproduce`."""
+
+import math
 
 import typer
 
 from emotion.cli.promotion import JsonOption, VersionArgument
 
 DIFFERENT = 3  # exit code
+
+
+def summary() -> None:
+    """Show what `dvc repro` trained, how accurate it is, and what to run next."""
+    from emotion.runtime.files import read_json
+    from emotion.runtime.paths import METRICS, REGISTERED
+    from emotion.runtime.text import printable
+    from emotion.tracking.records import Metrics, Registered, read_record
+
+    registered = Registered.model_validate(read_json(REGISTERED, "Run `dvc repro`.", Registered))
+    metrics = read_json(METRICS, "Run `dvc repro`.", Metrics)
+    train, test = read_record("train").params, metrics["test"]
+    error = math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / test["images"])
+    trained = f"network {train['train.network']}, on {metrics['data']}"
+    score = f"accuracy {test['accuracy']:.1%} (standard error {error:.1%}) and macro F1 {test['macro_f1']:.2f}"
+    print(
+        f"""
+Trained     {printable(trained)}
+Test        {score} on {test["images"]:,.0f} images
+Registered  {printable(registered.name)} version {registered.version}
+
+Next        make ui                                    browse runs, trials and versions in MLflow
+            .venv/bin/emotion promote {registered.version:<12}         make this version the champion
+            make demo                                  show the champion in a web page"""
+    )
 
 
 def trace(version: VersionArgument, as_json: JsonOption = False) -> None:

@@ -15,6 +15,7 @@ for command in (
     promotion.promote,
     promotion.rollback,
     promotion.history,
+    lineage.summary,
     lineage.trace,
     lineage.reproduce,
     search.trials,

@@ -35,7 +35,7 @@ def restore(context: typer.Context) -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as exit_callbacks:
         # Not to models/model_card, which is an output of the pipeline.
         registered = register_trained(params, Path(folder) / "model_card", exit_callbacks)
-    print(f"register: {registered['name']} version {registered['version']}")
+    print(f"register: {registered.name} version {registered.version}")
 
 
 def sync(

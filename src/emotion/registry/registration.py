@@ -36,7 +36,7 @@ from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
 from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
-from emotion.tracking.records import Metrics
+from emotion.tracking.records import Metrics, Registered
 from emotion.tracking.restore import resume_train_run
 
 ORIGIN_TAG = "trained_in"  # the id of the run that trained a version, also if that run was lost and logged again
@@ -70,16 +70,13 @@ class EvaluatedSavedModel:
         mlflow_model.save(Path(path) / MLMODEL_FILE_NAME)
 
 
-def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> dict[str, str]:
+def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> Registered:
     """Register the outputs of `train` and `evaluate`, in the run of `train`.
 
     Args:
         params: only the section `register` is used.
         card: the folder for the version's model card.
         exit_callbacks: callbacks that run whenever and however the process ends.
-
-    Returns:
-        name, version, run_id and the digest of the SavedModel.
 
     Raises:
         UserError: if the MLflow server is unavailable.
@@ -102,12 +99,9 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> d
         run.log_files(card)
         if facts[LOCK_TAG] == tags[LOCK_TAG] != "unknown":
             run.log_files(Path("dvc.lock"), "source")
-    return {
-        "name": name,
-        "version": str(version.version),
-        "run_id": run.id,
-        "saved_model_sha256": tags["saved_model.sha256"],
-    }
+    return Registered(
+        name=name, version=str(version.version), run_id=run.id, saved_model_sha256=tags["saved_model.sha256"]
+    )
 
 
 def register(

@@ -60,6 +60,15 @@ class Metrics(BaseModel):
     test_per_class: dict[str, dict[str, float]]
 
 
+class Registered(BaseModel):
+    """The content of models/registered.json."""
+
+    name: str
+    version: str
+    run_id: str
+    saved_model_sha256: str
+
+
 def record_path(stage: str) -> Path:
     """Where the record of a stage is kept."""
     return RUN_RECORDS / f"{stage}.json"
