@@ -20,18 +20,16 @@ def summary() -> None:
     metrics = read_json(METRICS, "Run `dvc repro`.", Metrics)
     train, test = read_record("train").params, metrics["test"]
     error = math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / test["images"])
-    trained = f"network {train['train.network']}, on {metrics['data']}"
-    score = f"accuracy {test['accuracy']:.1%} (standard error {error:.1%}) and macro F1 {test['macro_f1']:.2f}"
-    print(
-        f"""
-Trained     {printable(trained)}
-Test        {score} on {test["images"]:,.0f} images
-Registered  {printable(registered.name)} version {registered.version}
-
-Next        make ui                                    browse runs, trials and versions in MLflow
-            .venv/bin/emotion promote {registered.version:<12}         make this version the champion
-            make demo                                  show the champion in a web page"""
-    )
+    score = f"accuracy {test['accuracy']:.1%} (standard error {error:.1%}), macro F1 {test['macro_f1']:.2f}"
+    print(f"\nTrained     {printable(train['train.network'])} on {printable(metrics['data'])}")
+    print(f"Test        {score}, on {test['images']:,.0f} images")
+    print(f"Registered  {printable(registered.name)} version {registered.version}\n\nNext")
+    for command, purpose in {
+        "make ui": "browse runs, trials and versions in MLflow",
+        f".venv/bin/emotion promote {registered.version}": "make this version the champion",
+        "make demo": "show the champion in a web page",
+    }.items():
+        print(f"  {command:<30}{purpose}")
 
 
 def trace(version: VersionArgument, as_json: JsonOption = False) -> None:
