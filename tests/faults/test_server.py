@@ -22,6 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> It
         yield made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", cases("server", range(OUTAGES)))
 def test_a_search_logs_every_trial_once_although_its_server_goes_away_and_comes_back(
     seed: int, place: Place, server: Server
