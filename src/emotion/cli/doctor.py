@@ -113,7 +113,7 @@ def _processor() -> Finding:
     cores = f"{os.cpu_count()} cores"
     if bfloat16:
         return Finding("processor", "ok", f"{cores} with {' and '.join(bfloat16)}: trains in bfloat16")
-    fix = "Expect training to take about five times as long as the README says."
+    fix = "Expect training to take about five times as long as with bfloat16."
     return Finding("processor", "warning", f"{cores} without bfloat16: trains in float32", fix)
 
 
