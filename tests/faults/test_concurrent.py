@@ -4,11 +4,11 @@ from itertools import combinations_with_replacement
 
 import pytest
 
-from support.faults import STAGES, Place, cases, stage
+from support.faults import PROMOTE, STAGES, Place, cases, stage
 
 COMMANDS = {
     **{name: stage(name) for name in STAGES},
-    "promote": ("emotion", "promote", "1", "--to", "challenger"),
+    "promote": PROMOTE,
     "rollback": ("emotion", "rollback"),
     "history": ("emotion", "history"),
     "restore": ("emotion", "restore"),
@@ -25,15 +25,18 @@ def test_two_commands_at_once_lose_nothing_and_both_work_afterwards(
     pair: tuple[str, str], has_store: bool, place: Place
 ) -> None:
     place.add_face("data/face.png")
-    if not has_store:
+    if has_store:
+        place.add_second_version()
+    else:
         place.lose_store()
+    versions = [1, 2] if has_store else [1]
     running = [place.start(*COMMANDS[name]) for name in pair]
     for process in running:
         place.end(process)
     place.assert_tidy()
-    assert place.state["versions"] in ([], [1])
-    if "restore" in pair or "register" in pair:
-        assert place.state["versions"] == [1]
+    assert place.state["versions"] in ([], versions)
+    if has_store or "restore" in pair or "register" in pair:
+        assert place.state["versions"] == versions
     for name in pair:
         if name != "space":
             place.attempt(*COMMANDS[name])

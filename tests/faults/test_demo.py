@@ -12,7 +12,7 @@ from gradio_client.exceptions import AppError
 
 from emotion.runtime.files import folder_size
 from emotion.serving.demo.app import CROPPED
-from support.faults import Place
+from support.faults import PROMOTE, Place
 from support.project import MODEL
 from support.servers import free_port, serving
 
@@ -25,7 +25,8 @@ def test_the_demo_follows_fifty_changes_of_champion_under_load_without_growing(
     place: Place, record_property: Callable[[str, str], None]
 ) -> None:
     place.add_face("data/face.png")
-    place.add_second_champion()
+    place.add_second_version()
+    place.succeed(*PROMOTE)
     face, port = place.project.folder / "data/face.png", free_port()
     with serving(["emotion", "demo", "--port", str(port)], place.project, port, is_warm=False) as said:
         address = said.split()[1]

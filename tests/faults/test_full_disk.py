@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from emotion.runtime.files import folder_size
-from support.faults import STAGES, Place, cases, stage
+from support.faults import PROMOTE, STAGES, Place, cases, stage
 from support.project import Project
 
 COMMANDS = {
     **{name: stage(name) for name in STAGES},
-    "promote": ("emotion", "promote", "1", "--to", "challenger"),
+    "promote": PROMOTE,
     "restore": ("emotion", "restore"),
     "space": ("emotion", "space", "data/space"),
     "export": ("emotion", "export", "data/model.tflite", "--format", "litert"),
@@ -38,6 +38,9 @@ def test_a_full_disk_is_reported_and_the_command_succeeds_when_there_is_space(
         place.add_face("data/face.png")
         if name in ("restore", "register"):
             place.lose_store()
+        if name == "promote":
+            place.add_second_version()
+        versions = [1, 2] if name == "promote" else [1]
         free = random.Random(f"{name} {seed}").randrange(1, size // 4)
         usage = shutil.disk_usage(disk)
         filler = place.project.folder / "data/filler"
@@ -49,7 +52,7 @@ def test_a_full_disk_is_reported_and_the_command_succeeds_when_there_is_space(
         filler.unlink()
         if done.returncode:
             place.succeed(*COMMANDS[name])
-        assert place.state["versions"] == [1]
+        assert place.state["versions"] == versions
         place.succeed("emotion", "cleanup-runs")
         place.assert_tidy()
     finally:

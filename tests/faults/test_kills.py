@@ -8,12 +8,12 @@ from functools import cache
 
 import pytest
 
-from support.faults import STAGES, Place, cases, stage
+from support.faults import PROMOTE, STAGES, Place, cases, stage
 from support.project import Project
 
 COMMANDS = {
     **{name: stage(name) for name in STAGES},
-    "promote": ("emotion", "promote", "1", "--to", "challenger"),
+    "promote": PROMOTE,
     "rollback": ("emotion", "rollback"),
     "restore": ("emotion", "restore"),
     "reproduce": ("emotion", "reproduce", "1"),
@@ -58,8 +58,10 @@ def prepare(place: Place, name: str) -> None:
     """Make a command have something to do."""
     if name in ("restore", "register"):
         place.lose_store()
+    if name in ("promote", "rollback"):
+        place.add_second_version()
     if name == "rollback":
-        place.add_second_champion()
+        place.succeed(*PROMOTE)
 
 
 @pytest.mark.parametrize(("name", "seed"), CASES)
@@ -74,7 +76,7 @@ def test_a_command_killed_at_a_random_moment_succeeds_when_it_is_repeated(
     prepare(place, name)
     process = place.start(*COMMANDS[name])
     time.sleep(random.Random(f"{name} {seed}").uniform(0, 1.1 * expected.seconds))
-    open_runs = [str(run.info.run_name) for run in place.project.runs("attributes.status = 'RUNNING'")]
+    open_runs = place.running
     has_ended = process.poll() is not None
     process.kill()
     process.communicate()
@@ -85,7 +87,7 @@ def test_a_command_killed_at_a_random_moment_succeeds_when_it_is_repeated(
     space = place.project.folder / "data/space"
     if space.exists():
         assert (space / "app.py").exists()  # it is complete, and not written again
-    elif name != "rollback" or place.state["aliases"] != expected.state["aliases"]:
+    elif name not in ("promote", "rollback") or place.state["aliases"] != expected.state["aliases"]:
         place.succeed(*COMMANDS[name])
     for key in ("versions", "aliases"):
         assert place.state[key] == expected.state[key]

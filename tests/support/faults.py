@@ -4,10 +4,12 @@ import itertools
 import random
 import re
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from support.project import MODEL, Project
 
 PASSWORD = "hunter2-4711"  # in the environment of every command; must appear nowhere
 STAGES = ("fetch", "preprocess", "tune", "train", "evaluate", "register")
+PROMOTE = ("emotion", "promote", "2", "--force", "--reason", "a second version")  # after `add_second_version`
 EXIT_CODES = {0, 1, 2, 3, 4}  # success, an error, wrong usage, held, rejected
 DVC_ERROR = 255
 # What libraries print by themselves, which is not a message of the program.
@@ -72,14 +75,22 @@ class Place:
         for path in self.project.folder.glob("mlflow.db*"):
             path.unlink()
 
-    def add_second_champion(self) -> None:
-        """Make a copy of version 1 the champion, so that there is a previous one."""
+    @property
+    def running(self) -> list[str]:
+        """The names of the runs that are RUNNING, read without creating or migrating the store."""
+        try:
+            with closing(sqlite3.connect(f"file:{self.project.folder}/mlflow.db?mode=ro", uri=True)) as database:
+                return [name for (name,) in database.execute("SELECT name FROM runs WHERE status = 'RUNNING'")]
+        except sqlite3.OperationalError:  # there is no store yet
+            return []
+
+    def add_second_version(self) -> None:
+        """Register a copy of version 1."""
         client, uri = self.project.client, mlflow.get_tracking_uri()
         first = client.get_model_version(MODEL, "1")
         mlflow.set_tracking_uri(self.project.store)  # where MLflow looks for the version's source
         client.create_model_version(MODEL, first.source, first.run_id, first.tags)
         mlflow.set_tracking_uri(uri)
-        self.succeed("emotion", "promote", "2", "--force", "--reason", "a second version")
 
     def add_face(self, path: str) -> None:
         """Write an image of a face."""
