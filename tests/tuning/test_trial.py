@@ -61,3 +61,15 @@ def test_a_diverged_trial_is_a_failed_result_with_its_reason(trial_run: str) -> 
     assert "training diverged. Lower train.learning_rate" in result.reason
     (run,) = [run for run in search_runs() if run.id == trial_run]
     assert run.status == "FAILED"
+
+
+def test_a_trial_that_cannot_write_is_a_failed_result_without_a_traceback(
+    trial_run: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trial").write_text("where the folder of the checkpoints should be")
+    result = run_trial_safely(
+        short_request(params_with(), run_id=trial_run), TRAIN, VALIDATION, DATASET, tmp_path / "trial"
+    )
+    assert result.outcome == "failed"
+    assert str(tmp_path / "trial") in result.reason
+    assert "Traceback" not in capfd.readouterr().err

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion.data.dataset import Split, open_dataset
-from emotion.runtime.errors import UserError
+from emotion.runtime.errors import UserError, describe_os_error
 from emotion.runtime.files import write_json
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking.client import connection
@@ -108,6 +108,8 @@ def run_trial_safely(
         return _run_logged_trial(request, train, validation, dataset, folder, tags or {})
     except UserError as error:
         return TrialResult(outcome="failed", reason=str(error))
+    except OSError as error:  # for example a full disk
+        return TrialResult(outcome="failed", reason=describe_os_error(error))
     except Exception as error:  # noqa: BLE001  any error fails only this trial
         traceback.print_exc()
         return TrialResult(outcome="failed", reason=f"{type(error).__name__}: {error}".splitlines()[0][:500])
