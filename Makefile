@@ -1,6 +1,6 @@
-# `make repro` and `make test` work from a fresh clone. They require Python 3.11, 3.12 or 3.13, git and make.
-# The newest Python that can make virtual environments; `make PYTHON=python3.11` chooses another one.
-PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+# `make repro` and `make test` work from a fresh clone. They require Python 3.11, git and make.
+# The first Python that can make virtual environments; `make PYTHON=python3.13` chooses another one.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := .venv/bin
