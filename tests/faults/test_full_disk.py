@@ -55,5 +55,6 @@ def test_a_full_disk_is_reported_and_the_command_succeeds_when_there_is_space(
         assert place.state["versions"] == versions
         place.succeed("emotion", "cleanup-runs")
         place.assert_tidy()
+        shutil.rmtree(place.temporary)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
