@@ -26,8 +26,8 @@ def temporary_files() -> Iterator[None]:
         is_own = parent.name.startswith(PREFIX)  # of the process that started this one
         folder = "" if is_own or len(str(parent)) > MAX_LENGTH else tempfile.mkdtemp(prefix=PREFIX)
         if folder:
-            _remove_abandoned(parent)
             (Path(folder) / OWNER).write_text(process_id())
+            _remove_abandoned(parent)
     except OSError:
         folder = ""
     if not folder:
@@ -56,3 +56,8 @@ def _remove_abandoned(parent: Path) -> None:
             is_ours = owner.is_file() and not owner.is_symlink() and owner.stat().st_uid == os.getuid()
             if is_ours and has_exited(owner.read_text()):
                 shutil.rmtree(owner.parent, ignore_errors=True)
+    for folder in parent.glob(f"{PREFIX}????????"):
+        # Killed before it had an owner. A process that is just starting can do without its folder.
+        with suppress(OSError):
+            if folder.stat().st_uid == os.getuid():
+                folder.rmdir()  # only if it is empty
