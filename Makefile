@@ -57,7 +57,7 @@ setup: .venv/user  ## create .venv with the locked packages
 	$(PYTHON) -m venv .venv
 
 .venv/user: requirements.txt pyproject.toml | .venv/bin/python
-	@echo "Installing the packages in requirements.txt (takes a minute the first time)"
+	@echo "Installing the packages in requirements.txt (takes a minute or two the first time)"
 	@$(call install,requirements.txt)
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
