@@ -13,9 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from emotion.data.dataset import Dataset, open_dataset
+from emotion.data.dataset import Dataset, open_dataset, subset
 from emotion.networks.calibration import choose_temperature
 from emotion.params.load import load_params
 from emotion.params.sections import Train
@@ -30,6 +28,9 @@ if TYPE_CHECKING:  # they import TensorFlow
     from emotion.training.callbacks import Callback
     from emotion.training.checkpoints import Checkpoints
     from emotion.training.trainer import TrainingResult
+
+
+FAMILIAR_IMAGES = 10_000  # training images that describe what is familiar
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,23 @@ class TrainedModel:
 def train(
     settings: Train, dataset: Dataset, checkpoints: "Checkpoints", callbacks: "Sequence[Callback]"
 ) -> TrainedModel:
-    """Train a network, and calibrate the network for inference on the validation images."""
-    from emotion.networks.inference import inference_model, with_temperature
-    from emotion.training.input_pipeline import eval_dataset
+    """Train a network, calibrate it on the validation images, and describe which faces are familiar to it."""
+    from emotion.networks.familiarity import fit_familiarity
+    from emotion.networks.inference import exported_model, inference_model
+    from emotion.training.input_pipeline import predict_split
     from emotion.training.trainer import fit
 
-    validation = dataset.split("validation")
-    result = fit(settings, dataset.split("train"), validation, callbacks, checkpoints)
+    training, validation = dataset.split("train"), dataset.split("validation")
+    result = fit(settings, training, validation, callbacks, checkpoints)
     network = inference_model(result.network, settings.tta)
-    batches = [network(images, training=False).numpy() for images, _ in eval_dataset(validation)]
-    temperature = choose_temperature(validation.labels, np.concatenate(batches))
+    probabilities, *features = predict_split(network, validation)
+    temperature = choose_temperature(validation.labels, probabilities)
     print(f"Temperature, fitted on the validation images: {temperature:.2f}.")
+    some = subset(training, min(1.0, FAMILIAR_IMAGES / len(training)), settings.seed)
+    familiarity = fit_familiarity(predict_split(network, some)[1:], features)
     best = result.rows[result.best_epoch - 1]
     print(f"Best epoch: {result.best_epoch} of {len(result.rows)}, validation accuracy {best['val_accuracy']:.4f}.")
-    return TrainedModel(result, with_temperature(network, temperature), temperature)
+    return TrainedModel(result, exported_model(network, temperature, familiarity), temperature)
 
 
 def save(model: TrainedModel) -> None:

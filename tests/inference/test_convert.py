@@ -17,9 +17,10 @@ from emotion.inference.convert import Format, Parity, convert
 from emotion.inference.litert import LiteRT
 from emotion.inference.load import load_saved_model, predict
 from emotion.networks.build import build
-from emotion.networks.inference import export, inference_model
+from emotion.networks.inference import export
 from emotion.params.sections import Transfer
 from emotion.runtime.errors import UserError
+from support.networks import to_export
 from support.project import Project
 
 
@@ -29,7 +30,7 @@ def fixed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fixed") / "saved_model"
     keras.utils.set_random_seed(0)
     network = build("vgg", 4, 0.0, Transfer(weights="none", image_size=32))
-    export(inference_model(network, "flip"), folder)
+    export(to_export(network, "flip"), folder)
     return folder
 
 

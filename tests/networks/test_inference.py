@@ -12,7 +12,7 @@ from emotion.networks import inference
 from emotion.networks.build import build
 from emotion.networks.inference import export, fold_normalization, inference_model
 from emotion.training import precision
-from support.networks import FACES, PIXELS, RANDOM, tiny, with_random_statistics
+from support.networks import FACES, PIXELS, RANDOM, tiny, to_export, with_random_statistics
 
 
 def test_folding_removes_batch_normalization_and_keeps_predictions(network: keras.Model) -> None:
@@ -32,7 +32,7 @@ def test_a_bfloat16_network_is_folded_to_float32_with_similar_predictions() -> N
     assert computed == {"bfloat16"}
     folded = inference_model(network, "plain")
     assert {layer.compute_dtype for layer in folded.layers} == {"float32"}
-    np.testing.assert_allclose(folded(PIXELS), network(PIXELS), atol=0.02)
+    np.testing.assert_allclose(folded(PIXELS)[0], network(PIXELS), atol=0.02)
 
 
 def test_views_are_the_image_its_mirror_image_and_their_shifts() -> None:
@@ -52,19 +52,20 @@ def test_the_exported_model_averages_its_views(views: str, shown: int, tmp_path:
         6: inference.TestTimeAugmentation(2)(PIXELS).numpy(),
     }[shown]
     answers = network(seen.reshape(-1, 48, 48, 1)).numpy().reshape(shown, 5, 7)
-    export(inference_model(network, views), tmp_path / "exported")
+    export(to_export(network, views), tmp_path / "exported")
     exported = predict(load_saved_model(tmp_path / "exported"), FACES, batch_size=2)
     np.testing.assert_allclose(exported, answers.mean(axis=0), atol=1e-5)
 
 
 def test_the_exported_and_the_saved_model_predict_like_the_network(network: keras.Model, tmp_path: Path) -> None:
     expected = network(PIXELS).numpy()
-    export(inference_model(network, "plain"), tmp_path / "exported")
+    finished = to_export(network, "plain")
+    export(finished, tmp_path / "exported")
     network.save(tmp_path / "network.keras")
     exported = load_saved_model(tmp_path / "exported")
     np.testing.assert_allclose(predict(exported, FACES, batch_size=2), expected, atol=2e-5)
     size = (tmp_path / "exported/variables/variables.data-00000-of-00001").stat().st_size
-    assert size < 4.2 * network.count_params() + 2**15  # every weight once, in four bytes
+    assert size < 4.2 * finished.count_params() + 2**15  # every weight once, in four bytes
     loaded = keras.saving.load_model(tmp_path / "network.keras")
     np.testing.assert_allclose(loaded(PIXELS), expected, atol=1e-6)
     graph = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"].graph.as_graph_def()
@@ -75,7 +76,7 @@ def test_the_exported_and_the_saved_model_predict_like_the_network(network: kera
 
 def test_an_ensemble_is_folded_and_exported_like_a_network(tmp_path: Path) -> None:
     ensemble = with_random_statistics(build("vgg", 4, 0.2, RANDOM, ensemble=2))
-    folded = inference_model(ensemble, "plain")
+    folded = to_export(ensemble, "plain")
     assert not [layer for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
     export(folded, tmp_path / "exported")
     np.testing.assert_allclose(predict(load_saved_model(tmp_path / "exported"), FACES, 2), ensemble(PIXELS), atol=2e-5)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from emotion.data.dataset import Split
 from emotion.networks.build import build
-from emotion.networks.inference import export, inference_model
+from emotion.networks.inference import export
 from emotion.params.sections import Params, Transfer
 from emotion.registry import versions
 from emotion.registry.promotion import promote
@@ -21,6 +21,7 @@ from emotion.registry.registration import register
 from emotion.registry.signature import saved_model_of
 from emotion.tracking.client import connection
 from emotion.tracking.runs import start_run
+from support.networks import to_export
 from support.stores import connected_to
 from support.versions import NAME, FromTable, numbered_images, table
 
@@ -33,7 +34,7 @@ def registered_model(tmp_path_factory: pytest.TempPathFactory, migrated_store: P
     with pytest.MonkeyPatch.context() as patch, connected_to(folder, patch):
         network = build("vgg", 1, 0.0, Transfer(weights="none", image_size=32))
         network.save(folder / "classifier.keras")
-        export(inference_model(network, "plain"), folder / "saved_model")
+        export(to_export(network, "plain"), folder / "saved_model")
         with start_run("train", {}, {}) as run:
             version = register(NAME, run.id, folder / "classifier.keras", folder / "saved_model", {}, "")
         registered = versions.get_version(NAME, str(version.version))

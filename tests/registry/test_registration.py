@@ -13,7 +13,7 @@ import pytest
 from mlflow.models import Model
 
 from emotion.inference.op_allowlist import disallowed_ops
-from emotion.networks.inference import export, inference_model
+from emotion.networks.inference import export
 from emotion.params.sections import Params
 from emotion.registry import registration
 from emotion.registry.signature import has_expected_signature, saved_model_of
@@ -23,6 +23,7 @@ from emotion.runtime.files import folder_size
 from emotion.tracking.client import connection
 from emotion.tracking.runs import start_run
 from emotion.training.trainer import fit
+from support.networks import to_export
 from support.training import TRAIN, VALIDATION
 
 
@@ -35,7 +36,7 @@ def test_a_network_is_trained_exported_registered_and_loaded(network: str, mlflo
     with start_run("train", {}, {}) as run:
         fitted = fit(params.train.override({**changes, **short, "transfer": transfer}), TRAIN, VALIDATION)
         fitted.network.save(mlflow_store / "classifier.keras")
-        export(inference_model(fitted.network, "flip"), mlflow_store / "saved_model")
+        export(to_export(fitted.network, "flip"), mlflow_store / "saved_model")
         version = registration.register(
             "faces", run.id, mlflow_store / "classifier.keras", mlflow_store / "saved_model", {}, ""
         )

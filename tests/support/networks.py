@@ -4,6 +4,8 @@ import keras
 import numpy as np
 
 from emotion.networks.build import build
+from emotion.networks.familiarity import fit_familiarity
+from emotion.networks.inference import exported_model, inference_model
 from emotion.params.sections import Transfer
 
 FACES = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
@@ -26,3 +28,10 @@ def with_random_statistics(network: keras.Model) -> keras.Model:
 
 def tiny(name: str) -> keras.Model:
     return with_random_statistics(build(name, 4, 0.2, RANDOM))
+
+
+def to_export(network: keras.Model, tta: str) -> keras.Model:
+    """Finish a network for export; the images above are familiar to it."""
+    averaged = inference_model(network, tta)
+    features = [output.numpy() for output in averaged(PIXELS, training=False)[1:]]
+    return exported_model(averaged, 1.0, fit_familiarity(features, features))

@@ -1,4 +1,4 @@
-"""The exported network, with folded normalization, averaged views and calibrated confidence."""
+"""The exported network, with folded normalization, averaged views, calibrated confidence, and a score of novelty."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from keras import layers
 
 from emotion.data.labels import IMAGE_SIZE
 from emotion.networks.calibration import EPSILON
+from emotion.networks.familiarity import Familiarity, Novelty, layer_features
 
 SHIFT = 2  # pixels by which views are shifted
 
@@ -22,39 +23,54 @@ def inference_model(network: keras.Model, tta: str) -> keras.Model:
         tta: plain, flip (averages the mirror image) or flip_and_shift (also averages shifted views).
 
     Returns:
-        A model from (batch, 48, 48, 1) float32, 0..255, to (batch, 7) float32. Its probabilities are those
-        of `network`, averaged over the views, up to rounding.
+        A model from (batch, 48, 48, 1) float32, 0..255, to a list: probabilities, (batch, 7) float32, which are those
+        of `network` up to rounding, and the arrays of `layer_features`; all averaged over the views.
     """
     network = fold_normalization(network)
+    network = keras.Model(network.input, [network.output, *layer_features(network)], name=network.name)
     if tta == "plain":
         return network
     shift, views = (SHIFT, 6) if tta == "flip_and_shift" else (0, 2)
     pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="pixels")
-    return keras.Model(pixels, AverageViews(views)(network(TestTimeAugmentation(shift)(pixels))), name=network.name)
+    outputs = network(TestTimeAugmentation(shift)(pixels))
+    return keras.Model(pixels, [AverageViews(views)(output) for output in outputs], name=network.name)
 
 
-def with_temperature(network: keras.Model, temperature: float) -> keras.Model:
-    """Return the network with temperature scaling; `network` itself if the temperature is 1."""
-    if temperature == 1:
-        return network
-    return keras.Model(network.input, Temperature(temperature)(network.output), name=network.name)
+def exported_model(network: keras.Model, temperature: float, familiarity: Familiarity) -> keras.Model:
+    """Finish a model from `inference_model`.
+
+    Returns:
+        A model from the same input to the dictionary `probabilities`, (batch, 7), calibrated by temperature scaling,
+        and `novelty`, (batch,): at most 1 for inputs that are like the training faces.
+    """
+    probabilities, *features = network.outputs
+    if temperature != 1:
+        probabilities = Temperature(temperature)(probabilities)
+    outputs = {"probabilities": probabilities, "novelty": Novelty(familiarity)(features)}
+    return keras.Model(network.input, outputs, name=network.name)
 
 
 def export(network: keras.Model, folder: Path) -> None:
-    """Write a SavedModel with the network as its `serve` endpoint and default signature.
+    """Write a SavedModel with two endpoints, which are also its signatures.
 
-    This replaces Keras' own `export` (3.15), which writes every weight twice.
+    `serve`, the default signature, returns the probabilities, as MLflow expects of a Keras model; `assess` returns
+    the dictionary of `exported_model`. This replaces Keras' own `export` (3.15), which writes every weight twice.
     """
     pixels = tf.TensorSpec((None, *network.input.shape[1:]), tf.float32, name="pixels")
 
     @tf.function(input_signature=[pixels], autograph=False)
     def serve(pixels: tf.Tensor) -> tf.Tensor:
-        return network(pixels, training=False)
+        return network(pixels, training=False)["probabilities"]
+
+    @tf.function(input_signature=[pixels], autograph=False)
+    def assess(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs: dict[str, tf.Tensor] = network(pixels, training=False)
+        return outputs
 
     module = tf.Module()
     module.weights = [weight.value for weight in network.weights]
-    module.serve = serve
-    tf.saved_model.save(module, str(folder), signatures=serve)
+    module.serve, module.assess = serve, assess
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve, "assess": assess})
 
 
 def fold_normalization(network: keras.Model) -> keras.Model:

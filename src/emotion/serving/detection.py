@@ -1,5 +1,8 @@
 """Find the faces in an image, and crop them like the training images."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +65,8 @@ class Detector:
         load_tensorflow()
         from mtcnn import MTCNN
 
-        self._mtcnn = MTCNN()
+        with _ignore_finalizer_errors():
+            self._mtcnn = MTCNN()
 
     def find(self, image: RGBImage) -> list[Detection]:
         """All faces, from left to right."""
@@ -79,3 +83,14 @@ class Detector:
             for face in faces
         ]
         return sorted(detections, key=lambda detection: (detection.box.left, detection.box.top))
+
+
+@contextmanager
+def _ignore_finalizer_errors() -> Iterator[None]:
+    """Hide that lz4 flushes weights files that are closed already, which Python 3.13 reports on stderr."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook

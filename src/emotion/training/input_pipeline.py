@@ -1,5 +1,6 @@
 """Batches of images and labels as tf.data datasets."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -59,6 +60,12 @@ def eval_dataset(split: Split, batch_size: int = 256) -> tf.data.Dataset:
     """Return the unaugmented images in order, once, with one-hot labels."""
     dataset = tf.data.Dataset.from_tensor_slices((split.images[..., None], _one_hot(split)))
     return _without_autotune(dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y)))
+
+
+def predict_split(network: keras.Model, split: Split) -> list[NDArray[np.float32]]:
+    """Return every output of a network that has several, for the images of a split."""
+    batches = [network(images, training=False) for images, _ in eval_dataset(split)]
+    return [np.concatenate(output) for output in zip(*batches, strict=True)]
 
 
 def _without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
