@@ -44,6 +44,10 @@ benchmark: setup .venv/torch/bin/torchrun  ## compare training speed with stock 
 	$(PYTHON) -m venv .venv/torch
 	.venv/torch/bin/pip install --quiet torch==2.13.0 numpy
 
+reference: setup  ## train the model of this package again; needs ARCHIVE=facial-expression-dataset.zip (FER-2013)
+	dvc exp run $$(emotion preset quick) -S fetch.source=archive -S fetch.archive=$(ARCHIVE) -S preprocess.protocol=folders
+	python -m emotion.serving.reference
+
 ui: setup  ## browse runs and models in MLflow; prints the address
 	emotion ui
 

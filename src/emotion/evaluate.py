@@ -11,11 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emotion.data.dataset import Dataset, Images, open_dataset, subset
+from emotion.evaluation.familiarity import TEST_FACES, novelty_by_kind
 from emotion.evaluation.metrics import Probabilities, confidence_threshold, selective_accuracy
-from emotion.evaluation.report import write_robustness, write_split, write_test_figures
+from emotion.evaluation.report import write_familiarity, write_robustness, write_split, write_test_figures
 from emotion.inference.benchmark import measure_speed
-from emotion.inference.load import Model, load_saved_model, predict
+from emotion.inference.load import NOVELTY_LIMIT, Model, assess, load_saved_model, predict
 from emotion.params.load import load_params
 from emotion.params.sections import Evaluate
 from emotion.runtime.errors import run_main
@@ -36,15 +40,21 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
     def predict_split(images: Images) -> Probabilities:
         return predict(model, images, settings.batch_size)
 
+    def novelty_of(images: Images) -> NDArray[np.float32]:
+        return assess(model, images, settings.batch_size)[1]
+
     validation, test = dataset.split("validation"), dataset.split("test")
     val_probabilities, probabilities = predict_split(validation.images), predict_split(test.images)
+    novelty = novelty_by_kind(novelty_of, test.images, dataset.is_drawn)
     scores: dict[str, Any] = {"data": dataset.caption}
     with atomic_write(report) as folder:
         for name, split, predicted in (("validation", validation, val_probabilities), ("test", test, probabilities)):
             scores |= write_split(name, split, predicted, settings.calibration_bins, folder)
         # Chosen on validation, never by a test score.
         unsure_below = confidence_threshold(validation.labels, val_probabilities, settings.target_accuracy)
-        scores["test_answered"] = selective_accuracy(test.labels, probabilities, unsure_below)
+        familiar = novelty[TEST_FACES] <= NOVELTY_LIMIT
+        scores["test_answered"] = selective_accuracy(test.labels, probabilities, unsure_below, familiar)
+        scores["familiarity"] = write_familiarity(novelty, NOVELTY_LIMIT, dataset.caption, folder)
         scores["test_per_class"] = write_test_figures(test, probabilities, settings, dataset.caption, folder)
         some = subset(test, min(1.0, settings.robustness_images / len(test)), seed=0)
         scores["test_robustness"] = write_robustness(predict_split, some, dataset.caption, folder)

@@ -89,6 +89,10 @@ def test_the_confidence_threshold_is_the_lowest_that_reaches_the_target_accuracy
     assert metrics.confidence_threshold(labels, answers, 0.6) == pytest.approx(0.31)
     assert metrics.confidence_threshold(labels, answers, 0.5) == 0
     assert metrics.confidence_threshold(np.array([1, 1, 1, 1]), answers, 0.5) == 1
-    told = metrics.selective_accuracy(labels, answers, 0.4)
+    familiar = np.array([True, True, True, True])
+    told = metrics.selective_accuracy(labels, answers, 0.4, familiar)
     assert told == pytest.approx({"unsure_below": 0.4, "coverage": 0.75, "accuracy": 2 / 3})
-    assert metrics.selective_accuracy(labels, answers, 1.0) == {"unsure_below": 1.0, "coverage": 0.0, "accuracy": 0.0}
+    none = metrics.selective_accuracy(labels, answers, 1.0, familiar)
+    assert none == {"unsure_below": 1.0, "coverage": 0.0, "accuracy": 0.0}
+    told = metrics.selective_accuracy(labels, answers, 0.4, np.array([True, False, True, True]))
+    assert told == pytest.approx({"unsure_below": 0.4, "coverage": 0.5, "accuracy": 0.5})

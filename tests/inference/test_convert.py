@@ -49,7 +49,7 @@ def test_an_exported_file_predicts_like_the_saved_model(
     if to_format == "onnx":
         session = onnxruntime.InferenceSession(tmp_path / "model")
         assert session.get_inputs()[0].shape == ["batch", 48, 48, 1]
-        after = session.run(None, {"pixels": images[..., None].astype(np.float32)})[0]
+        (after,) = session.run(["probabilities"], {"pixels": images[..., None].astype(np.float32)})
     else:
         after = predict(LiteRT(tmp_path / "model"), images, 8)
     np.testing.assert_allclose(after, before, atol=largest)
@@ -93,9 +93,17 @@ def test_a_file_that_exceeds_a_limit_is_not_written(
 def test_int8_is_rejected_for_a_large_and_significant_loss_of_accuracy(
     accuracy: float, p_value: float, refused: bool
 ) -> None:
-    parity = Parity(1.0, 4.0, 0.1, 0.9, accuracy, 0.7, p_value, {}, {})
+    parity = Parity(1.0, 4.0, 0.1, 0.9, accuracy, 0.7, p_value, 0.1, 1.0, {}, {})
     if not refused:
         converting._check(parity, "int8")
         return
     with pytest.raises(UserError, match=r"int8 costs 3\.0% of validation accuracy \(p = 0\.0001\), more than 2%"):
+        converting._check(parity, "int8")
+
+
+def test_int8_is_rejected_if_it_changes_what_is_familiar() -> None:
+    parity = Parity(1.0, 4.0, 0.1, 0.9, 0.7, 0.7, 1.0, 0.5, 0.95, {}, {})
+    with pytest.raises(
+        UserError, match=r"int8 changes whether an image is familiar for 5\.0% of the validation images"
+    ):
         converting._check(parity, "int8")

@@ -12,7 +12,10 @@ import typer
 
 ModelOption = Annotated[
     str | None,
-    typer.Option(help="models:/NAME/VERSION, a SavedModel folder, or a LiteRT file. Default: the champion."),
+    typer.Option(
+        help="models:/NAME/VERSION, a SavedModel folder, a LiteRT file, or reference (the model of this package, which"
+        " also answers if there is no champion). Default: the champion."
+    ),
 ]
 MinConfidenceOption = Annotated[
     float | None,
@@ -99,19 +102,20 @@ def demo(
     min_confidence: MinConfidenceOption = None,
     share: Annotated[bool, typer.Option("--share", help="Open a public URL through Gradio's servers.")] = False,
 ) -> None:
-    """Start a web demo of the champion; a new champion is loaded automatically."""
+    """Start a web demo of the champion and of the reference model; a new champion is loaded automatically."""
     import threading
 
-    from emotion.params.load import load_params
-    from emotion.registry.versions import get_aliases
     from emotion.serving.hot_reload import AliasWatcher, StaticModel, load_model
 
-    name = load_params().register_.name
     models: StaticModel | AliasWatcher
-    if model is not None:
+    if model is not None or not Path("params.yaml").exists():
         models = StaticModel(load_model(model, min_confidence))
     else:
-        models = AliasWatcher(name, lambda: get_aliases(name), lambda uri: load_model(uri, min_confidence))
+        from emotion.params.load import load_params
+        from emotion.registry.versions import find_aliases
+
+        name = load_params().register_.name
+        models = AliasWatcher(name, lambda: find_aliases(name) or {}, lambda uri: load_model(uri, min_confidence))
     from emotion.serving.demo.app import launch
 
     gc.enable()  # this may run for months

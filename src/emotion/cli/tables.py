@@ -132,7 +132,7 @@ def findings_table(findings: "list[Finding]") -> Table:
 def predictions_table(results: "list[ImageResult]") -> Table:
     """A row per face."""
     title = f"{len(results)} image{'s' if len(results) != 1 else ''}"
-    table = _table(title, "image", "face", "emotion", "probability", "second", "position")
+    table = _table(title, "image", "face", "answer", "most likely", "second", "position", "note")
     for result in results:
         if result.error and not result.faces:
             table.add_row(_text(result.name), "", "[red]error, see below")
@@ -140,10 +140,10 @@ def predictions_table(results: "list[ImageResult]") -> Table:
             table.add_row(_text(result.name), "", "no face")
         for number, face in enumerate(result.faces, start=1):
             first, second, *_ = sorted(face.scores.items(), key=lambda item: -item[1])
-            answer = face.answer if face.answer == first[0] else f"{face.answer}, {first[0]}?"
+            likely, runner_up = (f"{emotion} {score:.0%}" for emotion, score in (first, second))
             position = f"{face.box.left}, {face.box.top}, {face.box.side} wide"
-            runner_up = f"{second[0]} {second[1]:.0%}"
-            table.add_row(_text(result.name), str(number), answer, f"{first[1]:.0%}", runner_up, position)
+            note = "; ".join(filter(None, (face.reason, result.caution)))
+            table.add_row(_text(result.name), str(number), face.answer, likely, runner_up, position, note)
     return table
 
 
@@ -153,6 +153,7 @@ def parity_table(title: str, target: Path, parity: "Parity") -> Table:
     table.add_row("size", f"{parity.size_mib:.2f} MiB", f"{parity.size_before_mib:.2f} MiB")
     table.add_row("largest difference in probability", f"{parity.max_difference:.2g}", "")
     table.add_row("same predicted emotion", f"{parity.agreement:.2%}", "")
+    table.add_row("same verdict on familiarity", f"{parity.same_familiarity:.2%}", "")
     table.add_row("accuracy", f"{parity.accuracy:.4f}", f"{parity.accuracy_before:.4f}")
     table.add_row("p-value of the difference in accuracy", f"{parity.p_value:.3g}", "")
     for key, name in (("latency_ms_median", "ms per image"), ("images_per_second", "images/s in batches of 32")):

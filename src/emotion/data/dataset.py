@@ -75,9 +75,19 @@ class Dataset:
         return Split(np.asarray(self.images[rows]), labels, index)
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether the faces were drawn by this project."""
+        return is_drawn(self.metadata)
+
+    @property
     def caption(self) -> str:
         """A description of the data for figures and reports."""
         return caption(self.metadata)
+
+
+def is_drawn(metadata: dict[str, Any]) -> bool:
+    """Whether the faces that dataset.json describes were drawn by this project."""
+    return bool(metadata["source"]["source"] == "synthetic")
 
 
 def caption(metadata: dict[str, Any]) -> str:
@@ -86,9 +96,8 @@ def caption(metadata: dict[str, Any]) -> str:
     Args:
         metadata: the content of dataset.json.
     """
-    source = metadata["source"]
-    kind = "drawings, not photographs" if source["source"] == "synthetic" else "not drawn by this project"
-    return f"{source['origin']} ({kind})"
+    kind = "drawings, not photographs" if is_drawn(metadata) else "not drawn by this project"
+    return f"{metadata['source']['origin']} ({kind})"
 
 
 def open_dataset(folder: Path = DATASET) -> Dataset:

@@ -113,10 +113,17 @@ def confidence_threshold(labels: NDArray[np.int64], probabilities: Probabilities
 
 
 def selective_accuracy(
-    labels: NDArray[np.int64], probabilities: Probabilities, unsure_below: float
+    labels: NDArray[np.int64], probabilities: Probabilities, unsure_below: float, familiar: NDArray[np.bool]
 ) -> dict[str, float]:
-    """The effect of answering "unsure" below a confidence: unsure_below, coverage, accuracy (of the rest), 0..1."""
-    sure = probabilities.max(axis=1) >= unsure_below
+    """The effect of answering "unsure": unsure_below, coverage (share answered), accuracy (of the answers), 0..1.
+
+    Args:
+        labels: (n,) the actual emotions.
+        probabilities: (n, 7).
+        unsure_below: the confidence below which the answer is "unsure".
+        familiar: (n,) whether an image is familiar; otherwise, the answer is "unsure", too.
+    """
+    sure = (probabilities.max(axis=1) >= unsure_below) & familiar
     right = probabilities.argmax(axis=1)[sure] == labels[sure]
     return {
         "unsure_below": unsure_below,

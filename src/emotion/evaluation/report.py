@@ -1,16 +1,20 @@
 """The tables and figures of an evaluation, written to one folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from emotion.data.dataset import Images, Split
 from emotion.data.labels import EMOTIONS
 from emotion.evaluation import metrics, predictions
+from emotion.evaluation.familiarity import familiarity_summary, familiarity_table
 from emotion.evaluation.figures.metrics import (
     draw_confusion,
     draw_coverage,
+    draw_familiarity,
     draw_mistakes,
     draw_per_class,
     draw_reliability,
@@ -81,3 +85,20 @@ def write_robustness(
     table.to_csv(folder / "robustness.csv", index=False)
     draw_robustness(table, f"{len(images)} test images: {caption}", folder / "robustness.png")
     return robustness_summary(table)
+
+
+def write_familiarity(
+    novelty: Mapping[str, NDArray[np.float32]], limit: float, caption: str, folder: Path
+) -> dict[str, dict[str, float]]:
+    """Write the novelty of each kind of input as a table and a figure; return the table.
+
+    Args:
+        novelty: from `novelty_by_kind`.
+        limit: the novelty above which an input is unfamiliar.
+        caption: a description of the data.
+        folder: the folder to write to.
+    """
+    table = familiarity_table(novelty, limit)
+    table.to_csv(folder / "familiarity.csv", index=False)
+    draw_familiarity(novelty, limit, caption, folder / "familiarity.png")
+    return familiarity_summary(table)

@@ -15,7 +15,7 @@ from emotion.data.labels import IMAGE_SIZE
 from emotion.evaluation.significance import mcnemar_test
 from emotion.inference.benchmark import measure_speed
 from emotion.inference.litert import LiteRT
-from emotion.inference.load import Model, load_saved_model, predict
+from emotion.inference.load import NOVELTY_LIMIT, Model, assess, load_saved_model
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import atomic_write, folder_size
 from emotion.runtime.tensorflow import silent_stderr
@@ -23,12 +23,18 @@ from emotion.runtime.tensorflow import silent_stderr
 Format = Literal["litert", "int8", "onnx"]
 
 MAX_DIFFERENCE = 1e-4  # of a probability, for formats with full precision
-MAX_LOSS = 0.02  # of validation accuracy, for int8
+MAX_NOVELTY_DIFFERENCE = 1e-3  # for the same formats, relative to the novelty
+MAX_LOSS = 0.02  # for int8: of validation accuracy, and of validation images that are as familiar as before
 SIGNIFICANCE = 0.05  # a larger loss counts only with a lower p-value: one of 35 images is 2.9%
 CALIBRATION_IMAGES = 300  # training images that determine the ranges for int8
 MAX_IMAGES = 1000  # validation images for the comparison
 BATCH = 32
 ONNX_OPSET = 18
+# Operations that int8 files compute in float32: the novelty is a small difference between large numbers.
+FLOAT_OPS = (
+    "ADD_N", "FULLY_CONNECTED", "L2_NORMALIZATION", "LOG", "MAXIMUM", "MEAN", "RSQRT", "SOFTMAX", "SQRT", "SQUARE",
+    "SQUARED_DIFFERENCE", "SUB", "SUM",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Parity:
     accuracy: float  # on validation images
     accuracy_before: float  # the SavedModel's, on the same
     p_value: float  # of the difference in accuracy (McNemar's exact test)
+    novelty_difference: float  # largest, relative to the SavedModel's novelty; NaN if the model does not measure it
+    same_familiarity: float  # share of images that both call familiar, or both unfamiliar
     speed: dict[str, float]  # see `measure_speed`
     speed_before: dict[str, float]
 
@@ -51,7 +59,8 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
 
     Args:
         saved_model: the folder of the SavedModel.
-        to_format: litert (float32), int8 (LiteRT with 8-bit integers inside, float32 outside) or onnx.
+        to_format: litert (float32), int8 (LiteRT with 8-bit convolutions) or onnx. If the SavedModel has the
+            endpoint `assess`, the file has its two outputs.
         target: the file to write.
         dataset: its training images calibrate int8; its validation images are for the comparison.
 
@@ -75,24 +84,33 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
 def _convert(saved_model: Path, model: Model, to_format: Format, examples: Images) -> bytes:
     with warnings.catch_warnings(), silent_stderr():
         warnings.simplefilter("ignore")  # the converters use deprecated parts of TensorFlow and numpy
-        return _onnx(model) if to_format == "onnx" else _litert(saved_model, examples if to_format == "int8" else None)
+        if to_format == "onnx":
+            return _onnx(model)
+        signature = "assess" if hasattr(model, "assess") else "serving_default"
+        return _litert(saved_model, signature, examples if to_format == "int8" else None)
 
 
-def _litert(saved_model: Path, examples: Images | None) -> bytes:
+def _litert(saved_model: Path, signature: str, examples: Images | None) -> bytes:
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
-    if examples is not None:
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[signature])
+    if examples is None:
+        content: bytes = converter.convert()
+        return content
 
-        def representative() -> Iterator[list[NDArray[np.float32]]]:
-            for face in examples:
-                yield [face[None, ..., None].astype(np.float32)]
+    def representative() -> Iterator[list[NDArray[np.float32]]]:
+        for face in examples:
+            yield [face[None, ..., None].astype(np.float32)]
 
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = representative
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    content: bytes = converter.convert()
-    return content
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = representative
+    # The converter alone quantizes everything; its debugger can leave operations out.
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(FLOAT_OPS))
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=representative, debug_options=options
+    )
+    quantized: bytes = debugger.get_nondebug_quantized_model()
+    return quantized
 
 
 def _onnx(model: Model) -> bytes:
@@ -101,7 +119,12 @@ def _onnx(model: Model) -> bytes:
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     signature = [tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 1), tf.float32, name="pixels")]
-    function = tf.function(lambda pixels: model.serve(pixels), input_signature=signature)
+
+    def outputs(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        assess = getattr(model, "assess", None)
+        return assess(pixels) if assess else {"probabilities": model.serve(pixels)}
+
+    function = tf.function(outputs, input_signature=signature, autograph=False)
     proto, _ = tf2onnx.convert.from_function(function, signature, opset=ONNX_OPSET)
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -116,9 +139,15 @@ class _Onnx:
         self._session = onnxruntime.InferenceSession(path.read_bytes())
         self._name = self._session.get_inputs()[0].name
 
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        if "novelty" in self._outputs:
+            self.assess = self._run
+
     def serve(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        (probabilities,) = self._session.run(None, {self._name: pixels})
-        return np.asarray(probabilities)
+        return self._run(pixels)["probabilities"]
+
+    def _run(self, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        return dict(zip(self._outputs, self._session.run(None, {self._name: pixels}), strict=True))
 
 
 def _load(path: Path, to_format: Format) -> Model:
@@ -128,7 +157,7 @@ def _load(path: Path, to_format: Format) -> Model:
 def _compare(
     before: Model, after: Model, sizes: tuple[float, float], images: Images, labels: NDArray[np.int64]
 ) -> Parity:
-    ours, theirs = predict(before, images, BATCH), predict(after, images, BATCH)
+    (ours, novelty_before), (theirs, novelty) = assess(before, images, BATCH), assess(after, images, BATCH)
     correct = [probabilities.argmax(axis=1) == labels for probabilities in (ours, theirs)]
     return Parity(
         size_mib=sizes[0],
@@ -138,6 +167,8 @@ def _compare(
         accuracy=float(correct[1].mean()),
         accuracy_before=float(correct[0].mean()),
         p_value=mcnemar_test(*correct)["p_value"],
+        novelty_difference=float((np.abs(novelty - novelty_before) / novelty_before).max()),
+        same_familiarity=float(((novelty > NOVELTY_LIMIT) == (novelty_before > NOVELTY_LIMIT)).mean()),
         speed=measure_speed(after, images, BATCH),
         speed_before=measure_speed(before, images, BATCH),
     )
@@ -151,8 +182,14 @@ def _check(parity: Parity, to_format: Format) -> None:
                 f"int8 costs {loss:.1%} of validation accuracy (p = {parity.p_value:.2g}), more than"
                 f" {MAX_LOSS:.0%}: nothing was written. Use `--format litert`, which does not lose accuracy."
             )
-    elif parity.max_difference > MAX_DIFFERENCE:
+        if 1 - parity.same_familiarity > MAX_LOSS:
+            raise UserError(
+                f"int8 changes whether an image is familiar for {1 - parity.same_familiarity:.1%} of the validation"
+                f" images, more than {MAX_LOSS:.0%}: nothing was written. Use `--format litert`, which does not."
+            )
+    elif parity.max_difference > MAX_DIFFERENCE or parity.novelty_difference > MAX_NOVELTY_DIFFERENCE:
         raise UserError(
-            f"the file's probabilities differ from the SavedModel's by up to {parity.max_difference:.2g}, more"
-            f" than {MAX_DIFFERENCE:g}: nothing was written. Use the SavedModel itself."
+            f"the file's outputs differ from the SavedModel's: probabilities by up to {parity.max_difference:.2g}"
+            f" (allowed: {MAX_DIFFERENCE:g}), novelty by up to {parity.novelty_difference:.2g} of its value (allowed:"
+            f" {MAX_NOVELTY_DIFFERENCE:g}). Nothing was written. Use the SavedModel itself."
         )

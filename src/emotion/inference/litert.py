@@ -3,7 +3,6 @@
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,22 +24,20 @@ class LiteRT:
         except (ValueError, RuntimeError) as error:
             reason = f"{path} is not a LiteRT file: {error}".splitlines()[0].rstrip(".")
             raise UserError(f"{reason}. Give a file that `emotion export` wrote, or a SavedModel folder.") from error
-        self._input, self._output = (
-            details[0]["index"]
-            for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
-        )
         self._lock = threading.Lock()
-        self._shape: tuple[int, ...] = ()
+        runner = self._interpreter.get_signature_runner()
+        (self._input,) = runner.get_input_details()
+        self._outputs = set(runner.get_output_details())
+        self._run = runner
+        if "novelty" in self._outputs:
+            self.assess = self._call
 
     def serve(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (n, 48, 48, 1) float32, 0..255, to (n, 7) float32 probabilities."""
+        outputs = self._call(pixels)
+        return outputs["probabilities"] if "probabilities" in outputs else next(iter(outputs.values()))
+
+    def _call(self, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         with self._lock:
-            interpreter: Any = self._interpreter
-            if pixels.shape != self._shape:
-                interpreter.resize_tensor_input(self._input, pixels.shape)
-                interpreter.allocate_tensors()
-                self._shape = pixels.shape
-            interpreter.set_tensor(self._input, pixels)
-            interpreter.invoke()
-            answers: NDArray[np.float32] = interpreter.get_tensor(self._output)
-            return answers
+            outputs: dict[str, NDArray[np.float32]] = self._run(**{self._input: pixels})
+            return {name: output.copy() for name, output in outputs.items()}

@@ -73,11 +73,15 @@ def export(network: keras.Model, folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve, "assess": assess})
 
 
-def fold_normalization(network: keras.Model) -> keras.Model:
-    """Return a float32 copy of a network with each batch normalization folded into the convolution before it.
+def fold_normalization(network: keras.Model, dtype: str = "float32") -> keras.Model:
+    """Return a copy of a network with each batch normalization folded into the convolution before it.
 
     At inference, batch normalization is a scale and an offset per channel, which the convolution's
     filters and bias can apply (Jacob et al., 2018).
+
+    Args:
+        network: a network from `build`, or an earlier result.
+        dtype: float32, or float16 to store the copy in half the size.
     """
     folded = {
         convolution.name: layer
@@ -87,7 +91,7 @@ def fold_normalization(network: keras.Model) -> keras.Model:
     removed = {layer.name for layer in folded.values()}
 
     def copy(layer: layers.Layer) -> layers.Layer:
-        config = {**layer.get_config(), "dtype": "float32"}
+        config = {**layer.get_config(), "dtype": dtype}
         if layer.name in removed:
             return _Identity(name=layer.name)
         if layer.name in folded:
@@ -103,6 +107,7 @@ def fold_normalization(network: keras.Model) -> keras.Model:
     return result
 
 
+@keras.saving.register_keras_serializable(package="emotion")
 class _Identity(layers.Layer):
     """Replaces a folded normalization; accepts the same call arguments."""
 

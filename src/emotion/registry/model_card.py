@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markdown_it import MarkdownIt
 
-from emotion.data.dataset import DatasetMetadata
+from emotion.data.dataset import DatasetMetadata, is_drawn
 from emotion.data.labels import EMOTIONS, SPLITS
 from emotion.evaluation.significance import CONFIDENCE, wilson_interval
 from emotion.registry.versions import parse_json_tag
@@ -17,7 +17,7 @@ from emotion.runtime.files import atomic_write, read_csv, read_json
 from emotion.runtime.paths import DATASET, EVALUATION, SPEED
 
 # Only figures without faces: the training images may not be shown publicly.
-FIGURES = ("confusion.png", "per_class.png", "reliability.png", "coverage.png", "robustness.png")
+FIGURES = ("confusion.png", "per_class.png", "reliability.png", "coverage.png", "familiarity.png", "robustness.png")
 SUBSETS = {"validation": "validation", "test": "test", "test_unseen": "test, without images seen in training"}
 ORIGIN = {  # tags of the version, and their names in the card
     "run_id": "MLflow run",
@@ -58,11 +58,12 @@ def write(folder: Path, title: str, facts: Mapping[str, str], metrics: Mapping[s
     text = templates.get_template("model_card.md.j2").render(
         title=title,
         emotions=EMOTIONS,
-        is_synthetic=metadata["source"]["source"] == "synthetic",
+        is_drawn=is_drawn(metadata),
         scores=_scores_table(metrics),
         confidence=CONFIDENCE,
         answered=metrics["test_answered"],
         per_emotion=_emotions_table(metrics),
+        familiarity=_familiarity_table(),
         robustness=_robustness_table(),
         speed=read_json(SPEED, "Run `dvc repro --force evaluate`.", dict[str, float]) if SPEED.exists() else None,
         data=metrics["data"],
@@ -107,6 +108,22 @@ def _emotions_table(metrics: Mapping[str, Any]) -> str:
             "precision": f"{scores['precision']:.3f}",
         }
         for emotion, scores in metrics["test_per_class"].items()
+    ]
+    return _to_markdown(pd.DataFrame(rows))
+
+
+def _familiarity_table() -> str:
+    table = read_csv(
+        EVALUATION / "familiarity.csv", ("input", "unfamiliar", "auroc"), "Run `dvc repro --force evaluate`."
+    )
+    rows = [
+        {
+            "input": row["input"],
+            "images": row["images"],
+            "called unfamiliar": _with_interval(row["unfamiliar"], row["images"]),
+            "AUROC against test faces": "" if pd.isna(row["auroc"]) else f"{row['auroc']:.3f}",
+        }
+        for row in table.to_dict("records")
     ]
     return _to_markdown(pd.DataFrame(rows))
 

@@ -16,6 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
+from emotion.data.dataset import FIX, DatasetMetadata
 from emotion.params.sections import Params
 from emotion.registry import model_card
 from emotion.registry.promotion.history import current_user
@@ -31,7 +32,7 @@ from emotion.registry.versions import (
 )
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import folder_digest, folder_size, read_json
-from emotion.runtime.paths import CLASSIFIER, METRICS, SAVED_MODEL
+from emotion.runtime.paths import CLASSIFIER, DATASET, METRICS, SAVED_MODEL
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
 from emotion.tracking.client import connection
@@ -217,6 +218,7 @@ def version_tags(run_id: str, metrics: Mapping[str, Any], saved_model: Path) -> 
     return {
         **{key.removeprefix("mlflow.source."): run.tags[key] for key in RUN_TAGS if key in run.tags},
         "data": metrics["data"],
+        "data.source": read_json(DATASET / "dataset.json", FIX, DatasetMetadata)["source"]["source"],
         "parameters": json.dumps(run.params, sort_keys=True),
         "saved_model.sha256": folder_digest(saved_model),
         UNSURE_BELOW_TAG: str(metrics["test_answered"]["unsure_below"]),

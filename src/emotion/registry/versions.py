@@ -153,11 +153,21 @@ def get_aliases(name: str) -> dict[str, str]:
     Raises:
         UserError: if there is no such model.
     """
+    aliases = find_aliases(name)
+    if aliases is None:
+        raise no_model_error(name)
+    return aliases
+
+
+def find_aliases(name: str) -> dict[str, str] | None:
+    """Version numbers by alias; None if there is no such model."""
     with connection().translate_errors():
         try:
             return {k: str(v) for k, v in connection().client.get_registered_model(name).aliases.items()}
         except MlflowException as error:
-            raise no_model_error(name) if error.error_code == "RESOURCE_DOES_NOT_EXIST" else error from error
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
 
 
 def no_model_error(name: str) -> UserError:

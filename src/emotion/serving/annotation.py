@@ -15,7 +15,9 @@ PADDING = 3  # pixels between a caption and its background's edge
 
 
 def caption(face: Face) -> str:
-    """The answer with its confidence."""
+    """The answer with its confidence; or that and why the model is unsure."""
+    if not face.is_familiar:
+        return f"{UNSURE}: unlike the training faces"
     prefix = f"{face.answer}: " if face.answer == UNSURE else ""
     return f"{prefix}{face.emotion} {face.confidence:.0%}"
 

@@ -26,12 +26,24 @@ class ImageResult:
 
     name: str
     faces: tuple[Face, ...] = ()
+    caution: str = ""  # the predictor's
     error: str = ""  # why the image could not be read or its annotated copy could not be written
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the result to plain values for JSON."""
-        content = {"image": self.name, "faces": [face_to_dict(face) for face in self.faces]}
+        content = {"image": self.name, **faces_to_dict(self.faces, self.caution)}
         return content | ({"error": self.error} if self.error else {})
+
+
+def faces_to_dict(faces: Iterable[Face], caution: str) -> dict[str, Any]:
+    """Convert the faces of an image to plain values for JSON.
+
+    Args:
+        faces: the predictions.
+        caution: the predictor's.
+    """
+    content: dict[str, Any] = {"faces": [face_to_dict(face) for face in faces]}
+    return content | ({"caution": caution} if caution else {})
 
 
 def face_to_dict(face: Face) -> dict[str, Any]:
@@ -39,6 +51,8 @@ def face_to_dict(face: Face) -> dict[str, Any]:
     return {
         "answer": face.answer,
         "confidence": round(face.confidence, 4),
+        "reason": face.reason,
+        "novelty": None if face.novelty is None else round(face.novelty, 4),
         "box": {"left": face.box.left, "top": face.box.top, "side": face.box.side},
         "detection": round(face.detection, 4),
         "scores": {emotion: round(score, 4) for emotion, score in face.scores.items()},
@@ -64,7 +78,7 @@ def predict_images(
             if item.image is None:
                 yield ImageResult(item.name, error=item.error)
                 continue
-            result = ImageResult(item.name, tuple(next(faces)))
+            result = ImageResult(item.name, tuple(next(faces)), predictor.caution)
             if annotated:
                 try:
                     with atomic_write(_output_path(annotated, item.name, taken)) as tmp:
@@ -110,10 +124,13 @@ def results_table(results: Iterable[ImageResult]) -> "pd.DataFrame":
         for number, face in enumerate(result.faces, start=1):
             content = face_to_dict(face)
             rows.append(
-                {"image": printable(result.name), "face": number, "error": result.error}
+                {"image": printable(result.name), "face": number, "caution": result.caution, "error": result.error}
                 | content | content["box"] | content["scores"]
             )  # fmt: skip
         if not result.faces:
             rows.append({"image": printable(result.name), "error": result.error or "no face"})
-    columns = ["image", "face", "answer", "confidence", "left", "top", "side", "detection", *EMOTIONS, "error"]
+    columns = [
+        "image", "face", "answer", "confidence", "reason", "novelty", "caution", "left", "top", "side", "detection",
+        *EMOTIONS, "error",
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("face", "left", "top", "side"), "Int64"))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.networks.build import members
+from emotion.networks.inference import fold_normalization
 
 MIN_MAP_SIZE = 6  # pixels per side; these networks' last feature maps are 3x3, too coarse to show a mouth
 
@@ -19,11 +20,11 @@ class GradCAM:
     The maps of an ensemble's members are averaged.
 
     Args:
-        classifier: the network as `train` saved it.
+        classifier: the network as `train` saved it, or folded and in half precision.
     """
 
     def __init__(self, classifier: Path) -> None:
-        network = keras.saving.load_model(classifier, compile=False)
+        network = fold_normalization(keras.saving.load_model(classifier, compile=False))
         maps = [_last_feature_map(output) for output in members(network).outputs]
         self._network = keras.Model(network.input, [maps, network.output])
 

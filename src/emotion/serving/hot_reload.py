@@ -1,4 +1,4 @@
-"""The models to serve: one fixed model, or the versions that aliases name, reloaded when the aliases change."""
+"""The models to serve: a fixed one; or the reference model and the versions that aliases name, which are reloaded."""
 
 import sys
 import threading
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emotion.runtime.errors import UserError
-from emotion.serving.model_source import ModelInfo, open_model
+from emotion.serving.model_source import CHAMPION, NO_CHAMPION, REFERENCE, ModelInfo, open_model
 from emotion.serving.predictor import Predictor
 
 if TYPE_CHECKING:
     from emotion.serving.gradcam import GradCAM
 
-CHAMPION = "champion"
 POLL_INTERVAL = 2.0  # seconds between queries of the registry
 RETRY_INTERVAL = 60.0  # seconds before a version that could not be loaded is tried again
 
@@ -31,7 +30,7 @@ class LoadedModel:
 def load_model(source: str | None, min_confidence: float | None = None) -> LoadedModel:
     """Load a model from any source of `open_model`; without heat maps if these are not available."""
     with open_model(source) as bundle:
-        model = bundle.load()
+        predictor = Predictor.from_bundle(bundle, min_confidence)
         gradcam = None
         if bundle.classifier:
             from emotion.serving.gradcam import GradCAM
@@ -41,8 +40,7 @@ def load_model(source: str | None, min_confidence: float | None = None) -> Loade
             except Exception as error:  # noqa: BLE001  predictions do not depend on heat maps
                 reason = f"{type(error).__name__}: {error}"
                 print(f"No heat maps for {bundle.info.title}: {reason}", file=sys.stderr, flush=True)
-    unsure_below = bundle.info.unsure_below if min_confidence is None else min_confidence
-    return LoadedModel(bundle.info, Predictor(model, unsure_below), gradcam)
+    return LoadedModel(bundle.info, predictor, gradcam)
 
 
 class StaticModel:
@@ -59,7 +57,7 @@ class StaticModel:
 
 
 class AliasWatcher:
-    """The versions of a registered model that aliases name.
+    """The versions of a registered model that aliases name, and the reference model.
 
     A thread polls the registry and loads new versions, so that no request waits for it.
 
@@ -73,25 +71,26 @@ class AliasWatcher:
         self, name: str, get_aliases: Callable[[], dict[str, str]], load: Callable[[str], LoadedModel]
     ) -> None:
         self._name, self._get_aliases, self._load = name, get_aliases, load
-        number = get_aliases().get(CHAMPION)
-        if number is None:
-            raise UserError(f"{name} has no champion. Run `emotion promote VERSION` to make a version the champion.")
-        self._loaded = {number: load(f"models:/{name}/{number}")}  # by number
+        self._loaded: dict[str, LoadedModel] = {}  # by number
         self._failures: dict[str, tuple[float, str]] = {}  # by number: when, and why
         # Read by request threads, and replaced as a whole.
-        self._serving = {CHAMPION: self._loaded[number]}
+        self._serving = {REFERENCE: load(REFERENCE)}
         self._notes: dict[str, str] = {}
+        if number := get_aliases().get(CHAMPION):
+            self._serving[CHAMPION] = self._loaded[number] = load(f"models:/{name}/{number}")
+        else:
+            self._notes[REFERENCE] = NO_CHAMPION
         threading.Thread(target=self._poll, daemon=True).start()
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """The aliases with a loaded version, the champion first."""
-        return tuple(sorted(self._serving, key=lambda alias: (alias != CHAMPION, alias)))
+        """The aliases with a loaded version, the champion first and the reference model last."""
+        return tuple(sorted(self._serving, key=lambda alias: (alias != CHAMPION, alias == REFERENCE, alias)))
 
     def get(self, alias: str) -> tuple[LoadedModel, str]:
-        """The version that an alias names (the champion if it names none), and a note to show with it."""
+        """The version that an alias names (the first of `aliases` if it names none), and a note to show with it."""
         serving, notes = self._serving, self._notes
-        alias = alias if alias in serving else CHAMPION
+        alias = next(it for it in (alias, CHAMPION, REFERENCE) if it in serving)
         return serving[alias], notes.get(alias, "")
 
     def _poll(self) -> None:
@@ -107,9 +106,13 @@ class AliasWatcher:
             note = "The registry is unavailable; there may be a newer champion."
             self._notes = dict.fromkeys(self._serving, note)
             return
-        serving, notes = {CHAMPION: self._serving[CHAMPION]}, {}
+        notes = {}
+        serving = {alias: model for alias, model in self._serving.items() if alias in (CHAMPION, REFERENCE)}
         if CHAMPION not in numbers:
-            notes[CHAMPION] = "There is no champion anymore; this version was the last one."
+            if CHAMPION in serving:
+                notes[CHAMPION] = "There is no champion anymore; this version was the last one."
+            else:
+                notes[REFERENCE] = NO_CHAMPION
         for alias, number in numbers.items():
             if model := self._try_load(number):
                 serving[alias] = model

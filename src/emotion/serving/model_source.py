@@ -1,6 +1,7 @@
 """Where a model for serving comes from: the registry, a folder, or a file."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ from emotion.params.validation import Section
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import file_digests, read_json, write_json
 
+CHAMPION = "champion"
+NO_CHAMPION = "There is no champion (`emotion promote VERSION` makes one): the reference model answers."
+SHIPPED_FACTS = ("data", "test.", "test_unseen.", "git.commit", "parameters")  # tags of versions: beginnings of names
+REFERENCE = "reference"  # as a source: the model that is part of the package
+REFERENCE_MODEL = Path(__file__).parent / "reference_model"
 BUNDLE, MODEL, CLASSIFIER, CARD = "bundle.json", "saved_model", "classifier.keras", "model_card.md"
 
 
@@ -28,6 +34,11 @@ class ModelInfo:
     unsure_below: float = 0.0  # the confidence below which the answer is "unsure"
     facts: Mapping[str, str] = field(default_factory=dict)  # the tags of a registered version
     card: str = ""  # the model card, as Markdown
+
+    @property
+    def is_of_drawings(self) -> bool:
+        """Whether the model learned from the faces that this project draws."""
+        return self.facts.get("data.source") == "synthetic"
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ class ModelBundle:
             shutil.copy(self.classifier, folder / CLASSIFIER)
         card = [line for line in self.info.card.splitlines() if not line.startswith("| registered by ")]
         (folder / CARD).write_text("\n".join([*card, ""]))
-        facts = {key: value for key, value in self.info.facts.items() if key == "data" or key.startswith("test.")}
+        facts = {key: value for key, value in self.info.facts.items() if key.startswith(SHIPPED_FACTS)}
         bundle = BundleFile(
             title=self.info.title, unsure_below=self.info.unsure_below, facts=facts, sha256=file_digests(folder)
         )
@@ -106,24 +117,39 @@ def open_model(source: str | None) -> Iterator[ModelBundle]:
     """Get a model's files, which exist until the end of the context.
 
     Args:
-        source: the folder of a SavedModel, a folder that `ModelBundle.write` wrote, a LiteRT file, or an
-            MLflow URI such as models:/facial-emotion/3; None for the champion.
+        source: the folder of a SavedModel, a folder that `ModelBundle.write` wrote, a LiteRT file, an MLflow URI
+            such as models:/facial-emotion/3, or "reference"; None for the champion, or for the reference model if
+            there is none, which is printed.
 
     Raises:
         UserError: if there is no such model, or its files have changed since it was registered.
     """
-    path = Path(source) if source else None
-    if path and path.exists():
+    if source is None:
+        source = champion_uri()
+        if source is None:
+            print(NO_CHAMPION, file=sys.stderr, flush=True)
+            source = REFERENCE
+    path = REFERENCE_MODEL if source == REFERENCE else Path(source)
+    if source and path.exists():
         yield _from_path(path)
-    elif source is not None and "/" not in source.partition(":")[2]:
+    elif "/" not in source.partition(":")[2]:
         raise UserError(
-            f"no model at '{source}'. Give a folder, a file, or an MLflow URI such as models:/NAME/VERSION."
+            f"no model at '{source}'. Give a folder, a file, an MLflow URI such as models:/NAME/VERSION, or reference."
         )
     else:
-        from emotion.params.load import load_params  # a Space has no params.yaml and none of its libraries
-
         with tempfile.TemporaryDirectory() as folder:
-            yield _from_mlflow(source or f"models:/{load_params().register_.name}@champion", Path(folder))
+            yield _from_mlflow(source, Path(folder))
+
+
+def champion_uri() -> str | None:
+    """The URI of the champion; None if there is none, or if this is not a project's folder."""
+    if not Path("params.yaml").exists():
+        return None
+    from emotion.params.load import load_params
+    from emotion.registry.versions import find_aliases
+
+    name = load_params().register_.name
+    return f"models:/{name}@{CHAMPION}" if CHAMPION in (find_aliases(name) or {}) else None
 
 
 def _from_path(path: Path) -> ModelBundle:

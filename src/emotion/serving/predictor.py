@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.data.preparation.images import RGBImage
-from emotion.inference.load import Model, predict
+from emotion.inference.load import NOVELTY_LIMIT, Model, assess
 from emotion.serving.detection import Box, Detection, Detector
-from emotion.serving.model_source import open_model
+from emotion.serving.model_source import ModelBundle, open_model
 
 if TYPE_CHECKING:
     from emotion.data.dataset import Images
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 256  # faces per call of the model
 UNSURE = "unsure"
+OF_DRAWINGS = "this model learned from drawings"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Face:
     detection: float  # the detector's score, 0..1
     scores: dict[str, float]  # the probability of each emotion; they sum to 1
     unsure_below: float
+    novelty: float | None = None  # how unlike the training faces it is, familiar up to 1; None if not measured
 
     @property
     def emotion(self) -> str:
@@ -43,7 +46,21 @@ class Face:
     @property
     def answer(self) -> str:
         """The emotion, or "unsure"."""
-        return UNSURE if self.confidence < self.unsure_below else self.emotion
+        return UNSURE if self.reason else self.emotion
+
+    @property
+    def is_familiar(self) -> bool:
+        """Whether it is like the faces that the model learned from."""
+        return self.novelty is None or self.novelty <= NOVELTY_LIMIT
+
+    @property
+    def reason(self) -> str:
+        """Why the answer is "unsure"; empty if it is not."""
+        if not self.is_familiar:
+            return f"unlike the training faces (novelty {self.novelty:.1f}, limit {NOVELTY_LIMIT:g})"
+        if self.confidence < self.unsure_below:
+            return f"{self.emotion} is most likely, but its probability is below {self.unsure_below:.0%}"
+        return ""
 
 
 class Predictor:
@@ -52,10 +69,11 @@ class Predictor:
     Args:
         model: see `emotion.inference.load.Model`.
         unsure_below: the confidence below which the answer is "unsure", 0..1.
+        caution: what to say with every answer, such as that the model learned from drawings.
     """
 
-    def __init__(self, model: Model, unsure_below: float = 0.0) -> None:
-        self.model, self.unsure_below = model, unsure_below
+    def __init__(self, model: Model, unsure_below: float = 0.0, caution: str = "") -> None:
+        self.model, self.unsure_below, self.caution = model, unsure_below, caution
 
     @classmethod
     def from_champion(cls) -> "Predictor":
@@ -75,7 +93,14 @@ class Predictor:
             min_confidence: replaces the model's own threshold for "unsure".
         """
         with open_model(source) as bundle:
-            return cls(bundle.load(), bundle.info.unsure_below if min_confidence is None else min_confidence)
+            return cls.from_bundle(bundle, min_confidence)
+
+    @classmethod
+    def from_bundle(cls, bundle: ModelBundle, min_confidence: float | None = None) -> "Predictor":
+        """Load the model of a bundle; see `from_source`."""
+        info = bundle.info
+        unsure_below = info.unsure_below if min_confidence is None else min_confidence
+        return cls(bundle.load(), unsure_below, OF_DRAWINGS if info.is_of_drawings else "")
 
     @cached_property
     def detector(self) -> Detector:
@@ -91,10 +116,24 @@ class Predictor:
         Returns:
             (n, 7) float32 in the order of `emotion.data.labels.EMOTIONS`; rows sum to 1.
         """
+        return self.assess(faces)[0]
+
+    def assess(self, faces: "Images") -> "tuple[Probabilities, NDArray[np.float32]]":
+        """Predict the emotions of cropped faces, and how unlike the training faces they are.
+
+        Args:
+            faces: as for `classify`.
+
+        Returns:
+            The result of `classify`, and the novelty, (n,) float32: at most 1 for familiar faces; NaN if the model
+            does not measure it.
+        """
         if faces.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE) or faces.dtype != np.uint8:
             expected = f"(n, {IMAGE_SIZE}, {IMAGE_SIZE}) uint8"
             raise ValueError(f"faces should be {expected}, got {faces.shape} {faces.dtype}")
-        return predict(self.model, faces, BATCH_SIZE) if len(faces) else np.empty((0, len(EMOTIONS)), np.float32)
+        if not len(faces):
+            return np.empty((0, len(EMOTIONS)), np.float32), np.empty(0, np.float32)
+        return assess(self.model, faces, BATCH_SIZE)
 
     def predict(self, images: Sequence[RGBImage], detect: bool = True) -> list[list[Face]]:
         """Find the faces of each image, and classify the faces of all images together.
@@ -111,9 +150,10 @@ class Predictor:
                 raise ValueError(f"images should be (height, width, 3) uint8, got {image.shape} {image.dtype}")
         detections = [self.detector.find(it) if detect else [Detection(Box.center_square(it), 1.0)] for it in images]
         crops = [it.box.crop(image) for image, found in zip(images, detections, strict=True) for it in found]
-        probabilities = iter(self.classify(np.array(crops, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)))
-        return [[self._face(detection, next(probabilities)) for detection in found] for found in detections]
+        answers = zip(*self.assess(np.array(crops, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)), strict=True)
+        return [[self._face(detection, *next(answers)) for detection in found] for found in detections]
 
-    def _face(self, detection: Detection, probabilities: np.ndarray) -> Face:
+    def _face(self, detection: Detection, probabilities: NDArray[np.float32], novelty: np.float32) -> Face:
         scores = dict(zip(EMOTIONS, map(float, probabilities), strict=True))
-        return Face(detection.box, detection.score, scores, self.unsure_below)
+        known = None if np.isnan(novelty) else float(novelty)
+        return Face(detection.box, detection.score, scores, self.unsure_below, known)

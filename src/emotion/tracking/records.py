@@ -57,6 +57,7 @@ class Metrics(BaseModel):
     validation: dict[str, float]
     test: dict[str, float]
     test_answered: dict[str, float]
+    familiarity: dict[str, dict[str, float]]  # by kind of input
     test_per_class: dict[str, dict[str, float]]
 
 

@@ -1,6 +1,6 @@
 """Figures of the metrics on test images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,19 @@ def draw_robustness(table: pd.DataFrame, title: str, path: Path) -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("accuracy")
     figure.suptitle(title)
+    save_figure(figure, path)
+
+
+def draw_familiarity(novelty: Mapping[str, NDArray[np.float32]], limit: float, caption: str, path: Path) -> None:
+    """Draw the distribution of the novelty of each kind of input, and the limit of what is familiar."""
+    figure = Figure(figsize=(8, 0.5 * len(novelty) + 1.5), layout="constrained")
+    axis = figure.subplots()
+    kinds = list(novelty)[::-1]
+    axis.boxplot([novelty[kind] for kind in kinds], orientation="horizontal", tick_labels=kinds, whis=(1, 99), sym="")
+    axis.axvline(limit, color="tab:red", linestyle=":", label="above: unfamiliar, answered “unsure”")
+    axis.set(xscale="log", xlabel="novelty (whiskers: 1% to 99%)", title=f"Trained on {caption}")
+    axis.legend(loc="lower right")
+    axis.grid(alpha=0.3, axis="x")
     save_figure(figure, path)
 
 

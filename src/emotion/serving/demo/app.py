@@ -19,17 +19,18 @@ from emotion.data.labels import EMOTIONS
 from emotion.data.preparation.images import RGBImage
 from emotion.data.sources.drawing import draw_face
 from emotion.runtime.errors import UserError
-from emotion.serving.batch import face_to_dict
+from emotion.serving.batch import faces_to_dict
 from emotion.serving.demo.page import STYLE, render_model_info, render_result
 from emotion.serving.demo.uploaded_image import UploadedImage
-from emotion.serving.hot_reload import CHAMPION, AliasWatcher, LoadedModel, StaticModel
+from emotion.serving.hot_reload import AliasWatcher, LoadedModel, StaticModel
+from emotion.serving.model_source import CHAMPION, REFERENCE
 
 MAX_UPLOAD = "10mb"
 MAX_QUEUE = 32  # requests; more are rejected as busy
 CONCURRENCY = 1  # a prediction uses all cores
 DELETE_UPLOADS = (5, 30)  # seconds: interval of the cleanup, and age of what it deletes
 MAX_FACES = 24  # faces that are shown and explained; more would keep other users waiting
-ALIASES = (CHAMPION, "previous", "challenger")
+ALIASES = (CHAMPION, "previous", "challenger", REFERENCE)
 PHOTO, CROPPED = "a photo: detect faces", "a cropped face"
 INTRODUCTION = (
     "# Which emotion does a face show?\nUpload an image, use the camera, or choose one of the drawn faces. Images are"
@@ -72,14 +73,15 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path]) -> gr.Blocks:
         heat_maps = None
         if shown and model.gradcam:
             heat_maps = model.gradcam.heat_maps(np.stack(crops), [face.emotion for face in shown])
-        content = {"model": model.info.title, "faces": [face_to_dict(face) for face in faces]}
-        html = render_result(image, shown, crops, heat_maps, hidden=len(faces) - len(shown))
+        caution = model.predictor.caution
+        content = {"model": model.info.title, **faces_to_dict(faces, caution)}
+        html = render_result(image, shown, crops, heat_maps, caution, hidden=len(faces) - len(shown))
         return html, content, *model_info(model, note, alias)
 
     def model_info(model: LoadedModel, note: str, alias: str) -> tuple[str, str, Any]:
         """The model in use, its card, and the other choices."""
         choices = list(models.aliases)
-        value = alias if alias in choices else CHAMPION
+        value = alias if alias in choices else choices[0]
         choice = gr.Radio(choices=choices, value=value, visible=len(choices) > 1)
         return render_model_info(model.info.title, model.info.facts, note), model.info.card, choice
 
@@ -91,7 +93,7 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path]) -> gr.Blocks:
     with gr.Blocks(title="Which emotion?", analytics_enabled=False, delete_cache=DELETE_UPLOADS) as blocks:
         gr.Markdown(INTRODUCTION)
         info = gr.HTML()
-        alias = gr.Radio(list(ALIASES), value=ALIASES[0], label="Version", visible=False)
+        alias = gr.Radio(list(ALIASES), value=ALIASES[0], label="Model", visible=False)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 image = UploadedImage(label="Image", sources=["upload", "webcam", "clipboard"], height=320, buttons=[])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from emotion.data.preparation.images import RGBImage
 from emotion.serving.annotation import COLORS, annotate, caption
-from emotion.serving.predictor import UNSURE, Face
+from emotion.serving.predictor import Face
 
 MAX_SIDE = 960  # pixels, of the image that is shown
 FACE_SIDE = 144  # pixels, of a face that is shown
@@ -27,6 +27,7 @@ def render_result(
     faces: Sequence[Face],
     crops: Sequence[RGBImage],
     heat_maps: NDArray[np.float32] | None,
+    caution: str = "",
     hidden: int = 0,
 ) -> str:
     """Render an image, and each of its faces with all scores.
@@ -36,6 +37,7 @@ def render_result(
         faces: the predictions.
         crops: each face as the model saw it, (48, 48) uint8.
         heat_maps: (faces, 48, 48), 0..1; None if they are not available.
+        caution: a sentence to show with every face.
         hidden: how many faces are only in the JSON.
     """
     shown = annotate(image, faces)
@@ -45,9 +47,8 @@ def render_result(
     cards = [
         {
             "answer": face.answer,
-            "is_unsure": face.answer == UNSURE,
+            "reason": face.reason,
             "emotion": face.emotion,
-            "unsure_below": face.unsure_below,
             "crop": _enlarge(crop),
             "heat_map": None if heat_maps is None else _enlarge(_overlay_heatmap(crop, heat_maps[number])),
             "scores": [
@@ -61,6 +62,7 @@ def render_result(
         image=_data_uri(shown, "JPEG"),
         alternative=f"Your image with {count}. {captions}" if faces else "Your image; no face was found",
         faces=cards,
+        caution=caution,
         hidden=hidden,
     )
 

@@ -1,0 +1,69 @@
+"""The reference model: trained on FER-2013 and part of the package, for use where there is no champion.
+
+    python -m emotion.serving.reference
+
+replaces it by the version in models/registered.json, in half precision. `make reference` also trains that version.
+"""
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from emotion.inference.half_precision import write_half_precision
+from emotion.runtime.errors import UserError, run_main
+from emotion.runtime.files import atomic_write, folder_size, read_json
+from emotion.runtime.paths import REGISTERED
+from emotion.serving.model_source import CLASSIFIER, MODEL, REFERENCE_MODEL, open_model
+from emotion.tracking.records import Registered
+
+TITLE = "reference model"
+NOTICE = """
+## The reference model
+
+This is {version}, which the package `emotion` contains as its {title}, with weights in half precision. The command
+that makes it again is `make reference ARCHIVE=facial-expression-dataset.zip`, with the archive whose SHA-256 is above.
+
+FER-2013 (Goodfellow et al., 2013) was released for research. It is not part of this package, and the model contains
+none of its images.
+"""
+
+
+def write_reference(source: str, folder: Path) -> None:
+    """Write a model in half precision, with its card, its metrics, and the network for heat maps.
+
+    Args:
+        source: see `open_model`; a version, so that it has a card.
+        folder: the folder to write.
+
+    Raises:
+        UserError: if the model has no card, or no network for heat maps.
+    """
+    import keras
+
+    from emotion.networks.inference import fold_normalization
+
+    with open_model(source) as bundle, tempfile.TemporaryDirectory() as scratch:
+        if not bundle.classifier or not bundle.info.card:
+            raise UserError(f"{bundle.info.title} is not a registered version. Give models:/NAME/VERSION.")
+        model, classifier = Path(scratch) / MODEL, Path(scratch) / CLASSIFIER
+        write_half_precision(bundle.model, model)
+        fold_normalization(keras.saving.load_model(bundle.classifier, compile=False), "float16").save(classifier)
+        card = bundle.info.card + NOTICE.format(version=bundle.info.title, title=TITLE)
+        info = replace(bundle.info, title=TITLE, card=card)
+        shutil.rmtree(folder, ignore_errors=True)
+        with atomic_write(folder) as tmp:
+            replace(bundle, info=info, model=model, classifier=classifier).write(tmp)
+
+
+def main(exit_callbacks: ExitStack) -> None:
+    """Replace the reference model of this package."""
+    registered = read_json(REGISTERED, "Run `dvc repro`.", Registered)
+    source = f"models:/{registered['name']}/{registered['version']}"
+    write_reference(source, REFERENCE_MODEL)
+    print(f"{REFERENCE_MODEL} contains {source}: {folder_size(REFERENCE_MODEL) / 1e6:.2f} MB.")
+
+
+if __name__ == "__main__":
+    run_main("reference", main)
