@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # they import TensorFlow
     from emotion.training.trainer import TrainingResult
 
 
-FAMILIAR_IMAGES = 10_000  # training images that describe what is familiar
+FAMILIAR_IMAGES = 25_000  # training images at most that describe what is familiar
 
 
 @dataclass(frozen=True)

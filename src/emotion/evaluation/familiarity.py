@@ -14,7 +14,7 @@ from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.data.sources.drawing import draw_face
 
 SEED = 0
-COUNT = 210  # images of each kind
+COUNT = 700  # images of each kind
 TEST_FACES = "test faces"
 
 
