@@ -51,7 +51,7 @@ def train(
     settings: Train, dataset: Dataset, checkpoints: "Checkpoints", callbacks: "Sequence[Callback]"
 ) -> TrainedModel:
     """Train a network, calibrate it on the validation images, and describe which faces are familiar to it."""
-    from emotion.networks.familiarity import fit_familiarity
+    from emotion.networks.familiarity import feature_weights, fit_familiarity
     from emotion.networks.inference import exported_model, inference_model
     from emotion.training.input_pipeline import predict_split
     from emotion.training.trainer import fit
@@ -63,7 +63,7 @@ def train(
     temperature = choose_temperature(validation.labels, probabilities)
     print(f"Temperature, fitted on the validation images: {temperature:.2f}.")
     some = subset(training, min(1.0, FAMILIAR_IMAGES / len(training)), settings.seed)
-    familiarity = fit_familiarity(predict_split(network, some)[1:], features)
+    familiarity = fit_familiarity(predict_split(network, some)[1:], features, feature_weights(result.network))
     best = result.rows[result.best_epoch - 1]
     print(f"Best epoch: {result.best_epoch} of {len(result.rows)}, validation accuracy {best['val_accuracy']:.4f}.")
     return TrainedModel(result, exported_model(network, temperature, familiarity), temperature)

@@ -18,9 +18,10 @@ def test_other_inputs_are_valid_images_and_always_the_same() -> None:
             np.testing.assert_array_equal(images, second[kind])
 
 
-def test_a_model_of_drawings_is_shown_photographs_and_any_other_model_drawings() -> None:
+def test_a_model_of_drawings_is_not_shown_other_drawings() -> None:
     kinds: list[dict[str, Images]] = [other_inputs(TEST, True), other_inputs(TEST, False)]
-    assert [("photographs of faces" in it, "drawn faces" in it) for it in kinds] == [(True, False), (False, True)]
+    assert ["drawn faces" in it for it in kinds] == [False, True]
+    assert all("photographs of faces" in it for it in kinds)
 
 
 def test_the_table_has_the_share_of_unfamiliar_inputs_and_the_auroc() -> None:

@@ -10,7 +10,7 @@ from scipy.spatial.distance import mahalanobis
 
 from emotion.inference.load import load_saved_model
 from emotion.networks.build import build
-from emotion.networks.familiarity import FAMILIAR_SHARE, Novelty, fit_familiarity, layer_features
+from emotion.networks.familiarity import FAMILIAR_SHARE, Novelty, feature_weights, fit_familiarity, layer_features
 from emotion.networks.inference import export
 from support.networks import FACES, PIXELS, RANDOM, tiny, to_export
 
@@ -24,7 +24,7 @@ def features(count: int, shift: float = 0.0) -> np.ndarray:
 
 def test_99_percent_of_the_validation_images_are_familiar() -> None:
     validation = [features(1000), features(1000)]
-    layer = Novelty(fit_familiarity([features(2000), features(2000)], validation))
+    layer = Novelty(fit_familiarity([features(2000), features(2000)], validation, [1, 0.25]))
     assert (np.asarray(layer(validation)) <= 1).mean() == pytest.approx(FAMILIAR_SHARE, abs=0.001)
 
 
@@ -32,18 +32,18 @@ def test_novelty_is_proportional_to_the_squared_mahalanobis_distance() -> None:
     train, validation = features(2000), features(500)
     inverse = np.linalg.inv(np.cov(train.T))
     expected = [mahalanobis(row, train.mean(axis=0), inverse) ** 2 for row in validation]
-    found = np.asarray(Novelty(fit_familiarity([train], [validation]))([validation]))
+    found = np.asarray(Novelty(fit_familiarity([train], [validation], [1]))([validation]))
     assert np.corrcoef(expected, found)[0, 1] > 0.9999
 
 
 def test_other_inputs_are_unfamiliar() -> None:
-    layer = Novelty(fit_familiarity([features(2000)], [features(500)]))
+    layer = Novelty(fit_familiarity([features(2000)], [features(500)], [1]))
     assert (np.asarray(layer([features(100, shift=30.0)])) > 1).all()
 
 
 def test_one_image_is_enough_to_fit_and_identical_features_are_familiar() -> None:
     one = [np.ones((1, 6), np.float32)]
-    assert np.asarray(Novelty(fit_familiarity(one, one))(one))[0] <= 1
+    assert np.asarray(Novelty(fit_familiarity(one, one, [1]))(one))[0] <= 1
 
 
 def test_every_network_has_features_of_length_1_per_mean_and_deviation(network: keras.Model) -> None:
@@ -57,7 +57,7 @@ def test_every_network_has_features_of_length_1_per_mean_and_deviation(network: 
 
 def test_an_ensemble_compares_the_features_of_each_member() -> None:
     network, ensemble = build("vgg", 2, 0.0, RANDOM), build("vgg", 2, 0.0, RANDOM, ensemble=2)
-    assert len(layer_features(ensemble)) == 2 * len(layer_features(network)) == 8
+    assert len(layer_features(ensemble)) == 2 * len(layer_features(network)) == len(feature_weights(ensemble)) == 6
 
 
 @pytest.mark.parametrize("name", ["residual", "vgg", "basic_cnn"])

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from emotion.networks.build import build
-from emotion.networks.familiarity import fit_familiarity
+from emotion.networks.familiarity import feature_weights, fit_familiarity
 from emotion.networks.inference import exported_model, inference_model
 from emotion.params.sections import Transfer
 
@@ -34,4 +34,4 @@ def to_export(network: keras.Model, tta: str) -> keras.Model:
     """Finish a network for export; the images above are familiar to it."""
     averaged = inference_model(network, tta)
     features = [output.numpy() for output in averaged(PIXELS, training=False)[1:]]
-    return exported_model(averaged, 1.0, fit_familiarity(features, features))
+    return exported_model(averaged, 1.0, fit_familiarity(features, features, feature_weights(network)))

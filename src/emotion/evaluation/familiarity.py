@@ -19,15 +19,18 @@ TEST_FACES = "test faces"
 
 
 def other_inputs(test: Images, is_drawn: bool) -> dict[str, Images]:
-    """Inputs that a model should call unfamiliar, by kind; they are the same on every call.
+    """Inputs of other origin, by kind; they are the same on every call.
+
+    A model should call them unfamiliar, except photographs of faces if it learned from photographs.
 
     Args:
         test: the test images, (n, 48, 48) uint8.
-        is_drawn: whether the model learned from drawn faces; then photographs are the other kind of faces.
+        is_drawn: whether the model learned from drawn faces.
     """
     rng = np.random.default_rng(SEED)
     return {
-        **({"photographs of faces": _photographs()} if is_drawn else {"drawn faces": _drawings(rng)}),
+        "photographs of faces": _photographs(),
+        **({} if is_drawn else {"drawn faces": _drawings(rng)}),
         "upside-down test faces": test[:COUNT, ::-1],
         "a cat": _crops([skimage.data.chelsea()], rng),
         "textures": _crops([skimage.data.brick(), skimage.data.grass(), skimage.data.gravel()], rng),
