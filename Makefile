@@ -1,6 +1,6 @@
-# `make repro` and `make test` work from a fresh clone. They require Python 3.11, git and make.
-# The first Python that can make virtual environments; `make PYTHON=python3.13` chooses another one.
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+# `make repro` and `make test` work from a fresh clone. They require Python 3.11 to 3.13, git and make.
+# The newest Python that can make virtual environments; `make PYTHON=python3.11` chooses another one.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := .venv/bin
@@ -16,7 +16,7 @@ install = { command -v uv >/dev/null || $(PIP) install uv; } \
 	|| { echo "Without uv, installing takes several times as long."; $(PIP) install --require-hashes --requirement $(1); }
 PYTEST := pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-.PHONY: help repro test check faults benchmark ui demo setup lock
+.PHONY: help repro test check faults benchmark ui demo docs pictures reference setup lock
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +43,14 @@ benchmark: setup .venv/torch/bin/torchrun  ## compare training speed with stock 
 .venv/torch/bin/torchrun: | .venv/bin/python
 	$(PYTHON) -m venv .venv/torch
 	.venv/torch/bin/pip install --quiet torch==2.13.0 numpy
+
+docs: .venv/developer  ## write the page about the commands, and build the documentation in site/
+	python docs/command_line.py > docs/command-line.md
+	rm -rf site
+	python docs/build.py site
+
+pictures: .venv/developer  ## make the pictures of the documents again, after `make repro` and `emotion promote 1`
+	python docs/pictures.py
 
 reference: setup  ## train the model of this package again; needs ARCHIVE=facial-expression-dataset.zip (FER-2013)
 	dvc exp run $$(emotion preset quick) -S fetch.source=archive -S fetch.archive=$(ARCHIVE) -S preprocess.protocol=folders

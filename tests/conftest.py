@@ -12,6 +12,7 @@ import pytest
 import skimage.data
 from filelock import FileLock
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 from emotion.data.preparation.images import RGBImage
 from emotion.params.load import load_params
@@ -208,3 +209,15 @@ def album(tmp_path: Path, astronaut: RGBImage, two_astronauts: RGBImage) -> Path
     Image.fromarray(skimage.data.coffee()).save(tmp_path / "coffee.webp")
     (tmp_path / "text.jpg").write_text("not an image")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless browser."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("no Chromium on this machine; .ci/run installs it")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield launched
+        launched.close()

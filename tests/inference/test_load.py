@@ -20,7 +20,9 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel of one layer."""
     folder = tmp_path_factory.mktemp("model") / "saved_model"
     pixels = keras.Input((48, 48, 1), name="pixels")
-    export(keras.Model(pixels, keras.layers.Dense(7)(keras.layers.Flatten()(pixels))), folder)
+    flat = keras.layers.Flatten()(pixels)
+    outputs = {"probabilities": keras.layers.Dense(7)(flat), "novelty": keras.layers.Dense(1)(flat)}
+    export(keras.Model(pixels, outputs), folder)
     return folder
 
 
@@ -34,5 +36,14 @@ def test_a_damaged_saved_model_is_reported_with_what_to_do(saved_model: Path, tm
 
 def test_a_litert_file_with_a_name_that_is_not_utf8_is_loaded(saved_model: Path, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff.tflite")
-    path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(saved_model)).convert())
+    path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["assess"]).convert())
     assert LiteRT(path).serve(np.zeros((2, 48, 48, 1), np.float32)).shape == (2, 7)
+    assert set(LiteRT(path).assess(np.zeros((2, 48, 48, 1), np.float32))) == {"probabilities", "novelty"}
+
+
+def test_a_litert_file_without_novelty_predicts_but_does_not_assess(saved_model: Path, tmp_path: Path) -> None:
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["serving_default"])
+    (tmp_path / "model.tflite").write_bytes(converter.convert())
+    model = LiteRT(tmp_path / "model.tflite")
+    assert model.serve(np.zeros((2, 48, 48, 1), np.float32)).shape == (2, 7)
+    assert not hasattr(model, "assess")

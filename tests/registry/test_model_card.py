@@ -14,11 +14,12 @@ def test_the_model_card_describes_data_limits_use_figures_and_origin(finished_pr
     assert text.startswith(f"# {MODEL} version 1\n")
     accuracy = f"{metrics['test']['accuracy']:.3f}"
     assert re.search(rf"\| test \| {metrics['test']['images']} \| {accuracy} \(0\.\d+ to 0\.\d+\)", text)
+    assert re.search(r"\| photographs of faces \| 100 \| \d\.\d+ \(\d\.\d+ to \d\.\d+\) \| \d\.\d+ \|", text)
     for words in ("**Intended**", "**Not intended**", "**drawings**", "**Leaks**", "**Imbalanced**", "**Whose faces**"):
         assert words in text
     run_id = json.loads((finished_project.folder / "models/registered.json").read_text())["run_id"]
     assert f"| MLflow run | `{run_id}` |" in text
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == 6
     assert "<table>" in page
     assert 'src="http' not in page
     logged = {file.path for file in finished_project.client.list_artifacts(run_id, "model_card")}

@@ -1,11 +1,9 @@
 """Fixtures of the web demo."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from support.project import Project
 from support.servers import free_port, serving
@@ -34,14 +32,3 @@ def fixed_demo(champion_project: Project) -> Iterator[str]:
     command = ["emotion", "demo", "--model", "models/saved_model", "--port", str(port), "--min-confidence", "1"]
     with serving(command, champion_project, port) as said:
         yield said.split()[1].rstrip("./")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if not program:
-        pytest.skip("no Chromium on this machine; .ci/run installs it")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield launched
-        launched.close()

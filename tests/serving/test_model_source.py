@@ -14,17 +14,22 @@ from emotion.registry import versions
 from emotion.registry.promotion.ledger import ledger_run
 from emotion.registry.signature import saved_model_of
 from emotion.runtime.errors import UserError
-from emotion.serving.model_source import open_model
+from emotion.serving.model_source import NO_CHAMPION, REFERENCE_MODEL, open_model
 from emotion.serving.predictor import Predictor
 from support.project import ROOT, Project
 from support.servers import free_port, serving
 
 
-def test_the_error_for_a_missing_champion_says_how_to_promote_one(mlflow_store: Path, album: Path) -> None:
-    ledger_run("facial-emotion", create=True)
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_the_reference_model_answers_where_there_is_no_champion(
+    mlflow_store: Path, is_registered: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if is_registered:
+        ledger_run("facial-emotion", create=True)
     (mlflow_store / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    with pytest.raises(UserError, match=r"facial-emotion has no champion\. `emotion promote VERSION`"):
-        Predictor.from_champion()
+    with open_model(None) as bundle:
+        assert (bundle.info.title, bundle.model.parent) == ("reference model", REFERENCE_MODEL)
+    assert capsys.readouterr().err == f"{NO_CHAMPION}\n"
 
 
 def test_a_version_with_changed_files_is_not_loaded(

@@ -10,7 +10,11 @@ import skimage.data
 from emotion.data.labels import EMOTIONS
 from emotion.data.preparation.images import RGBImage
 from emotion.inference.load import load_saved_model
-from emotion.serving.predictor import Predictor
+from emotion.serving.annotation import caption
+from emotion.serving.batch import face_to_dict, predict_images, results_table
+from emotion.serving.demo.page import render_result
+from emotion.serving.inputs import Input
+from emotion.serving.predictor import OF_DRAWINGS, Predictor
 from support.project import Project
 
 
@@ -45,6 +49,45 @@ def test_a_prediction_below_the_threshold_is_unsure(astronaut: RGBImage) -> None
     ((unsure,),) = Predictor(RecordingModel(0.7), unsure_below=0.71).predict([astronaut], detect=False)
     assert (sure.answer, sure.emotion) == ("happy", "happy")
     assert (unsure.answer, unsure.emotion) == ("unsure", "happy")
+
+
+class NovelModel(RecordingModel):
+    """Also measures novelty, which is the same for every face."""
+
+    def __init__(self, novelty: float) -> None:
+        super().__init__(0.7)
+        self.novelty = novelty
+
+    def assess(self, pixels: Any) -> Any:
+        return {"probabilities": self.serve(pixels), "novelty": np.full(len(pixels), self.novelty, np.float32)}
+
+
+def test_an_unfamiliar_face_is_unsure_with_the_reason_in_every_output(astronaut: RGBImage) -> None:
+    ((familiar,),) = Predictor(NovelModel(1.0)).predict([astronaut], detect=False)
+    ((unfamiliar,),) = Predictor(NovelModel(1.8)).predict([astronaut], detect=False)
+    assert (familiar.answer, familiar.reason, familiar.is_familiar) == ("happy", "", True)
+    reason = "unlike the training faces (novelty 1.80, limit 1)"
+    assert (unfamiliar.answer, unfamiliar.emotion, unfamiliar.reason) == ("unsure", "happy", reason)
+    assert face_to_dict(unfamiliar) | {"answer": "unsure", "reason": reason, "novelty": 1.8} == face_to_dict(unfamiliar)
+    assert caption(unfamiliar) == "unsure: unlike the training faces"
+    assert "Unlike the training faces (novelty 1.80, limit 1)." in render_result(
+        astronaut, [unfamiliar], [unfamiliar.box.crop(astronaut)], None
+    )
+
+
+def test_a_model_without_novelty_calls_every_face_familiar(astronaut: RGBImage) -> None:
+    ((face,),) = Predictor(RecordingModel()).predict([astronaut], detect=False)
+    assert (face.novelty, face.is_familiar) == (None, True)
+
+
+def test_a_model_of_drawings_says_so_with_every_answer(astronaut: RGBImage) -> None:
+    predictor = Predictor(RecordingModel(), caution=OF_DRAWINGS)
+    results = list(predict_images(predictor, [Input("a.png", astronaut)], detect=False))
+    assert results[0].to_dict()["caution"] == OF_DRAWINGS
+    assert results_table(results)["caution"].tolist() == [OF_DRAWINGS]
+    face = results[0].faces[0]
+    page = render_result(astronaut, [face, face], [face.box.crop(astronaut)] * 2, None, OF_DRAWINGS)
+    assert page.count("This model learned from drawings.") == 2
 
 
 def test_a_predictor_is_thread_safe(predictor: Predictor, astronaut: RGBImage, two_astronauts: RGBImage) -> None:

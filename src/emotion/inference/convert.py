@@ -191,5 +191,5 @@ def _check(parity: Parity, to_format: Format) -> None:
         raise UserError(
             f"the file's outputs differ from the SavedModel's: probabilities by up to {parity.max_difference:.2g}"
             f" (allowed: {MAX_DIFFERENCE:g}), novelty by up to {parity.novelty_difference:.2g} of its value (allowed:"
-            f" {MAX_NOVELTY_DIFFERENCE:g}). Nothing was written. Use the SavedModel itself."
+            f" {MAX_NOVELTY_DIFFERENCE:g}); nothing was written. Use the SavedModel itself."
         )

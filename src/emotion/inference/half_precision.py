@@ -8,7 +8,7 @@ import numpy as np
 from emotion.inference.load import load_saved_model
 from emotion.runtime.errors import UserError
 
-MIN_SIZE = 1024  # elements; smaller arrays stay as they are
+MIN_SIZE = 1024  # elements; smaller arrays stay as they are, as do those with values beyond the range of float16
 
 
 def write_half_precision(saved_model: Path, target: Path) -> None:
@@ -53,7 +53,7 @@ def _with_float16_constants(graph: Any) -> Any:
     for node in graph.node:
         is_weight = node.op == "Const" and node.attr["dtype"].type == tf.float32.as_datatype_enum
         values = tf.make_ndarray(node.attr["value"].tensor) if is_weight else np.empty(0)
-        if values.size < MIN_SIZE:
+        if values.size < MIN_SIZE or np.abs(values).max() > np.finfo(np.float16).max:
             result.node.append(node)
             continue
         half = result.node.add(op="Const", name=f"{node.name}/float16")

@@ -24,12 +24,13 @@ class LiteRT:
         except (ValueError, RuntimeError) as error:
             reason = f"{path} is not a LiteRT file: {error}".splitlines()[0].rstrip(".")
             raise UserError(f"{reason}. Give a file that `emotion export` wrote, or a SavedModel folder.") from error
+        signatures = list(self._interpreter.get_signature_list())
+        if not signatures:
+            raise UserError(f"{path} has no signature. Give a file that `emotion export` wrote.")
+        self._run = self._interpreter.get_signature_runner("assess" if "assess" in signatures else signatures[0])
+        (self._input,) = self._run.get_input_details()
         self._lock = threading.Lock()
-        runner = self._interpreter.get_signature_runner()
-        (self._input,) = runner.get_input_details()
-        self._outputs = set(runner.get_output_details())
-        self._run = runner
-        if "novelty" in self._outputs:
+        if "novelty" in self._run.get_output_details():
             self.assess = self._call
 
     def serve(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ class Face:
     def reason(self) -> str:
         """Why the answer is "unsure"; empty if it is not."""
         if not self.is_familiar:
-            return f"unlike the training faces (novelty {self.novelty:.1f}, limit {NOVELTY_LIMIT:g})"
+            return f"unlike the training faces (novelty {self.novelty:.2f}, limit {NOVELTY_LIMIT:g})"
         if self.confidence < self.unsure_below:
             return f"{self.emotion} is most likely, but its probability is below {self.unsure_below:.0%}"
         return ""
@@ -77,10 +77,10 @@ class Predictor:
 
     @classmethod
     def from_champion(cls) -> "Predictor":
-        """Load the champion of the registered model that params.yaml names.
+        """Load the champion of the registered model that params.yaml names, or the reference model if there is none.
 
         Raises:
-            UserError: if there is no champion, or its files have changed since it was registered.
+            UserError: if the champion's files have changed since it was registered.
         """
         return cls.from_source(None)
 

@@ -5,6 +5,7 @@
 replaces it by the version in models/registered.json, in half precision. `make reference` also trains that version.
 """
 
+import json
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -12,18 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from emotion.inference.half_precision import write_half_precision
+from emotion.registry.versions import parse_json_tag
 from emotion.runtime.errors import UserError, run_main
 from emotion.runtime.files import atomic_write, folder_size, read_json
 from emotion.runtime.paths import REGISTERED
 from emotion.serving.model_source import CLASSIFIER, MODEL, REFERENCE_MODEL, open_model
 from emotion.tracking.records import Registered
 
-TITLE = "reference model"
+TITLE, DATA = "reference model", "FER-2013"
 NOTICE = """
 ## The reference model
 
 This is {version}, which the package `emotion` contains as its {title}, with weights in half precision. The command
 that makes it again is `make reference ARCHIVE=facial-expression-dataset.zip`, with the archive whose SHA-256 is above.
+Its parameters are those of the preset `quick`; `bundle.json` lists all of them.
 
 FER-2013 (Goodfellow et al., 2013) was released for research. It is not part of this package, and the model contains
 none of its images.
@@ -51,7 +54,10 @@ def write_reference(source: str, folder: Path) -> None:
         write_half_precision(bundle.model, model)
         fold_normalization(keras.saving.load_model(bundle.classifier, compile=False), "float16").save(classifier)
         card = bundle.info.card + NOTICE.format(version=bundle.info.title, title=TITLE)
-        info = replace(bundle.info, title=TITLE, card=card)
+        params = parse_json_tag(bundle.info.facts, "parameters")
+        params = {name: value for name, value in params.items() if not name.startswith("fetch.")}  # of one machine
+        facts = {**bundle.info.facts, "data": DATA, "parameters": json.dumps(params)}
+        info = replace(bundle.info, title=TITLE, card=card, facts=facts)
         shutil.rmtree(folder, ignore_errors=True)
         with atomic_write(folder) as tmp:
             replace(bundle, info=info, model=model, classifier=classifier).write(tmp)

@@ -1,6 +1,7 @@
-"""A folder that runs the demo on Hugging Face Spaces, or on any machine with Python 3.11."""
+"""A folder that runs the demo on Hugging Face Spaces, or on any machine with the same version of Python."""
 
 import shutil
+import sys
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from packaging.utils import canonicalize_name
 import emotion
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import atomic_write
-from emotion.serving.model_source import CARD, ModelBundle, ModelInfo
+from emotion.serving.model_source import CARD, REFERENCE_MODEL, ModelBundle, ModelInfo
 
 # What the demo imports; the dependencies of these are pinned, too.
 PACKAGES = (
@@ -38,7 +39,9 @@ def write_space(bundle: ModelBundle, folder: Path) -> None:
     with atomic_write(folder) as tmp:
         tmp.mkdir(parents=True)
         package = Path(emotion.__file__).parent
-        shutil.copytree(package, tmp / "emotion", ignore=shutil.ignore_patterns("__pycache__", "*.pyi"))
+        shutil.copytree(
+            package, tmp / "emotion", ignore=shutil.ignore_patterns("__pycache__", "*.pyi", REFERENCE_MODEL.name)
+        )
         bundle.write(tmp / "model")
         write_samples(tmp / "samples")
         shutil.copy(APP, tmp / "app.py")
@@ -57,7 +60,7 @@ def _front_matter(info: ModelInfo) -> str:
             "colorTo": "yellow",
             "sdk": "gradio",
             "sdk_version": version("gradio"),
-            "python_version": "3.11",
+            "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",  # the pins are for this one
             "app_file": "app.py",
             "short_description": info.title[:60],
             "license": "apache-2.0",
