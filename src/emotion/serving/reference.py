@@ -22,7 +22,7 @@ from emotion.tracking.records import Registered
 
 TITLE, DATA = "reference model", "FER-2013"
 NOTICE = """
-## The reference model
+## How to make it again
 
 This is {version}, which the package `emotion` contains as its {title}, with weights in half precision. The command
 that makes it again is `make reference ARCHIVE=facial-expression-dataset.zip`, with the archive whose SHA-256 is above.
@@ -53,7 +53,9 @@ def write_reference(source: str, folder: Path) -> None:
         model, classifier = Path(scratch) / MODEL, Path(scratch) / CLASSIFIER
         write_half_precision(bundle.model, model)
         fold_normalization(keras.saving.load_model(bundle.classifier, compile=False), "float16").save(classifier)
-        card = bundle.info.card + NOTICE.format(version=bundle.info.title, title=TITLE)
+        card = bundle.info.card.replace(f"# {bundle.info.title}\n", "# The reference model\n", 1) + NOTICE.format(
+            version=bundle.info.title, title=TITLE
+        )
         params = parse_json_tag(bundle.info.facts, "parameters")
         params = {name: value for name, value in params.items() if not name.startswith("fetch.")}  # of one machine
         facts = {**bundle.info.facts, "data": DATA, "parameters": json.dumps(params)}
