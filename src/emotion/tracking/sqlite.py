@@ -54,5 +54,7 @@ def _create(path: Path) -> None:
             path.with_name(f"{name}{log}").unlink(missing_ok=True)
     with atomic_write(path) as tmp:
         engine = create_engine(f"sqlite:///{tmp}")
-        _initialize_tables(engine)
-        engine.dispose()
+        try:
+            _initialize_tables(engine)
+        finally:
+            engine.dispose()
