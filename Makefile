@@ -8,7 +8,6 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 # As pip does.
 export UV_SYSTEM_CERTS := 1
-export UV_COMPILE_BYTECODE := 1
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Install what a lock file lists, with uv; with pip if uv or its index cannot be reached.
 install = { command -v uv >/dev/null || $(PIP) install uv; } \
