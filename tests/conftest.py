@@ -26,6 +26,7 @@ os.environ.update(ONE_THREAD)
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # copies of the project are imported many times
+os.environ.pop("COLUMNS", None)  # the width of the terminal in which the tests run
 # Commands started by tests use the tools of this environment.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 

@@ -104,6 +104,13 @@ def test_a_damaged_video_is_reported(in_champion_project: Project, clip: Path) -
     assert f"emotion: {clip}: InvalidDataError" in done.stderr
 
 
+def test_a_missing_video_is_reported_without_a_class_name(
+    in_champion_project: Project, album: Path, tmp_path: Path
+) -> None:
+    done = emotion(str(album / "astronaut.jpg"), str(tmp_path / "clip.mp4"))
+    assert f"emotion: {tmp_path / 'clip.mp4'}: No such file or directory" in done.stderr
+
+
 def test_missing_files_are_reported_and_the_rest_is_predicted(in_champion_project: Project, album: Path) -> None:
     names = [str(album / "astronaut.jpg"), str(album / "missing.jpg"), "a" * 300, str(album / "nothing*")]
     (album / "empty").mkdir()

@@ -1,13 +1,20 @@
 """`emotion trials` and `compare`."""
 
 import io
+import shutil
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
+from typer.testing import CliRunner
 
-from support.project import Project, imported
+from emotion.cli.main import app
+from emotion.runtime.errors import UserError
+from support.project import ROOT, Project, imported
+from support.stores import connected_to
 
 
 def test_trials_are_listed_and_compared_quickly(finished_project: Project) -> None:
@@ -34,3 +41,16 @@ def test_trials_are_listed_and_compared_quickly(finished_project: Project) -> No
     )
     assert "mlflow" in heavy
     assert not heavy & {"tensorflow", "keras"}
+
+
+@pytest.mark.parametrize("command", [["trials"], ["compare", "a", "b"]])
+def test_reading_commands_do_not_create_a_store(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with connected_to(tmp_path, monkeypatch):
+        outside = CliRunner().invoke(app, command)
+        assert str(outside.exception) == "params.yaml does not exist. Run from the project's root."
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        assert isinstance(CliRunner().invoke(app, command).exception, UserError)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("mlflow")] == []

@@ -4,13 +4,37 @@ import contextlib
 import gc
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from emotion.cli import inference, lineage, promotion, runs, search, system
 from emotion.runtime.errors import run_main
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=__doc__,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        print(f"emotion {version('emotion')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Accept the options that come before a command."""
+
+
 for command in (
     promotion.promote,
     promotion.rollback,

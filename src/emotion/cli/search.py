@@ -29,8 +29,10 @@ def trials(
 ) -> None:
     """List the trials of a search, the best first."""
     from emotion.cli import tables
+    from emotion.params.load import load_params
     from emotion.tracking import compare as comparison
 
+    load_params()  # an error outside of a project
     run = comparison.find_runs(search)[0] if search else comparison.newest_search()
     table = comparison.trials_table(run, sort)[:top]
     if as_json:
@@ -48,8 +50,10 @@ def compare(
 ) -> None:
     """Compare runs with the first one: parameters that differ, metrics, and statistical significance."""
     from emotion.cli import tables
+    from emotion.params.load import load_params
     from emotion.tracking.compare import compare_runs, find_runs
 
+    load_params()  # an error outside of a project
     result = compare_runs(find_runs(*runs))
     tables.show_frame(result.params.reset_index(names="parameter"), "Different parameters")
     differences = result.metrics.iloc[:, 1:].sub(result.metrics.iloc[:, 0], axis=0)

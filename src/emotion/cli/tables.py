@@ -1,12 +1,15 @@
 """The tables of the command line."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from emotion.runtime.text import printable
 
@@ -27,20 +30,40 @@ STATE_STYLES = {"ok": "green", "warning": "yellow", "error": "red bold"}
 
 
 def show(table: Table) -> None:
-    """Print a table, as wide as the terminal."""
-    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
+    """Print a table, or a list of its rows if not every word fits into the width of the terminal, or into COLUMNS.
+
+    Nothing is cut.
+    """
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
+    unlimited = console.options.update(width=10 * LOG_WIDTH)
+    if not table.rows:
+        console.print(f"{table.title}: none")
+        return
+    if Measurement.get(console, unlimited, table).minimum <= console.width:
+        console.print(table)
+        return
+    if table.title:
+        console.print(table.title, soft_wrap=True)
+    names = [Text.from_markup(str(column.header)).plain for column in table.columns]
+    longest = max(map(len, names))
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        lines = (f"{escape(f'{name:{longest}}')}  {cell}" for name, cell in zip(names, row, strict=True) if cell)
+        console.print("", *lines, sep="\n", soft_wrap=True)
 
 
 def show_frame(frame: "pd.DataFrame", title: str) -> None:
     """Print a pandas table."""
-    table = _table(title, *map(str, frame.columns))
+    table = _table(title, *map(_text, map(str, frame.columns)))
     for row in frame.itertuples(index=False):
         table.add_row(*(_text(_cell(value)) for value in row))
     show(table)
 
 
 def _table(title: str, *columns: str) -> Table:
-    return Table(*columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def _text(text: str) -> str:

@@ -161,6 +161,8 @@ def get_aliases(name: str) -> dict[str, str]:
 
 def find_aliases(name: str) -> dict[str, str] | None:
     """Version numbers by alias; None if there is no such model."""
+    if not connection().has_store:
+        return None
     with connection().translate_errors():
         try:
             return {k: str(v) for k, v in connection().client.get_registered_model(name).aliases.items()}

@@ -41,5 +41,7 @@ def read_frames(path: Path, interval: float) -> Iterator[tuple[float, RGBImage]]
                 raise UnreadableImageError("no frame can be decoded")
     except UnreadableImageError:
         raise
+    except FileNotFoundError:
+        raise UnreadableImageError("No such file or directory") from None
     except Exception as error:  # noqa: BLE001  FFmpeg's wrapper raises many kinds for broken input
         raise UnreadableImageError(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}") from None

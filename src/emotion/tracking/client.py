@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
+from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
@@ -99,6 +100,11 @@ class Connection:
     def is_remote(self) -> bool:
         """Whether the store is a server."""
         return self.uri.startswith("http")
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store; a SQLite file is created by the first stage, not by a command that only reads."""
+        return not self.uri.startswith("sqlite:///") or Path(self.uri.removeprefix("sqlite:///")).exists()
 
     @property
     def shown_uri(self) -> str:

@@ -37,6 +37,8 @@ def search_runs(name: str | None = None, parent: str | None = None, status: str 
         status: return only runs with this status.
     """
     store = connection()
+    if not store.has_store:
+        return []
     conditions = [f"attributes.run_name = '{name}'"] if name else []
     conditions += [f"tags.`{PARENT_TAG}` = '{parent}'"] if parent else []
     conditions += [f"attributes.status = '{status}'"] if status else []
