@@ -98,3 +98,15 @@ def test_pinned_requirements_exclude_the_pipelines_packages() -> None:
     pinned = {pin.partition("==")[0] for pin in pin_requirements(("gradio", "tensorflow"))}
     assert {"gradio", "gradio-client", "tensorflow", "numpy", "keras"} <= pinned
     assert not {"mlflow", "dvc", "kaggle", "nvidia-cudnn-cu12"} & pinned
+
+
+def test_a_space_is_written_into_an_empty_folder_but_not_over_files(
+    in_champion_project: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "space").mkdir()
+    arguments = ["space", str(tmp_path / "space"), "--model", "reference"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert (tmp_path / "space/app.py").exists()
+    assert not (tmp_path / "space/emotion/serving/reference_model").exists(), "the model is there once"
+    refused = CliRunner().invoke(app, arguments).exception
+    assert str(refused).endswith("is not an empty folder. Remove it, or choose another folder.")

@@ -126,7 +126,7 @@ def demo(
 
 
 def space(
-    folder: Annotated[Path, typer.Argument(help="The folder to write; it must not exist yet.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to write; it must be empty or not exist yet.")],
     model: ModelOption = None,
 ) -> None:
     """Write a folder that runs the demo on Hugging Face Spaces, or on any machine."""

@@ -27,15 +27,15 @@ def write_space(bundle: ModelBundle, folder: Path) -> None:
 
     Args:
         bundle: the model to show.
-        folder: the folder to write, which must not exist yet.
+        folder: the folder to write, which must be empty or not exist yet.
 
     Raises:
-        UserError: if it exists.
+        UserError: if it exists and is not empty.
     """
     from emotion.serving.demo.app import write_samples
 
-    if folder.exists():
-        raise UserError(f"{folder} already exists. Remove it, or choose another folder.")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder} already exists and is not an empty folder. Remove it, or choose another folder.")
     with atomic_write(folder) as tmp:
         tmp.mkdir(parents=True)
         package = Path(emotion.__file__).parent
