@@ -72,6 +72,27 @@ def test_a_model_with_disallowed_operations_is_not_loaded(tmp_path: Path) -> Non
     assert not (tmp_path / "written").exists()
 
 
+@pytest.mark.parametrize(
+    ("outputs", "told"),
+    [
+        ({"probabilities": (1, 7)}, "does not accept 48x48 grayscale faces: 'novelty'"),
+        ({"probabilities": (1, 7), "novelty": (1, 2)}, r"returns an output of shape \(1, 2\), expected \(1,\)"),
+    ],
+)
+def test_a_model_whose_novelty_is_missing_or_of_another_shape_is_refused(
+    outputs: dict[str, tuple[int, ...]], told: str, tmp_path: Path
+) -> None:
+    pixels = tf.TensorSpec((None, 48, 48, 1), tf.float32)
+    module = tf.Module()
+    module.serve = tf.function(lambda it: tf.zeros((1, 7)), input_signature=[pixels])
+    module.assess = tf.function(
+        lambda it: {name: tf.zeros(shape) for name, shape in outputs.items()}, input_signature=[pixels]
+    )
+    tf.saved_model.save(module, str(tmp_path / "model"))
+    with pytest.raises(UserError, match=told):
+        Predictor.from_source(str(tmp_path / "model"))
+
+
 def test_the_champion_is_opened_with_its_metrics_threshold_and_card(in_champion_project: Project) -> None:
     metrics = json.loads((in_champion_project.folder / "reports/metrics.json").read_text())
     with open_model(None) as it:

@@ -140,6 +140,7 @@ def test_a_version_can_be_made_the_reference_model_and_anything_else_is_refused(
     model = load_model(str(tmp_path / "reference"))
     assert model.info.title == "reference model"
     assert model.info.is_of_drawings
+    write_reference("models:/facial-emotion/1", tmp_path / "reference")  # again, over the first
     GradCAM(tmp_path / "reference" / CLASSIFIER)
     with pytest.raises(
         UserError, match=r"models/saved_model is not a registered version\. Give models:/NAME/VERSION\."

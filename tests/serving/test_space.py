@@ -74,6 +74,7 @@ def test_a_space_has_metadata_and_the_champions_files(space: Path, in_champion_p
     )  # fmt: skip
     assert about["sdk_version"] in (space / "requirements.txt").read_text()
     assert "# facial-emotion version 1" in card
+    assert "parameters" not in (space / "model/bundle.json").read_text(), "they have paths of this machine"
     for path in (in_champion_project.folder / "models/saved_model").rglob("*"):
         if path.is_file():
             copy = space / "model/saved_model" / path.relative_to(in_champion_project.folder / "models/saved_model")

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
-from emotion.inference.load import Model, load_saved_model
+from emotion.inference.load import Model, assess, load_saved_model, predict
 from emotion.inference.op_allowlist import disallowed_ops
 from emotion.params.validation import Section
 from emotion.runtime.errors import UserError
@@ -20,7 +20,7 @@ from emotion.runtime.files import file_digests, read_json, write_json
 
 CHAMPION = "champion"
 NO_CHAMPION = "There is no champion (`emotion promote VERSION` makes one): the reference model answers."
-SHIPPED_FACTS = ("data", "test.", "test_unseen.", "git.commit", "parameters")  # tags of versions: beginnings of names
+SHIPPED_FACTS = ("data", "test.", "test_unseen.")  # tags of versions, by the beginning of their names
 REFERENCE = "reference"  # as a source: the model that is part of the package
 REFERENCE_MODEL = Path(__file__).parent / "reference_model"
 BUNDLE, MODEL, CLASSIFIER, CARD = "bundle.json", "saved_model", "classifier.keras", "model_card.md"
@@ -62,14 +62,17 @@ class ModelBundle:
         else:
             self.check()
             model = load_saved_model(self.model)
+        black = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
         try:
-            shape = np.shape(model.serve(np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 1), np.float32)))
+            shapes = [predict(model, black, 1).shape, *(array.shape for array in assess(model, black, 1))]
         except Exception as error:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             size = f"{IMAGE_SIZE}x{IMAGE_SIZE}"
             raise UserError(f"{self.info.title} does not accept {size} grayscale faces: {reason}") from error
-        if shape != (1, len(EMOTIONS)):
-            raise UserError(f"{self.info.title} returns an output of shape {shape}, expected {(1, len(EMOTIONS))}.")
+        expected = [(1, len(EMOTIONS)), (1, len(EMOTIONS)), (1,)]
+        for shape, right in zip(shapes, expected, strict=True):
+            if shape != right:
+                raise UserError(f"{self.info.title} returns an output of shape {shape}, expected {right}.")
         return model
 
     def check(self) -> None:
@@ -87,8 +90,13 @@ class ModelBundle:
                 " Use a model without such operations."
             )
 
-    def write(self, folder: Path) -> None:
-        """Copy everything except the name of who registered it to a folder that `open_model` can open."""
+    def write(self, folder: Path, shipped: tuple[str, ...] = SHIPPED_FACTS) -> None:
+        """Copy the model to a folder that `open_model` can open, without the name of who registered it.
+
+        Args:
+            folder: the folder to write.
+            shipped: the facts to include, by the beginning of their names.
+        """
         self.check()
         folder.mkdir(parents=True)
         shutil.copytree(self.model, folder / MODEL)
@@ -96,7 +104,7 @@ class ModelBundle:
             shutil.copy(self.classifier, folder / CLASSIFIER)
         card = [line for line in self.info.card.splitlines() if not line.startswith("| registered by ")]
         (folder / CARD).write_text("\n".join([*card, ""]))
-        facts = {key: value for key, value in self.info.facts.items() if key.startswith(SHIPPED_FACTS)}
+        facts = {key: value for key, value in self.info.facts.items() if key.startswith(shipped)}
         bundle = BundleFile(
             title=self.info.title, unsure_below=self.info.unsure_below, facts=facts, sha256=file_digests(folder)
         )

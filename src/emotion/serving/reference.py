@@ -6,7 +6,6 @@ replaces it by the version in models/registered.json, in half precision. `make r
 """
 
 import json
-import shutil
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,7 +16,7 @@ from emotion.registry.versions import parse_json_tag
 from emotion.runtime.errors import UserError, run_main
 from emotion.runtime.files import atomic_write, folder_size, read_json
 from emotion.runtime.paths import REGISTERED
-from emotion.serving.model_source import CLASSIFIER, MODEL, REFERENCE_MODEL, open_model
+from emotion.serving.model_source import CLASSIFIER, MODEL, REFERENCE_MODEL, SHIPPED_FACTS, open_model
 from emotion.tracking.records import Registered
 
 TITLE, DATA = "reference model", "FER-2013"
@@ -60,9 +59,9 @@ def write_reference(source: str, folder: Path) -> None:
         params = {name: value for name, value in params.items() if not name.startswith("fetch.")}  # of one machine
         facts = {**bundle.info.facts, "data": DATA, "parameters": json.dumps(params)}
         info = replace(bundle.info, title=TITLE, card=card, facts=facts)
-        shutil.rmtree(folder, ignore_errors=True)
         with atomic_write(folder) as tmp:
-            replace(bundle, info=info, model=model, classifier=classifier).write(tmp)
+            shipped = (*SHIPPED_FACTS, "git.commit", "parameters")
+            replace(bundle, info=info, model=model, classifier=classifier).write(tmp, shipped)
 
 
 def main(exit_callbacks: ExitStack) -> None:
