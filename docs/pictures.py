@@ -77,14 +77,14 @@ PICTURES = {
         height=1330,
     ),
     "runs": Picture(
-        lambda at: f"{at.ui}/#/experiments/1/runs",
-        ("Run Name", "preprocess", "tune", "train"),
+        lambda at: f"{at.ui}/#/experiments/1/runs?viewStateShareKey=emotion-runs&workflowType=machine_learning",
+        ("Runs by test accuracy", "test/accuracy", "train residual"),
         _close_assistant,
         height=700,
     ),
     "version": Picture(
-        lambda at: f"{at.ui}/#/models/facial-emotion/versions/1",
-        ("Version 1", "Aliases", "champion", "Description"),
+        lambda at: f"{at.ui}/#/models/facial-emotion/versions/1?workflowType=machine_learning",
+        ("Version 1", "champion", "Learned from", "model card"),
         _close_assistant,
     ),
     "search": Picture(

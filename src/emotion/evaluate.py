@@ -2,11 +2,12 @@
 
     python -m emotion.evaluate
 
-Reads data/faces/, models/saved_model/ and `params: evaluate`; writes reports/metrics.json, reports/speed.json
-(latency and throughput on this machine) and reports/evaluation/ (tables for DVC plots, figures), and logs
-all of them into the MLflow run of `train`.
+Reads data/faces/, models/saved_model/ and `params: evaluate`; writes reports/metrics.json (the headline figures),
+reports/speed.json (latency and throughput on this machine) and reports/evaluation/ (all scores in scores.json,
+tables for DVC plots, figures), and logs all of them into the MLflow run of `train`.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,18 @@ from emotion.params.load import load_params
 from emotion.params.sections import Evaluate
 from emotion.runtime.errors import run_main
 from emotion.runtime.files import atomic_write, folder_size, write_json
-from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SPEED
+from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SCORES, SPEED
+
+HEADLINE = {  # subsets of the images, and their figures in reports/metrics.json
+    "test": ("accuracy", "balanced_accuracy", "macro_f1", "loss", "expected_calibration_error", "images"),
+    "test_unseen": ("accuracy",),
+    "test_answered": ("accuracy", "coverage"),
+    "validation": ("accuracy",),
+}
 
 
 def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -> dict[str, Any]:
-    """Score validation, test and subsets of test; write tables and figures; return the metrics.
+    """Score validation, test and subsets of test; write tables and figures; return the scores.
 
     Args:
         settings: the parameters of the stage.
@@ -58,7 +66,16 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
         scores["test_per_class"] = write_test_figures(test, probabilities, settings, dataset.caption, folder)
         some = subset(test, min(1.0, settings.robustness_images / len(test)), seed=0)
         scores["test_robustness"] = write_robustness(predict_split, some, dataset.caption, folder)
+        write_json(folder / SCORES.name, scores)
     return scores
+
+
+def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures that `dvc metrics` shows."""
+    subsets = {name: keys for name, keys in HEADLINE.items() if name in scores}
+    return {"data": scores["data"]} | {
+        name: {key: scores[name][key] for key in keys} for name, keys in subsets.items()
+    }  # fmt: skip
 
 
 def main(exit_callbacks: ExitStack) -> None:
@@ -71,7 +88,7 @@ def main(exit_callbacks: ExitStack) -> None:
     with resume_train_run("evaluate", params, exit_callbacks):
         dataset, model = open_dataset(), load_saved_model(SAVED_MODEL)
         scores = evaluate(params.evaluate, dataset, model, EVALUATION)
-        write_json(METRICS, scores)
+        write_json(METRICS, headline(scores))
         speed = measure_speed(model, dataset.split("test").images, params.evaluate.batch_size)
         write_json(SPEED, {**speed, "saved_model_mib": folder_size(SAVED_MODEL) / 2**20})
         test, disgust = scores["test"], scores["test_per_class"]["disgust"]["recall"]

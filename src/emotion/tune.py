@@ -61,6 +61,7 @@ def main(exit_callbacks: ExitStack) -> None:
         return
     from emotion.tracking.resume import close_stale_searches, resumable_work
     from emotion.tracking.stage_runs import relevant_params, stage_run
+    from emotion.tracking.views import update_views
     from emotion.tuning.executors import make_executor
 
     work = resumable_work("tune", relevant_params("tune", params))
@@ -74,6 +75,7 @@ def main(exit_callbacks: ExitStack) -> None:
         with stage_run("tune", params, exit_callbacks, unfinished=work.run_id) as run:
             close_stale_searches(work, run.params)
             work.begin(run.run.id, run.params)
+            update_views()
             try:
                 trials = Search(params.tune, params.train, work.folder, executor, TrialLogger(run)).run()
             except AllTrialsFailedError:

@@ -21,7 +21,7 @@ def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -
     assert rejected.returncode == 4
     assert re.search(r"accuracy +│ 0\.\d+ +│ >= 0\.999 +│ failed", rejected.stdout)
     assert rejected.stdout.endswith(f"{MODEL} version 1: REJECTED.\n")
-    assert project.client.get_model_version(MODEL, "1").tags["gate.verdict"] == "REJECTED"
+    assert project.client.get_model_version(MODEL, "1").tags["gate.champion"].startswith("REJECTED, by ")
     without_reason = project.run("emotion", "promote", "1", "--force", check=False)
     assert (without_reason.returncode, without_reason.stderr) == (
         1, "emotion: --force needs a --reason, which is recorded.\n",

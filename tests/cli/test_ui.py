@@ -24,5 +24,7 @@ def test_the_ui_shows_the_projects_runs_in_a_browser(finished_project: Project, 
              address],
             capture_output=True, text=True, timeout=120,
         ).stdout  # fmt: skip
-    for name in ("preprocess", "tune", "train"):
-        assert f">{name}<" in page
+    for text in ("Runs by test accuracy", ">train residual-4 · drawn faces · ", "test/macro_f1"):
+        assert text in page
+    for other in ("preprocess", "tune ", "trial-0"):
+        assert f">{other}" not in page

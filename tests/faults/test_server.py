@@ -9,6 +9,7 @@ import mlflow
 import pytest
 
 from support.faults import Place, cases, stage
+from support.project import kind_of
 from support.servers import Server, mlflow_server
 
 OUTAGES = 24
@@ -43,9 +44,9 @@ def test_a_search_logs_every_trial_once_although_its_server_goes_away_and_comes_
     (experiment,) = client.search_experiments(filter_string="name = 'emotion'")
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
-    names = [str(run.info.run_name) for run in runs]
+    names = [kind_of(run) for run in runs]
     assert sorted(names) == [*sorted(f"trial-{number:03}" for number in range(TRIALS)), "tune"]
-    (search,) = [run for run in runs if run.info.run_name == "tune"]
+    (search,) = [run for run in runs if kind_of(run) == "tune"]
     best = client.get_run(search.data.tags["best_trial_run_id"])
     assert best.data.tags["mlflow.parentRunId"] == search.info.run_id
     place.assert_tidy()
@@ -56,7 +57,7 @@ def wait_for_trial(client: mlflow.MlflowClient, number: int) -> None:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         for experiment in client.search_experiments(filter_string="name = 'emotion'"):
-            if client.search_runs([experiment.experiment_id], f"attributes.run_name = 'trial-{number:03}'"):
+            if client.search_runs([experiment.experiment_id], f"tags.trial = 'trial-{number:03}'"):
                 return
         time.sleep(0.1)
     raise AssertionError(f"trial {number} did not start")

@@ -57,7 +57,7 @@ def test_source_protocol_and_network_are_changed_by_parameters_alone(copied_proj
     assert train.data.params["train.transfer.weights"] == weights
     assert train.data.tags["tune.run_id"] == copied_project.run_of("tune").info.run_id
     assert not copied_project.runs("tags.stage = 'trial'")
-    metrics = copied_project.read_json("reports/metrics.json")
+    metrics = copied_project.read_json("reports/evaluation/scores.json")
     assert metrics["data"] == "photos.zip (not drawn by this project)"
     assert set(metrics) >= {"test_PublicTest", "test_PrivateTest"}
     logs = copied_project.folder / "reports/tensorboard" / train.info.run_id

@@ -12,7 +12,7 @@ import pandas as pd
 import psutil
 
 import emotion.networks.layers  # noqa: F401  registers what saved networks hold
-from support.project import Project
+from support.project import Project, kind_of
 
 
 def kill_after_epoch(project: Project, epoch: int) -> str:
@@ -45,7 +45,7 @@ def test_a_killed_training_resumes_in_the_same_run_with_the_same_result(copied_p
     train = copied_project.run_of("train")
     assert train.info.run_id == first
     assert train.info.status == "FINISHED"
-    logged = copied_project.client.get_metric_history(first, "val_loss")
+    logged = copied_project.client.get_metric_history(first, "train/val_loss")
     assert [metric.step for metric in logged] == [1, 2, 3]
     resumed = pd.read_csv(copied_project.folder / "reports/history.csv")
     for key in set(unbroken) - {"seconds"}:
@@ -127,10 +127,10 @@ def test_a_killed_search_resumes_with_the_same_result(copied_project: Project) -
     (search,) = copied_project.runs("tags.stage = 'tune'")
     assert search.info.status == "FINISHED"
     trials = copied_project.runs(f"tags.`mlflow.parentRunId` = '{search.info.run_id}'")
-    assert sorted(run.info.run_name for run in trials) == ["trial-000", "trial-001"]
+    assert sorted(map(kind_of, trials)) == ["trial-000", "trial-001"]
     assert {run.info.status for run in trials} == {"FINISHED"}
     for run in trials:
-        losses = copied_project.client.get_metric_history(run.info.run_id, "val_loss")
+        losses = copied_project.client.get_metric_history(run.info.run_id, "train/val_loss")
         assert [metric.step for metric in losses] == [1, 2]
 
 
@@ -152,7 +152,7 @@ def test_a_killed_trial_process_fails_only_its_trial(copied_project: Project) ->
         trial.kill()
     process.communicate(timeout=120)
     assert process.returncode == 0
-    statuses = {run.info.run_name: run.info.status for run in copied_project.runs("tags.stage = 'trial'")}
+    statuses = {kind_of(run): run.info.status for run in copied_project.runs("tags.stage = 'trial'")}
     assert statuses == {"trial-000": "FINISHED", "trial-001": "FAILED", "trial-002": "FINISHED"}
     table = pd.read_csv(copied_project.folder / "reports/trials.csv")
     assert table["trial"].tolist()[2] == "trial-001"

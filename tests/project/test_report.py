@@ -39,7 +39,7 @@ def commit_model(project: Project, mistakes: Collection[int], images: int | None
     table["predicted"] = table["actual"].mask(table.index.isin(mistakes), others)
     table.to_csv(path, index=False)
     metrics = project.read_json("reports/metrics.json")
-    metrics["test"]["accuracy"] = metrics["test_robustness"]["none"] = 1 - len(mistakes) / len(table)
+    metrics["test"]["accuracy"] = metrics["test_answered"]["accuracy"] = 1 - len(mistakes) / len(table)
     (project.folder / "reports/metrics.json").write_text(json.dumps(metrics))
     project.run("dvc", "commit", "--force", "--quiet", "evaluate")
     project.commit()
@@ -77,7 +77,7 @@ def test_the_report_shows_parameters_and_metrics_that_differ_and_whether_the_dif
     assert "train.epochs" not in text
     headline, others = text.split("<details>")
     assert cells(headline, "test.accuracy") == ["0.61111", "0.94444", "0.33333"]
-    assert cells(others, "test_robustness.none") == ["0.61111", "0.94444", "0.33333"]
+    assert cells(others, "test_answered.accuracy") == ["0.61111", "0.94444", "0.33333"]
     assert f"{history.base} has an accuracy of 61.11% and {history.better} of 94.44%: +33.33 percentage points" in text
     assert f"is statistically significant (McNemar's exact test, p = {exact_p_value(won=13, lost=1):.3g})" in text
     low, high = map(float, re.findall(r"interval ([+-][\d.]+) to ([+-][\d.]+)", text)[0])

@@ -36,11 +36,12 @@ def registered_model(tmp_path_factory: pytest.TempPathFactory, migrated_store: P
         network.save(folder / "classifier.keras")
         export(to_export(network, "plain"), folder / "saved_model")
         with start_run("train", {}, {}) as run:
-            version = register(NAME, run.id, folder / "classifier.keras", folder / "saved_model", {}, "")
+            version = register(NAME, run.id, folder / "classifier.keras", folder / "saved_model", {})
         registered = versions.get_version(NAME, str(version.version))
         downloaded = versions.download_version(NAME, "1", folder / "downloaded")
-        assert registered.files == versions.downloaded_digests(downloaded)
-        assert {"MLmodel", "data/model/saved_model.pb"} <= set(registered.files)
+        files = versions.downloaded_digests(downloaded)
+        assert registered.files_digest == versions.files_digest(files)
+        assert {"MLmodel", "data/model/saved_model.pb"} <= set(files)
     keras.backend.clear_session()
     return downloaded
 
@@ -80,7 +81,9 @@ def add(project: Path, registered_model: Path) -> Callable[..., str]:
         tf.saved_model.save(module, str(model), signatures=module.serve)
         ledger_run(NAME, create=True)
         version = connection().client.create_model_version(NAME, str(folder), run.id)
-        files = json.dumps(versions.downloaded_digests(folder))
+        digests = versions.downloaded_digests(folder)
+        connection().client.log_text(run.id, json.dumps(digests), versions.FILES)
+        files = versions.files_digest(digests)
         versions.tag_version(NAME, str(version.version), {versions.FILES_TAG: files, "git.commit": "c0ffee", **tags})
         return str(version.version)
 

@@ -1,6 +1,5 @@
 """Integrity checks before a promotion: files, operations, signature, flavor and predictions."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import yaml
 
 from emotion.params.sections import Params
 from emotion.registry.promotion.promote import promote
-from emotion.registry.versions import FILES_TAG, downloaded_digests, tag_version
+from emotion.registry.versions import FILES_TAG, downloaded_digests, files_digest, tag_version
 from emotion.tracking.client import connection
 from support.versions import NAME, aliases, rule, wrong_in
 
@@ -86,7 +85,7 @@ def test_an_unexpected_signature_is_rejected(add: Any, lenient: Params, project:
     content = yaml.safe_load(about.read_text())
     content["signature"]["inputs"] = content["signature"]["inputs"].replace("48, 48, 1", "96, 96, 3")
     about.write_text(yaml.safe_dump(content))
-    files = json.dumps(downloaded_digests(about.parent))
+    files = files_digest(downloaded_digests(about.parent))
     tag_version(NAME, number, {FILES_TAG: files})
     decision = promote(lenient, number)
     assert decision.outcome == "REJECTED"
@@ -111,7 +110,7 @@ def test_an_unexpected_mlflow_flavor_is_rejected(
     content = yaml.safe_load(about.read_text())
     content["flavors"] |= change
     about.write_text(yaml.safe_dump(content))
-    tag_version(NAME, number, {FILES_TAG: json.dumps(downloaded_digests(about.parent))})
+    tag_version(NAME, number, {FILES_TAG: files_digest(downloaded_digests(about.parent))})
     decision = promote(lenient, number)
     assert decision.outcome == "REJECTED"
     assert not rule(decision, "MLflow flavor").passed
@@ -121,7 +120,7 @@ def test_an_extra_file_is_rejected(add: Any, lenient: Params, project: Path) -> 
     number = add(wrong_in(0.1))
     (about,) = (project / "models").rglob("MLmodel")
     (about.parent / "data/custom_objects.pkl").write_bytes(b"")
-    tag_version(NAME, number, {FILES_TAG: json.dumps(downloaded_digests(about.parent))})
+    tag_version(NAME, number, {FILES_TAG: files_digest(downloaded_digests(about.parent))})
     assert promote(lenient, number).outcome == "REJECTED"
 
 

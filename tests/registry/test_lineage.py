@@ -31,5 +31,5 @@ def test_a_trace_shows_the_full_lineage_of_a_version(finished_project: Project) 
     assert "@" in found["version"]["registered_by"]
     assert found["parameters"] == run.data.params
     metrics = json.loads((finished_project.folder / "reports/metrics.json").read_text())
-    assert found["metrics"]["test.accuracy"] == pytest.approx(metrics["test"]["accuracy"], abs=1e-4)
+    assert found["metrics"]["test/accuracy"] == pytest.approx(metrics["test"]["accuracy"], abs=1e-4)
     assert "facial-emotion" in finished_project.run("emotion", "trace", "1").stdout

@@ -9,7 +9,7 @@ import pytest
 
 from emotion.data.labels import EMOTIONS
 from emotion.params.sections import Params
-from emotion.registry.promotion.history import Entry
+from emotion.registry.promotion.history import CHALLENGER, Entry
 from emotion.registry.promotion.ledger import read_entries, write_entry
 from emotion.registry.promotion.promote import promote, rollback
 from emotion.runtime.errors import UserError
@@ -42,12 +42,13 @@ def test_a_rejection_is_recorded_on_the_version_and_in_a_run(add: Any, lenient: 
     assert aliases() == {}
     assert not read_entries(NAME)
     tags = tags_of("1")
-    assert (tags["gate.verdict"], tags["gate.reason"], tags["gate.forced"]) == ("REJECTED", "a try", "false")
-    (run,) = search_runs(name="promote 1")
-    assert run.id == tags["gate.run_id"]
+    assert tags["gate.champion"].startswith("REJECTED, by ")
+    assert tags["gate.champion"].endswith(": a try")
+    (run,) = search_runs("promote")
+    assert run.id == tags["gate.champion.run_id"]
     assert run.tags["verdict"] == "REJECTED"
     assert float(run.params["gate.min_accuracy"]) == lenient.register_.gate.min_accuracy
-    assert run.metrics["candidate.accuracy"] == pytest.approx(1 - wrong_in(0.7).mean())
+    assert run.metrics["candidate/accuracy"] == pytest.approx(1 - wrong_in(0.7).mean())
     written = read_artifact(run.id, "verdict.json")
     assert written
     assert {"accuracy"} <= {rule["name"] for rule in json.loads(written)["rules"] if not rule["passed"]}
@@ -87,8 +88,8 @@ def test_candidate_and_champion_are_reevaluated_on_the_same_images(add: Any, len
     number = add(wrong_in(0.2), **{"test.accuracy": "0.99"})  # the version's own tag is ignored
     decision = promote(lenient, number, dry_run=True)
     assert decision.verdict
-    assert decision.verdict.metrics["candidate.accuracy"] == pytest.approx(1 - wrong_in(0.2).mean())
-    assert decision.verdict.metrics["champion.accuracy"] == pytest.approx(1 - wrong_in(0.1).mean())
+    assert decision.verdict.metrics["candidate/accuracy"] == pytest.approx(1 - wrong_in(0.2).mean())
+    assert decision.verdict.metrics["champion/accuracy"] == pytest.approx(1 - wrong_in(0.1).mean())
 
 
 def test_a_dry_run_writes_nothing(add: Any, lenient: Params) -> None:
@@ -136,7 +137,15 @@ def test_force_needs_a_reason_and_is_recorded_as_forced(add: Any, lenient: Param
     assert aliases() == {"champion": "2", "previous": "1"}
     entry = read_entries(NAME)[-1]
     assert (entry.verdict, entry.forced, entry.reason) == ("HELD", True, "the old one is biased")
-    assert tags_of("2")["gate.forced"] == "true"
+    assert tags_of("2")["gate.champion"].startswith("HELD, promoted by force, by ")
+    (run,) = [run for run in search_runs("promote") if run.tags["forced"] == "true"]
+    assert run.name == "promote 2 · HELD, forced"
+    promote(lenient, add(wrong_in(0.1)))
+    promote(lenient, "2", to=CHALLENGER)
+    assert tags_of("2")["gate.champion"].startswith("HELD, promoted by force, by ")
+    description = connection().client.get_model_version(NAME, "2").description
+    assert "### Verdict for the champion\n\n**HELD, promoted by force, by " in description
+    assert "### Verdict for the challenger\n\n**" in description
 
 
 def test_rollbacks_go_back_step_by_step_and_are_recorded(add: Any, lenient: Params) -> None:

@@ -38,7 +38,7 @@ def test_a_network_is_trained_exported_registered_and_loaded(network: str, mlflo
         fitted.network.save(mlflow_store / "classifier.keras")
         export(to_export(fitted.network, "flip"), mlflow_store / "saved_model")
         version = registration.register(
-            "faces", run.id, mlflow_store / "classifier.keras", mlflow_store / "saved_model", {}, ""
+            "faces", run.id, mlflow_store / "classifier.keras", mlflow_store / "saved_model", {}
         )
     images = VALIDATION.images[:3, ..., None].astype(np.float32)
     answers = mlflow.pyfunc.load_model(f"models:/faces/{version.version}").predict(images)
@@ -57,7 +57,7 @@ def test_a_classifier_whose_layers_contain_code_is_not_registered(mlflow_store: 
         start_run("train", {}, {}) as run,
         pytest.raises(UserError, match=r"classifier\.keras cannot be loaded: .*Lambd"),
     ):
-        registration.register("faces", run.id, classifier, mlflow_store, {}, "")
+        registration.register("faces", run.id, classifier, mlflow_store, {})
     assert not connection().client.search_model_versions()
 
 
@@ -68,4 +68,4 @@ def test_a_damaged_classifier_is_not_registered(mlflow_store: Path, damage: str)
     whole = classifier.read_bytes()
     classifier.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"not a network"}[damage])
     with start_run("train", {}, {}) as run, pytest.raises(UserError, match=r"cannot be loaded: .+\. Run `dvc repro"):
-        registration.register("faces", run.id, classifier, mlflow_store, {}, "")
+        registration.register("faces", run.id, classifier, mlflow_store, {})

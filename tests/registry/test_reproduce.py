@@ -40,7 +40,7 @@ def test_a_version_is_reproduced_from_its_commit_patch_and_data(project: Project
     tag = project.client.get_model_version(MODEL, "1").tags["reproduced"]
     assert tag.endswith(": equal metrics")
     assert len(project.run("git", "worktree", "list").stdout.splitlines()) == 1
-    assert len(project.client.search_runs(["1"], "attributes.run_name = 'train'")) == 1  # none of the reproduction
+    assert len(project.client.search_runs(["1"], "tags.stage = 'train'")) == 1  # none of the reproduction
     missing = project.run("emotion", "reproduce", "9", check=False)
     assert missing.stderr == f"emotion: {MODEL} has no version 9. Its versions: 1.\n"
 

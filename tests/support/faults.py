@@ -23,7 +23,7 @@ from PIL import Image
 from emotion.registry.signature import input_example
 from emotion.runtime.processes import has_exited
 from emotion.tracking.runs import PROCESS_TAG
-from support.project import MODEL, Project
+from support.project import MODEL, Project, kind_of
 
 PASSWORD = "hunter2-4711"  # in the environment of every command; must appear nowhere
 STAGES = ("fetch", "preprocess", "tune", "train", "evaluate", "register")
@@ -60,7 +60,7 @@ class Place:
     def state(self) -> dict[str, object]:
         """What no fault may lose or double: finished runs by name, versions and aliases."""
         client, finished = self.project.client, self.project.runs("attributes.status = 'FINISHED'")
-        names = [str(run.info.run_name) for run in finished]
+        names = [kind_of(run) for run in finished]
         versions = client.search_model_versions()
         aliases = {name: model.aliases for model in client.search_registered_models() for name in [model.name]}
         return {

@@ -26,6 +26,11 @@ STORED_PATHS = (  # columns of MLflow's database that hold absolute paths
 )  # fmt: skip
 
 
+def kind_of(run: Run) -> str:
+    """The stage of a run, or the name of a trial."""
+    return str(run.data.tags.get("trial") or run.data.tags.get("stage") or run.info.run_name)
+
+
 class Project:
     """A copy of the pipeline in a separate folder."""
 
@@ -95,11 +100,9 @@ class Project:
 
     def runs(self, filter_string: str = "") -> list[Run]:
         """All runs, the oldest first."""
-        experiment = self.client.get_experiment_by_name("emotion")
-        if experiment is None:
-            return []
+        experiments = [it.experiment_id for it in self.client.search_experiments() if it.name.startswith("emotion")]
         order = ["attributes.start_time"]
-        return list(self.client.search_runs([experiment.experiment_id], filter_string, order_by=order))
+        return list(self.client.search_runs(experiments, filter_string, order_by=order)) if experiments else []
 
     def run_of(self, stage: str) -> Run:
         """The newest run of a stage."""

@@ -34,8 +34,7 @@ def test_only_runs_of_exited_processes_are_killed_by_the_command_or_the_next_sta
         return process
 
     def open_runs() -> list[str]:
-        found = copied_project.client.search_runs(["1"], "attributes.status = 'RUNNING'")
-        return [run.info.run_id for run in found]
+        return [run.info.run_id for run in copied_project.runs("attributes.status = 'RUNNING'")]
 
     alive = start()
     try:
@@ -66,7 +65,7 @@ def ended_process() -> str:
 
 
 def test_only_incomplete_models_of_ended_runs_are_deleted(mlflow_store: Path) -> None:
-    client, experiment = connection().client, connection().experiment_id
+    client, experiment = connection().client, connection().experiment_id()
     killed = client.create_run(experiment, tags={PROCESS_TAG: ended_process()})
     alive = client.create_run(experiment, tags={PROCESS_TAG: process_id()})
     pending, wanted, complete = (

@@ -41,12 +41,12 @@ def test_an_interrupt_is_deferred_until_the_transaction_is_written(mlflow_store:
 def test_an_experiment_that_another_process_creates_at_the_same_time_is_used(
     mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    existing = Connection().experiment_id
+    existing = Connection().experiment_id()
     find, answers = MlflowClient.get_experiment_by_name, [None]
     monkeypatch.setattr(
         MlflowClient, "get_experiment_by_name", lambda self, name: answers.pop() if answers else find(self, name)
     )
-    assert Connection().experiment_id == existing
+    assert Connection().experiment_id() == existing
     assert not answers
 
 

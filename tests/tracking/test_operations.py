@@ -38,7 +38,7 @@ ALL: list[AnyOperation] = [
 @pytest.fixture
 def store() -> Any:
     """A connection with a mock client."""
-    return MagicMock(experiment_id="1", is_remote=True)
+    return MagicMock(experiment_id=lambda purpose: "1", is_remote=True)
 
 
 @pytest.mark.parametrize("operation", ALL, ids=lambda operation: operation.kind)

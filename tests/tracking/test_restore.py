@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from support.project import MODEL, Project
+from support.project import MODEL, Project, kind_of
 from support.servers import Server
 
 
@@ -17,7 +17,7 @@ def test_an_empty_store_is_restored_from_the_files_once(copied_project: Project)
     found = copied_project.runs()
     of_stages = [run for run in found if "stage" in run.data.tags]
     assert [run.info.run_name for run in found if run not in of_stages] == [f"history of {MODEL}"]
-    names = [run.info.run_name for run in of_stages if run.data.tags["stage"] != "trial"]
+    names = [kind_of(run) for run in of_stages if run.data.tags["stage"] != "trial"]
     assert names == ["fetch", "preprocess", "tune", "train"]
     for run in of_stages:
         assert run.data.tags["restored"] == "true"
@@ -26,8 +26,8 @@ def test_an_empty_store_is_restored_from_the_files_once(copied_project: Project)
     lost = copied_project.read_json("reports/runs/train.json")
     assert train.data.tags["restored_from"] == lost["run_id"] != train.info.run_id
     assert train.data.tags["mlflow.source.git.commit"] == lost["tags"]["mlflow.source.git.commit"]
-    assert train.data.metrics["test.accuracy"] == copied_project.read_json("reports/metrics.json")["test"]["accuracy"]
-    assert len(copied_project.client.get_metric_history(train.info.run_id, "val_loss")) == 3
+    assert train.data.metrics["test/accuracy"] == copied_project.read_json("reports/metrics.json")["test"]["accuracy"]
+    assert len(copied_project.client.get_metric_history(train.info.run_id, "train/val_loss")) == 3
     trials = copied_project.runs("tags.stage = 'trial'")
     assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {copied_project.run_of("tune").info.run_id}
     assert len(trials) == 2
@@ -44,7 +44,7 @@ def restore_all(*projects: Project, uri: str) -> None:
 
 def test_two_concurrent_restores_log_every_run_and_the_version_once(copied_project: Project) -> None:
     restore_all(copied_project, copied_project, uri=copied_project.store)
-    names = [run.info.run_name for run in copied_project.runs()]
+    names = [kind_of(run) for run in copied_project.runs()]
     assert sorted(names) == sorted(
         [f"history of {MODEL}", "fetch", "preprocess", "tune", "trial-000", "trial-001", "train"]
     )
@@ -80,7 +80,7 @@ def test_a_stage_restores_its_lost_run_first(copied_project: Project) -> None:
     assert train.data.tags["restored"] == "true"
     assert train.data.tags["tune.run_id"] == copied_project.run_of("tune").info.run_id
     assert train.data.tags["evaluate.calibration_bins"] == "5"
-    assert "test.accuracy" in train.data.metrics
+    assert "test/accuracy" in train.data.metrics
 
 
 def test_a_fresh_clone_is_restored_from_pulled_outputs(copied_project: Project, tmp_path: Path) -> None:
@@ -92,5 +92,5 @@ def test_a_fresh_clone_is_restored_from_pulled_outputs(copied_project: Project, 
     clone = Project(tmp_path / "clone")
     clone.run("dvc", "pull")
     clone.run("emotion", "restore")
-    assert {run.info.run_name for run in clone.runs()} >= {"fetch", "preprocess", "tune", "train"}
+    assert {kind_of(run) for run in clone.runs()} >= {"fetch", "preprocess", "tune", "train"}
     assert "Running stage" not in clone.run("dvc", "repro").stdout

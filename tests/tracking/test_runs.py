@@ -26,7 +26,7 @@ def test_a_run_interrupted_right_after_its_creation_is_closed(
     def main(exit_callbacks: ExitStack) -> None:
         exit_callbacks.callback(runs.fail_open_runs)
         with runs.start_run("tune", {}, {}) as search:
-            runs.get_or_create_child_run("trial-000", {}, {"rate": 1}, search.id)
+            runs.get_or_create_child_run("trial-000", "trial-000", {}, {"rate": 1}, search.id)
 
     monkeypatch.setattr(runs, "log_or_enqueue", interrupted)
     with pytest.raises(SystemExit, match=str(INTERRUPTED)):
@@ -36,8 +36,8 @@ def test_a_run_interrupted_right_after_its_creation_is_closed(
 
 def test_a_child_run_is_closed_unless_another_process_has_ended_it(mlflow_store: Path) -> None:
     with runs.start_run("tune", {}, {}) as search:
-        runs.get_or_create_child_run("trial-000", {}, {}, search.id)
-        runs.release_run(runs.get_or_create_child_run("trial-001", {}, {}, search.id))
+        runs.get_or_create_child_run("trial-000", "trial-000", {}, {}, search.id)
+        runs.release_run(runs.get_or_create_child_run("trial-001", "trial-001", {}, {}, search.id))
         runs.fail_open_runs()
     assert {run.name: run.status for run in search_runs()} == {
         "tune": "FINISHED", "trial-000": "FAILED", "trial-001": "RUNNING",
@@ -51,7 +51,7 @@ def test_a_child_run_is_queued_if_the_server_disappears_after_its_parent_started
     reset_connection()
     with runs.start_run("tune", {}, {}) as search:
         server.kill()
-        trial = runs.get_or_create_child_run("trial-000", {}, {"rate": 1}, search.id)
+        trial = runs.get_or_create_child_run("trial-000", "trial-000", {}, {"rate": 1}, search.id)
         runs.end_run(trial, "FINISHED")
     server.start()
     reset_connection()

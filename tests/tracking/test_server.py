@@ -16,7 +16,7 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from support.project import Project
+from support.project import Project, kind_of
 from support.servers import Server, mlflow_server
 
 PASSWORD = "verysecret"
@@ -35,9 +35,8 @@ def stage(project: Project, name: str, check: bool = True, **environment: str) -
 
 def runs(server: Server, name: str) -> list[Run]:
     client = mlflow.MlflowClient(server.uri)
-    experiment = client.get_experiment_by_name("emotion")
-    assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'"))
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.stage = '{name}'"))
 
 
 @dataclass
@@ -98,10 +97,10 @@ def test_no_logs_are_lost_if_the_server_is_killed_during_training(outage: Outage
     (run,) = runs(outage.server, "train")
     assert run.info.status == "FINISHED"
     client = mlflow.MlflowClient(outage.server.uri)
-    for name in ("val_loss", "learning_rate"):
+    for name in ("train/val_loss", "train/learning_rate"):
         assert [metric.step for metric in client.get_metric_history(run.info.run_id, name)] == list(range(1, 9))
     assert run.data.params["train.epochs"] == "8"
-    assert "test.accuracy" in run.data.metrics
+    assert "test/accuracy" in run.data.metrics
     assert {"curves.png", "history.csv", "evaluation"} <= {f.path for f in client.list_artifacts(run.info.run_id)}
     stage(outage.project, "register")
     assert client.get_model_version("facial-emotion", "1").run_id == run.info.run_id
@@ -118,7 +117,7 @@ def test_a_search_finishes_without_the_server(outage: Outage) -> None:
     client = mlflow.MlflowClient(outage.server.uri)
     below = f"tags.`mlflow.parentRunId` = '{search.info.run_id}'"
     trials = client.search_runs([search.info.experiment_id], below)
-    assert sorted(run.info.run_name for run in trials) == ["trial-000", "trial-001"]
+    assert sorted(kind_of(run) for run in trials) == ["trial-000", "trial-001"]
     assert {run.info.status for run in trials} == {"FINISHED"}
     assert search.data.tags["best_trial_run_id"] in {run.info.run_id for run in trials}
     listed = outage.project.run("emotion", "trials", "--csv").stdout
@@ -174,7 +173,7 @@ def test_the_next_stage_delivers_queued_operations_and_continues_the_run(online:
     stage(online, "evaluate")
     (run,) = runs(server, "train")
     assert "restored" not in run.data.tags
-    assert {"val_accuracy", "test.accuracy"} <= set(run.data.metrics)
+    assert {"train/val_accuracy", "test/accuracy"} <= set(run.data.metrics)
     assert online.run("emotion", "sync").stdout == "0 operations delivered, 0 still queued.\n"
 
 
@@ -227,7 +226,7 @@ def test_operations_for_a_lost_run_are_delivered_after_its_restore(queued: tuple
     project.run("emotion", "restore")
     assert project.run("emotion", "sync").stdout == "0 operations delivered, 0 still queued.\n"
     (run,) = runs(server, "train")
-    assert {"val_accuracy", "test.accuracy"} <= set(run.data.metrics)
+    assert {"train/val_accuracy", "test/accuracy"} <= set(run.data.metrics)
 
 
 @pytest.fixture

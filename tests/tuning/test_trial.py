@@ -23,7 +23,7 @@ def trial_run(mlflow_store: Path) -> str:
     """The run ID of a trial."""
     with start_run("tune", {}, {}) as search:
         pass
-    return get_or_create_child_run("trial-000", {}, {}, search.id)
+    return get_or_create_child_run("trial-000", "trial-000", {}, {}, search.id)
 
 
 def test_a_trials_score_is_the_mean_of_its_executions(trial_run: str, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_trials_score_is_the_mean_of_its_executions(trial_run: str, tmp_path: 
     (run,) = [run for run in search_runs() if run.id == trial_run]
     assert run.status == "FINISHED"
     history = connection().client.get_metric_history
-    both = [[metric.value for metric in history(trial_run, name)] for name in ("val_loss", "val_loss_2")]
+    both = [[metric.value for metric in history(trial_run, name)] for name in ("train/val_loss", "train/val_loss_2")]
     assert [len(losses) for losses in both] == [3, 3]
     assert result.metrics["score"] == pytest.approx(np.mean([min(losses) for losses in both]))
     assert result.metrics["score_spread"] > 0

@@ -12,12 +12,12 @@ DIFFERENT = 3  # exit code
 def summary() -> None:
     """Show what `dvc repro` trained, how accurate it is, and what to run next."""
     from emotion.runtime.files import read_json
-    from emotion.runtime.paths import METRICS, REGISTERED
+    from emotion.runtime.paths import REGISTERED, SCORES
     from emotion.runtime.text import printable
-    from emotion.tracking.records import Metrics, Registered, read_record
+    from emotion.tracking.records import Registered, Scores, read_record
 
     registered = Registered.model_validate(read_json(REGISTERED, "Run `dvc repro`.", Registered))
-    metrics = read_json(METRICS, "Run `dvc repro`.", Metrics)
+    metrics = read_json(SCORES, "Run `dvc repro`.", Scores)
     train, test = read_record("train").params, metrics["test"]
     error = math.sqrt(test["accuracy"] * (1 - test["accuracy"]) / test["images"])
     score = f"accuracy {test['accuracy']:.1%} (standard error {error:.1%}), macro F1 {test['macro_f1']:.2f}"

@@ -1,15 +1,14 @@
 """`emotion restore`, `sync`, `cleanup-runs` and `ui`."""
 
-import os
-import sys
+import contextlib
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from emotion.runtime.errors import UserError
 from emotion.runtime.text import printable
 
 
@@ -74,19 +73,27 @@ def cleanup_runs() -> None:
     print(f"Runs set to KILLED: {len(killed)}; left alone: {len(others)}. Models deleted: {len(models)}.")
 
 
-def ui(port: Annotated[int, typer.Option(help="The port to listen on.")] = 5000) -> None:
-    """Browse runs and models in MLflow's UI."""
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port to listen on.")] = 5000,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the first view in a browser.")] = False,
+) -> None:
+    """Browse runs and models in MLflow's UI, with prepared views of trainings and trials."""
+    import webbrowser
+
     from emotion.tracking.client import connection
+    from emotion.tracking.server import mlflow_server
+    from emotion.tracking.views import update_views
 
     store = connection()
-    if store.is_remote:
-        raise UserError(f"the runs are on a server: open {store.shown_uri} in a browser.")
-    # Also creates an empty store, which the server's workers would race for. MLflow's start page is about language
-    # models; this one is the experiment's.
-    page = f"experiments/{store.experiment_id}/runs?workflowType=machine_learning"
-    print(f"Open http://127.0.0.1:{port}/#/{page}", flush=True)
-    # One worker and no job runner: a local store has one reader and little memory to spare.
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    program = str(Path(sys.executable).with_name("mlflow"))
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri  # arguments are visible to all users; a URI may have a password
-    os.execv(program, [program, "server", "--workers", "1", "--port", str(port)])
+    store.disable_offline_mode()
+    # Also creates an empty store, which the server's workers would race for.
+    views = update_views()
+    with mlflow_server(store, port) as address:
+        for view in views:
+            print(f"{view.name}: {address}{view.address}")
+        print(f"Models: {address}/#/models" + ("" if store.is_remote else "\nPress Ctrl-C to stop."), flush=True)
+        if open_page:
+            webbrowser.open(address + views[0].address)
+        if not store.is_remote:
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()

@@ -34,6 +34,8 @@ def trials(
 
     load_params()  # an error outside of a project
     run = comparison.find_runs(search)[0] if search else comparison.newest_search()
+    if run is None:
+        raise UserError("there is no search in MLflow yet. Run `dvc repro tune`.")
     table = comparison.trials_table(run, sort)[:top]
     if as_json:
         print(table.to_json(orient="records", indent=2))

@@ -57,3 +57,9 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
     """
     interval = binomtest(successes, count).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def format_interval(proportion: float, count: float) -> str:
+    """A proportion of a number of images, with its interval."""
+    low, high = wilson_interval(round(proportion * count), int(count)) if count else (0.0, 1.0)
+    return f"{proportion:.3f} ({low:.3f} to {high:.3f})"

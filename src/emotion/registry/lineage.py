@@ -72,7 +72,7 @@ class Lineage(Section):
     training: TrainingLineage
     parameters: dict[str, Any]
     metrics: dict[str, float]
-    decision: dict[str, str]  # the gate's latest decision
+    decision: dict[str, str]  # the gate's latest decision about each alias
     reproduction: str | None  # the latest result of `emotion reproduce`
 
 
@@ -84,7 +84,7 @@ def trace_version(name: str, number: str) -> Lineage:
     """
     version = get_version(name, number)
     run = run_of_version(number, version.run_id)
-    tags, parameters = {**run.tags, **version.tags}, parse_json_tag(version.tags, "parameters") or run.params
+    tags, parameters = {**run.tags, **version.tags}, run.params
     search = get_run(tags["tune.run_id"]) if "tune.run_id" in tags else None
     return Lineage(
         version=VersionLineage(
@@ -126,9 +126,9 @@ def trace_version(name: str, number: str) -> Lineage:
         metrics={
             key: round(value, 4)
             for key, value in sorted(run.metrics.items())
-            if key.startswith(("validation.", "test.", "test_unseen.", "speed."))
+            if key.startswith(("validation/", "test/", "test_unseen/", "speed/"))
         },
-        decision={key.removeprefix("gate."): value for key, value in tags.items() if key.startswith("gate.")},
+        decision={key.removeprefix("gate."): value for key, value in version.tags.items() if key.startswith("gate.")},
         reproduction=tags.get("reproduced"),
     )
 

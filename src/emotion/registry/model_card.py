@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from emotion.data.dataset import DatasetMetadata, is_drawn
 from emotion.data.labels import EMOTIONS, SPLITS
-from emotion.evaluation.significance import CONFIDENCE, wilson_interval
+from emotion.evaluation.significance import CONFIDENCE, format_interval
 from emotion.registry.versions import parse_json_tag
 from emotion.runtime.files import atomic_write, read_csv, read_json
 from emotion.runtime.paths import DATASET, EVALUATION, SPEED
@@ -87,7 +87,7 @@ def _scores_table(metrics: Mapping[str, Any]) -> str:
         {
             "": name,
             "images": scores["images"],
-            "accuracy": _with_interval(scores["accuracy"], scores["images"]),
+            "accuracy": format_interval(scores["accuracy"], scores["images"]),
             "macro F1": f"{scores['macro_f1']:.3f}",
             "loss": f"{scores['loss']:.3f}",
             "calibration error": f"{scores['expected_calibration_error']:.3f}",
@@ -104,7 +104,7 @@ def _emotions_table(metrics: Mapping[str, Any]) -> str:
         {
             "emotion": emotion,
             "test images": int(scores["support"]),
-            "recall": _with_interval(scores["recall"], scores["support"]),
+            "recall": format_interval(scores["recall"], scores["support"]),
             "precision": f"{scores['precision']:.3f}",
         }
         for emotion, scores in metrics["test_per_class"].items()
@@ -120,7 +120,7 @@ def _familiarity_table() -> str:
         {
             "input": row["input"],
             "images": row["images"],
-            "called unfamiliar": _with_interval(row["unfamiliar"], row["images"]),
+            "called unfamiliar": format_interval(row["unfamiliar"], row["images"]),
             "AUROC against test faces": "" if pd.isna(row["auroc"]) else f"{row['auroc']:.3f}",
         }
         for row in table.to_dict("records")
@@ -152,11 +152,6 @@ def _origin_table(facts: Mapping[str, str]) -> str:
     facts = {**facts, "libraries": libraries}
     rows = [{" ": name, "": f"`{facts[key]}`"} for key, name in ORIGIN.items() if facts.get(key)]
     return _to_markdown(pd.DataFrame(rows))
-
-
-def _with_interval(proportion: float, count: float) -> str:
-    low, high = wilson_interval(round(proportion * count), int(count)) if count else (0.0, 1.0)
-    return f"{proportion:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _to_markdown(rows: pd.DataFrame) -> str:

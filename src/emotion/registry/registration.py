@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
@@ -22,30 +23,38 @@ from emotion.registry import model_card
 from emotion.registry.promotion.history import current_user
 from emotion.registry.promotion.ledger import ledger_run
 from emotion.registry.signature import SIGNATURE, classifier_of, input_example, saved_model_of
+from emotion.registry.version_page import describe, join_description, split_description
 from emotion.registry.versions import (
+    FILES,
     FILES_TAG,
     LOCK_TAG,
     UNSURE_BELOW_TAG,
     download_model,
     downloaded_digests,
+    files_digest,
     get_version,
 )
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import folder_digest, folder_size, read_json
-from emotion.runtime.paths import CLASSIFIER, DATASET, METRICS, SAVED_MODEL
+from emotion.runtime.paths import CLASSIFIER, DATASET, SAVED_MODEL, SCORES
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
 from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
-from emotion.tracking.records import Metrics, Registered
+from emotion.tracking.metric_names import evaluation_metrics
+from emotion.tracking.operations import MAX_DIGEST, current_milliseconds
+from emotion.tracking.queries import get_run
+from emotion.tracking.records import Registered, Scores
 from emotion.tracking.restore import resume_train_run
+from emotion.tracking.stage_runs import dataset_info
+from emotion.tracking.views import update_views
 
 ORIGIN_TAG = "trained_in"  # the id of the run that trained a version, also if that run was lost and logged again
 SET_ONCE = (FILES_TAG, LOCK_TAG, "registered_by")  # tags that registering a version again does not change
-RUN_TAGS = (  # copied from the run of `train`
-    "mlflow.source.git.commit", "git.dirty", "data.dvc_hash", "data.sha256", "dvc.experiment", "machine",
-    "libraries", "precision", "temperature", "tune.run_id", "tune.trial", "tune.trial_run_id", "tune.score",
+RUN_TAGS = (  # copied from the run of `train`; its other tags and its parameters are only there
+    "mlflow.source.git.commit", "git.dirty", "data.dvc_hash", "data.sha256", "dvc.experiment",
 )  # fmt: skip
+SCORE_TAGS = {"test": ("accuracy", "macro_f1"), "test_unseen": ("accuracy",)}
 
 
 class EvaluatedSavedModel:
@@ -88,29 +97,29 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
             " saved, and its logs are queued. Run `dvc repro` again when the server is available."
         )
     delivery.flush()  # the run of `train` may still be queued
-    metrics = read_json(METRICS, "Run `dvc repro --force evaluate`.", Metrics)
+    update_views()
+    scores = read_json(SCORES, "Run `dvc repro --force evaluate`.", Scores)
     name = params.register_.name
     with resume_train_run("register", params, exit_callbacks) as run:
-        description = f"Trained on {metrics['data']}. Test accuracy {metrics['test']['accuracy']:.4f}."
         with connection().translate_errors(count_time=False):
-            tags = version_tags(run.id, metrics, SAVED_MODEL)
-            version = register(name, run.id, CLASSIFIER, SAVED_MODEL, tags, description)
-        facts = {**get_version(name, str(version.version)).tags, "run_id": run.id}
-        model_card.write(card, f"{name} version {version.version}", facts, metrics)
+            tags = version_tags(run.id, scores, SAVED_MODEL)
+            registered = register(name, run.id, CLASSIFIER, SAVED_MODEL, tags)
+            _log_model_metrics(run.id, registered.source.removeprefix("models:/"), evaluation_metrics(scores))
+            version, trained = get_version(name, str(registered.version)), get_run(run.id)
+            assert trained is not None
+            _, verdicts = split_description(version.description)
+            text = describe(name, version.number, trained, scores, join_description("", verdicts))
+            connection().client.update_model_version(name, version.number, text)
+        facts = {**trained.tags, **version.tags, "run_id": run.id}
+        model_card.write(card, f"{name} version {version.number}", facts, scores)
         run.log_files(card)
         if facts[LOCK_TAG] == tags[LOCK_TAG] != "unknown":
             run.log_files(Path("dvc.lock"), "source")
-    return Registered(
-        name=name, version=str(version.version), run_id=run.id, saved_model_sha256=tags["saved_model.sha256"]
-    )
+    return Registered(name=name, version=version.number, run_id=run.id, saved_model_sha256=tags["saved_model.sha256"])
 
 
-def register(
-    name: str, run_id: str, classifier: Path, saved_model: Path, tags: Mapping[str, str], description: str
-) -> ModelVersion:
-    """Register a run's SavedModel as a new version, or find the version that it already has.
-
-    The tags and the description of a version are updated.
+def register(name: str, run_id: str, classifier: Path, saved_model: Path, tags: Mapping[str, str]) -> ModelVersion:
+    """Register a run's SavedModel as a new version, or find the version that it already has, and update its tags.
 
     Raises:
         UserError: if the registered files are lost, or differ from the SavedModel.
@@ -121,13 +130,12 @@ def register(
     if known := _versions_of(name, tags[ORIGIN_TAG]):
         version = known[0]
         title = f"{name} version {version.version}"
-        tags |= {FILES_TAG: _check_files(f"models:/{name}/{version.version}", title, saved_model)}
+        tags |= _record_files(run_id, _check_files(f"models:/{name}/{version.version}", title, saved_model))
     else:
         version = _create_version(name, run_id, classifier, saved_model, tags)
     for key, value in tags.items():
         if key not in version.tags or (key not in SET_ONCE and version.tags[key] != value):
             client.set_model_version_tag(name, version.version, key, value)
-    client.update_model_version(name, version.version, description)
     return version
 
 
@@ -165,14 +173,26 @@ def _create_version(
     )
     # Use the URI of the model: the URI of the run would break if the run is deleted (mlflow#19036).
     uri = f"models:/{info.model_id}"
-    files = _check_files(uri, "the uploaded model", saved_model)
+    files = _record_files(run_id, _check_files(uri, "the uploaded model", saved_model))
     # With its tags, so that other processes see what it was trained in as soon as it exists.
-    version = mlflow.register_model(uri, name, tags={**tags, FILES_TAG: files})
+    version = mlflow.register_model(uri, name, tags={**tags, **files})
     first = _versions_of(name, tags[ORIGIN_TAG])[0]
     if first.version != version.version:
         client.delete_model_version(name, version.version)
         client.delete_logged_model(info.model_id)
     return first
+
+
+def _log_model_metrics(run_id: str, model_id: str, metrics: Mapping[str, float]) -> None:
+    """Log metrics to a model, with the dataset that they were measured on."""
+    data, now = dataset_info(), current_milliseconds()
+    connection().client.log_batch(
+        run_id,
+        [
+            Metric(key, value, now, 0, model_id, data.origin, data.digest[:MAX_DIGEST], run_id)
+            for key, value in metrics.items()
+        ],
+    )
 
 
 def _check_classifier(classifier: Path) -> None:
@@ -188,8 +208,8 @@ def _check_classifier(classifier: Path) -> None:
         raise UserError(f"{classifier} cannot be loaded: {reason}. Run `dvc repro --force train`.") from error
 
 
-def _check_files(uri: str, title: str, saved_model: Path) -> str:
-    """Compare the files at a URI with the SavedModel; return their digests as JSON."""
+def _check_files(uri: str, title: str, saved_model: Path) -> dict[str, str]:
+    """Compare the files at a URI with the SavedModel; return their digests, by path."""
     with tempfile.TemporaryDirectory() as folder:
         downloaded = download_model(uri, Path(folder))
         found = saved_model_of(downloaded)
@@ -203,26 +223,28 @@ def _check_files(uri: str, title: str, saved_model: Path) -> str:
                 f"{title} differs from the SavedModel in {saved_model}. Run `dvc repro --force train`, then"
                 " `dvc repro`."
             )
-        return json.dumps(downloaded_digests(downloaded))
+        return downloaded_digests(downloaded)
 
 
-def version_tags(run_id: str, metrics: Mapping[str, Any], saved_model: Path) -> dict[str, str]:
-    """The tags of a version: commit, data, parameters, search, metrics, files, and who registered it."""
+def _record_files(run_id: str, digests: Mapping[str, str]) -> dict[str, str]:
+    """Log the digests of a version's files in its run; return the tag that they are checked against."""
+    connection().client.log_text(run_id, json.dumps(digests, indent=2, sort_keys=True), FILES)
+    return {FILES_TAG: files_digest(digests)}
+
+
+def version_tags(run_id: str, scores: Mapping[str, Any], saved_model: Path) -> dict[str, str]:
+    """The tags of a version: commit, data, headline scores, files, and who registered it."""
     run = connection().client.get_run(run_id).data
-    scores = {
-        f"{split}.{key}": f"{metrics[split][key]:.4f}"
-        for split in ("validation", "test", "test_unseen")
-        for key in ("accuracy", "macro_f1", "loss")
-        if split in metrics
-    }
     return {
         **{key.removeprefix("mlflow.source."): run.tags[key] for key in RUN_TAGS if key in run.tags},
-        "data": metrics["data"],
+        "data": scores["data"],
         "data.source": read_json(DATASET / "dataset.json", FIX, DatasetMetadata)["source"]["source"],
-        "parameters": json.dumps(run.params, sort_keys=True),
         "saved_model.sha256": folder_digest(saved_model),
-        UNSURE_BELOW_TAG: str(metrics["test_answered"]["unsure_below"]),
+        UNSURE_BELOW_TAG: str(scores["test_answered"]["unsure_below"]),
         LOCK_TAG: provenance.lock_hash(),
         "registered_by": current_user(),
-        **scores,
-    }
+        **{
+            f"{subset}.{key}": f"{scores[subset][key]:.4f}"
+            for subset, keys in SCORE_TAGS.items() if subset in scores for key in keys
+        },
+    }  # fmt: skip

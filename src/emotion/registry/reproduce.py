@@ -1,5 +1,6 @@
 """Train a version again, from its commit, patch and data, in a temporary worktree, and compare the metrics."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,15 +17,13 @@ from emotion.registry.promotion.history import current_time, current_user
 from emotion.registry.versions import LOCK_TAG, get_version, tag_version
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import read_json
-from emotion.runtime.paths import ARCHIVE, METRICS, SOURCE, project_root
+from emotion.runtime.paths import ARCHIVE, EVALUATION, METRICS, SCORES, SOURCE, project_root
 from emotion.tracking import provenance
 from emotion.tracking.dvc_files import read_pipeline
 from emotion.tracking.queries import RunInfo, read_artifact
-from emotion.tracking.records import Metrics
 from emotion.tracking.stage_runs import flatten
 
 TOLERANCE = 1e-9  # metrics that differ by at most this much count as equal
-MACHINE_METRICS = ("speed.",)  # metrics of the machine, not of the model
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ def reproduce(name: str, number: str) -> Reproduction:
     commit, archive = recorded.code.commit, recorded.data.archive_sha256
     if commit is None or archive is None:
         raise UserError(f"version {number} of {name} has no recorded commit or data. Choose another version.")
+    before = recorded_scores(run, number)
     with worktree(commit) as tree:
         _apply_patch(run, tree)
         lock = read_artifact(run.id, lineage.LOCK)
@@ -75,14 +75,8 @@ def reproduce(name: str, number: str) -> Reproduction:
         for stage in stages[1 : stages.index("evaluate") + 1]:
             print(f"{stage} ...", flush=True)
             _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
-        metrics = flatten(read_json(tree / METRICS, "At the version's commit, `evaluate` wrote no metrics.", Metrics))
-    before = {key: value for key, value in run.metrics.items() if not key.startswith(MACHINE_METRICS)}
-    both = {key: (before[key], float(metrics[key])) for key in sorted(before.keys() & metrics.keys())}
-    if not both:
-        raise UserError(
-            f"the run {version.run_id} of version {number} has no metrics of `evaluate` to compare with."
-            " If its logs are still queued, run `emotion sync`."
-        )
+        after = _scores((tree / SCORES).read_bytes() if (tree / SCORES).exists() else (tree / METRICS).read_bytes())
+    both = {key: (before[key], after[key]) for key in sorted(before.keys() & after.keys())}
     installed = provenance.libraries()
     libraries = {
         key: (value, installed[key])
@@ -94,6 +88,26 @@ def reproduce(name: str, number: str) -> Reproduction:
     summary = "equal metrics" if result.is_equal else f"{metric} differs by {difference:.3g}, all others by less"
     tag_version(name, number, {"reproduced": f"{current_time()} by {current_user()}: {summary}"})
     return result
+
+
+def recorded_scores(run: RunInfo, number: str) -> dict[str, float]:
+    """The scores that a version's run recorded, by dotted name.
+
+    Raises:
+        UserError: if it has none.
+    """
+    path = f"{EVALUATION.name}/{SCORES.name}"
+    content = read_artifact(run.id, path) or read_artifact(run.id, METRICS.name)  # of earlier releases
+    if content is None:
+        raise UserError(
+            f"the run {run.id} of version {number} has no scores of `evaluate` to compare with. If its logs are still"
+            " queued, run `emotion sync`."
+        )
+    return _scores(content)
+
+
+def _scores(content: bytes) -> dict[str, float]:
+    return {key: float(value) for key, value in flatten(json.loads(content)).items() if isinstance(value, int | float)}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """List, tag, download and alias the versions of the registered model."""
 
+import hashlib
 import json
 import math
 import re
@@ -15,9 +16,11 @@ from emotion.registry.signature import DOWNLOAD_METADATA
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import file_digests
 from emotion.tracking.client import connection
+from emotion.tracking.queries import read_artifact
 
 LOCK_TAG = "dvc.lock.sha256"
-FILES_TAG = "files.sha256"  # the digest of each file, as JSON
+FILES_TAG = "files.sha256"  # the digest of FILES, or FILES itself in versions of earlier releases
+FILES = "source/files.json"  # an artifact of the run: the digest of each file of the version
 UNSURE_BELOW_TAG = "unsure_below"  # the confidence below which the answer is "unsure"
 
 
@@ -51,9 +54,30 @@ class Version:
         return value
 
     @property
-    def files(self) -> dict[str, str]:
-        """The digest of each file at registration; empty if none were recorded."""
-        return parse_json_tag(self.tags, FILES_TAG)
+    def files_digest(self) -> str:
+        """The digest of all files at registration (see `files_digest`); empty if none was recorded."""
+        recorded = self.tags.get(FILES_TAG, "")
+        return files_digest(parse_json_tag(self.tags, FILES_TAG)) if recorded.startswith("{") else recorded
+
+
+def files_digest(files: Mapping[str, str]) -> str:
+    """The SHA-256 of the digests of files, given by path."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def changed_files(version: Version, folder: Path) -> list[str]:
+    """The paths of a downloaded version's files that have changed since it was registered.
+
+    If the run with the list of the files is lost, all files are returned.
+    """
+    found = downloaded_digests(folder)
+    if files_digest(found) == version.files_digest:
+        return []
+    content = read_artifact(version.run_id, FILES) or b"{}"
+    recorded = json.loads(content)
+    if files_digest(recorded) != version.files_digest:
+        return sorted(found)
+    return sorted(path for path in {*recorded, *found} if recorded.get(path) != found.get(path))
 
 
 def parse_json_tag(tags: Mapping[str, str], key: str) -> dict[str, str]:

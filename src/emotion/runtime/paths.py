@@ -23,9 +23,10 @@ HISTORY = Path("reports/history.csv")
 TRAINING_CURVES = Path("reports/curves.png")
 TENSORBOARD = Path("reports/tensorboard")
 
-METRICS = Path("reports/metrics.json")
+METRICS = Path("reports/metrics.json")  # the headline figures
 SPEED = Path("reports/speed.json")
 EVALUATION = Path("reports/evaluation")
+SCORES = EVALUATION / "scores.json"  # all scores
 
 REGISTERED = Path("models/registered.json")
 MODEL_CARD = Path("models/model_card")

@@ -188,7 +188,7 @@ def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
         return ModelBundle(ModelInfo(uri), found[0].parent)
     name, version = registered
     downloaded = versions.download_version(name, version.number, folder)
-    if versions.downloaded_digests(downloaded) != version.files:
+    if versions.changed_files(version, downloaded):
         raise UserError(
             f"the files of {name} version {version.number} have changed since it was registered."
             " If it is the champion, `emotion rollback` returns to the previous one."

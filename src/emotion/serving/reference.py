@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emotion.inference.half_precision import write_half_precision
-from emotion.registry.versions import parse_json_tag
+from emotion.registry.lineage import run_of_version
 from emotion.runtime.errors import UserError, run_main
 from emotion.runtime.files import atomic_write, folder_size, read_json
 from emotion.runtime.paths import REGISTERED
@@ -55,8 +55,8 @@ def write_reference(source: str, folder: Path) -> None:
         card = bundle.info.card.replace(f"# {bundle.info.title}\n", "# The reference model\n", 1) + NOTICE.format(
             version=bundle.info.title, title=TITLE
         )
-        params = parse_json_tag(bundle.info.facts, "parameters")
-        params = {name: value for name, value in params.items() if not name.startswith("fetch.")}  # of one machine
+        trained = run_of_version(bundle.info.title, bundle.info.facts["run_id"]).params
+        params = {name: value for name, value in trained.items() if not name.startswith("fetch.")}  # of one machine
         facts = {**bundle.info.facts, "data": DATA, "parameters": json.dumps(params)}
         info = replace(bundle.info, title=TITLE, card=card, facts=facts)
         with atomic_write(folder) as tmp:

@@ -1,11 +1,10 @@
 """The connection to the MLflow tracking store, and whether it is available.
 
-The environment configures it: MLFLOW_TRACKING_URI (default: mlflow.db in the project's root) and
-MLFLOW_EXPERIMENT_NAME (default: emotion).
+The environment configures it: MLFLOW_TRACKING_URI (default: mlflow.db in the project's root) and, in
+`emotion.tracking.experiments`, MLFLOW_EXPERIMENT_NAME.
 """
 
 import logging
-import os
 import re
 import signal
 import sqlite3
@@ -17,17 +16,17 @@ from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import mlflow
 import requests
 from filelock import FileLock
-from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from emotion.runtime.errors import SYSTEM_ERRORS, UserError, causes, describe_os_error
 from emotion.runtime.paths import OUTBOX, project_root
+from emotion.tracking.experiments import Purpose, find_experiment, get_or_create_experiment
 from emotion.tracking.outbox import Outbox
 from emotion.tracking.sqlite import sqlite_advice, sqlite_lock
 from emotion.tracking.uri import redact_credentials, tracking_uri
@@ -85,6 +84,7 @@ class Connection:
         self.uri = tracking_uri()
         self.outbox = Outbox(project_root().resolve() / OUTBOX / re.sub(r"[^\w.]+", "-", redact_credentials(self.uri)))
         self.open_runs: dict[str, bool] = {}
+        self._experiment_ids: dict[Purpose, str] = {}
         self._offline = False
         self._offline_mode_enabled = True
         self._waited, self._requests, self._depth = 0.0, 0, 0
@@ -113,7 +113,7 @@ class Connection:
 
     @cached_property
     def client(self) -> mlflow.MlflowClient:
-        """The MLflow client. Creates the store and the experiment if necessary.
+        """The MLflow client. Creates the store and the experiment of trainings if necessary.
 
         Raises:
             ServerUnavailableError: if the server cannot be reached.
@@ -123,36 +123,32 @@ class Connection:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints tracebacks
         with self.translate_errors("cannot be used"), sqlite_lock(self.uri):
             client = mlflow.MlflowClient()
-            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "emotion")
-            experiment = client.get_experiment_by_name(name)
-            if experiment is None:
-                experiment = self._create_experiment(client, name)
-            elif experiment.lifecycle_stage == "deleted":
-                raise UserError(
-                    f"MLflow's experiment {name} was deleted. Restore it with `mlflow experiments restore"
-                    f" -x {experiment.experiment_id}`, or choose another name in MLFLOW_EXPERIMENT_NAME."
-                )
-            mlflow.set_experiment(experiment_id=experiment.experiment_id)
-        self._experiment_id = str(experiment.experiment_id)
+            training = get_or_create_experiment(client, "training", self.artifact_location)
+            mlflow.set_experiment(experiment_id=training)
+        self._experiment_ids["training"] = training
         return client
 
-    def _create_experiment(self, client: mlflow.MlflowClient, name: str) -> Experiment:
-        # A server chooses where to store artifacts; a database does not.
-        location = None if self.is_remote else str(project_root().resolve() / "mlartifacts")
-        # With this tag, the UI shows the views for model training instead of those for language models.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        try:
-            client.create_experiment(name, artifact_location=location, tags=kind)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process created it meanwhile
-                raise
-        return client.get_experiment_by_name(name)
+    @property
+    def artifact_location(self) -> str | None:
+        """Where new experiments store artifacts; None if the server chooses."""
+        return None if self.is_remote else str(project_root().resolve() / "mlartifacts")
+
+    def experiment_id(self, purpose: Purpose = "training") -> str:
+        """The id of an experiment of the project, which is created if necessary."""
+        client = self.client
+        if purpose not in self._experiment_ids:
+            with self.translate_errors(), sqlite_lock(self.uri):
+                found = get_or_create_experiment(client, purpose, self.artifact_location)
+            self._experiment_ids[purpose] = found
+        return self._experiment_ids[purpose]
 
     @property
-    def experiment_id(self) -> str:
-        """The id of the project's experiment."""
-        _ = self.client
-        return self._experiment_id
+    def experiment_ids(self) -> list[str]:
+        """The ids of the project's experiments that exist."""
+        client = self.client
+        with self.translate_errors():
+            found = [find_experiment(client, purpose) for purpose in get_args(Purpose)]
+        return [experiment for experiment in found if experiment]
 
     @contextmanager
     def translate_errors(self, what: str = "failed", count_time: bool = True) -> Iterator[None]:

@@ -12,7 +12,7 @@ from emotion.evaluation.significance import mcnemar_test
 from emotion.params.objective import Objective
 from emotion.runtime.errors import UserError
 from emotion.tracking.queries import RunInfo, read_artifact, search_runs
-from emotion.tracking.runs import PARENT_TAG
+from emotion.tracking.runs import KEY_TAG, PARENT_TAG
 from emotion.tracking.stage_runs import VALIDATION_FOLDER
 
 SPACE = "tune.space."
@@ -32,7 +32,7 @@ def find_runs(*names: str) -> list[RunInfo]:
 def _find_run(name: str, known: list[RunInfo], searches: list[str]) -> RunInfo:
     matches = [run for run in known if run.id.startswith(name)]
     if not matches and searches:
-        matches = [run for run in known if run.name == name and run.tags.get(PARENT_TAG) == searches[0]]
+        matches = [run for run in known if run.tags.get(KEY_TAG) == name and run.tags.get(PARENT_TAG) == searches[0]]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -44,19 +44,12 @@ def _find_run(name: str, known: list[RunInfo], searches: list[str]) -> RunInfo:
 
 
 def _is_search(run: RunInfo) -> bool:
-    return run.name == "tune" and run.params.get("tune.max_trials") != "0"
+    return run.tags.get("stage") == "tune" and run.params.get("tune.max_trials") != "0"
 
 
-def newest_search() -> RunInfo:
-    """The run of the most recently started search.
-
-    Raises:
-        UserError: if there is none.
-    """
-    searches = [run for run in search_runs(name="tune") if _is_search(run)]
-    if not searches:
-        raise UserError("there is no search in MLflow yet. Run `dvc repro tune`.")
-    return searches[0]
+def newest_search() -> RunInfo | None:
+    """The run of the most recently started search; None if there is none."""
+    return next(filter(_is_search, search_runs("tune")), None)
 
 
 def trials_table(search: RunInfo, sort: str | None = None) -> pd.DataFrame:
@@ -73,11 +66,15 @@ def trials_table(search: RunInfo, sort: str | None = None) -> pd.DataFrame:
     names = searched_params(search)
     rows = [
         {
-            "trial": run.name,
+            "trial": run.tags.get(KEY_TAG, run.name),
             "status": run.tags.get("outcome", run.status.lower()),
             "score": run.metrics.get("score"),
             **{name: _to_number(run.params.get(f"train.{name}")) for name in names},
-            **{name: value for name, value in sorted(run.metrics.items()) if name not in ("score", *names)},
+            **{
+                short: value
+                for name, value in sorted(run.metrics.items())
+                if name.startswith(("train_best_epoch/", "trial/")) and (short := name.partition("/")[2]) not in names
+            },
             "run_id": run.id,
         }
         for run in search_runs(parent=search.id)

@@ -12,9 +12,16 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
 
 from emotion.tracking.client import Connection
+from emotion.tracking.experiments import Purpose
 from emotion.tracking.outbox import DamagedOperationError
 
 MAX_METRICS, MAX_PARAMS = 1000, 100  # the most that MLflow accepts per request
+MAX_DIGEST = 36  # characters of a dataset's digest
+
+
+def current_milliseconds() -> int:
+    """The time, in milliseconds since 1970."""
+    return int(time.time() * 1000)
 
 
 class Operation(BaseModel):
@@ -22,7 +29,7 @@ class Operation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    at: int = Field(default_factory=lambda: int(time.time() * 1000))  # milliseconds since 1970
+    at: int = Field(default_factory=current_milliseconds)  # milliseconds since 1970
 
     def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
         """Change the run.
@@ -41,10 +48,12 @@ class CreateRun(Operation):
     kind: Literal["create"] = "create"
     name: str
     tags: dict[str, str]
+    purpose: Purpose = "training"
 
     def apply(self, connection: Connection, run_id: str, source: Path | None) -> None:
         """Create the run, with the time of this operation as its start time."""
-        connection.client.create_run(connection.experiment_id, start_time=self.at, tags=self.tags, run_name=self.name)
+        experiment = connection.experiment_id(self.purpose)
+        connection.client.create_run(experiment, start_time=self.at, tags=self.tags, run_name=self.name)
 
 
 class LogParams(Operation):

@@ -28,18 +28,18 @@ class RunInfo:
     tags: dict[str, str]
 
 
-def search_runs(name: str | None = None, parent: str | None = None, status: str | None = None) -> list[RunInfo]:
-    """The experiment's runs, the newest first.
+def search_runs(stage: str | None = None, parent: str | None = None, status: str | None = None) -> list[RunInfo]:
+    """The project's runs, the newest first.
 
     Args:
-        name: return only runs with this name.
+        stage: return only runs of this stage; `trial` for the trials of searches, `promote` for verdicts.
         parent: return only child runs of the run with this id.
         status: return only runs with this status.
     """
     store = connection()
     if not store.has_store:
         return []
-    conditions = [f"attributes.run_name = '{name}'"] if name else []
+    conditions = [f"tags.stage = '{stage}'"] if stage else []
     conditions += [f"tags.`{PARENT_TAG}` = '{parent}'"] if parent else []
     conditions += [f"attributes.status = '{status}'"] if status else []
     runs: list[RunInfo] = []
@@ -47,7 +47,7 @@ def search_runs(name: str | None = None, parent: str | None = None, status: str 
     with store.translate_errors():
         while True:
             page = store.client.search_runs(
-                [store.experiment_id], " and ".join(conditions), max_results=MAX_RUNS_PER_PAGE, page_token=token
+                store.experiment_ids, " and ".join(conditions), max_results=MAX_RUNS_PER_PAGE, page_token=token
             )
             runs += map(_run_info, page)
             token = page.token
@@ -116,7 +116,7 @@ def delete_incomplete_models() -> list[str]:
         running = {run.id for run in search_runs(status="RUNNING")}
         token = None
         while True:
-            page = store.client.search_logged_models([store.experiment_id], page_token=token)
+            page = store.client.search_logged_models([store.experiment_id()], page_token=token)
             for model in page:
                 if model.status == LoggedModelStatus.PENDING and model.source_run_id not in running:
                     store.client.delete_logged_model(model.model_id)

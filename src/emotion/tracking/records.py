@@ -47,11 +47,13 @@ class RunRecord(BaseModel):
     tags: dict[str, str]
     params: dict[str, str]
     patch: str  # the uncommitted changes
+    start: int | None = None  # when the run started and ended, in milliseconds since 1970
+    end: int | None = None
     search: SearchRecord | None = None  # of `tune`
 
 
-class Metrics(BaseModel):
-    """The content of reports/metrics.json; other subsets of the images have the keys of `test`."""
+class Scores(BaseModel):
+    """The content of reports/evaluation/scores.json; other subsets of the images have the keys of `test`."""
 
     data: str
     validation: dict[str, float]

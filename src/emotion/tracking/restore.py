@@ -4,22 +4,25 @@ DVC can restore outputs without running a stage (`dvc pull`, the run cache), and
 new. In both cases the files exist, but their runs do not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from emotion.params.sections import Params
 from emotion.params.space import Scalar
 from emotion.runtime.files import read_csv, read_json
-from emotion.runtime.paths import HISTORY, HYPERPARAMETERS, METRICS, TRIALS
+from emotion.runtime.paths import HISTORY, HYPERPARAMETERS, SCORES, TRIALS
 from emotion.tracking import provenance
 from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
 from emotion.tracking.git import uncommitted_patch
+from emotion.tracking.metric_names import epoch_metrics, trial_metrics
 from emotion.tracking.queries import close_abandoned_runs
 from emotion.tracking.records import RunRecord, read_record
+from emotion.tracking.run import Run
+from emotion.tracking.run_names import PURPOSES, trial_run_name
 from emotion.tracking.runs import (
-    Run,
+    Period,
     end_run,
     fail_open_runs,
     get_or_create_child_run,
@@ -28,7 +31,9 @@ from emotion.tracking.runs import (
     resume_run,
     start_run,
 )
-from emotion.tracking.stage_runs import log_outputs, log_patch, relevant_params
+from emotion.tracking.stage_runs import log_outputs, log_patch, relevant_params, run_name
+
+EPOCH_COLUMNS = ("epoch", "seconds")  # of reports/history.csv
 
 
 @dataclass(frozen=True)
@@ -105,13 +110,19 @@ def restore(stage: str) -> str:
 def _log_again(stage: str, record: RunRecord) -> str:
     """Log a run again from a stage's files; return its id."""
     tags = {**record.tags, **_resolved_links(stage, record), "restored": "true"}
-    with start_run(stage, tags, record.params) as run:
+    purpose = PURPOSES.get(stage, "training")
+    period = Period(record.start, record.end)
+    with start_run(run_name(stage, tags, record.params), tags, record.params, purpose=purpose, period=period) as run:
         log_patch(run, stage, record.patch)
         if stage == "tune":
-            _restore_trials(run, record)
+            _restore_trials(run, record, period)
         if stage == "train":
-            run.log_history(read_csv(HISTORY, ("epoch",), "Run `dvc checkout` or `dvc repro --force train`."))
-            if METRICS.exists():
+            history = read_csv(HISTORY, EPOCH_COLUMNS, "Run `dvc checkout` or `dvc repro --force train`.")
+            for row in history.to_dict("records"):
+                values = {str(key): float(value) for key, value in row.items()}
+                at = period.start and period.start + int(1000 * values["seconds"])
+                run.log_metrics(epoch_metrics(values), int(values["epoch"]), at)
+            if SCORES.exists():
                 log_outputs(run, "evaluate")
         log_outputs(run, stage)
         # Set last, so that an incomplete replacement is not mistaken for the run.
@@ -134,23 +145,31 @@ def _resolved_links(stage: str, record: RunRecord) -> dict[str, str]:
     return {key: resolved[key] or value for key, value in links.items()}
 
 
-def _restore_trials(search: Run, record: RunRecord) -> None:
+def _restore_trials(search: Run, record: RunRecord, period: Period) -> None:
     # As text: pandas would turn the integers of a column with gaps into floats.
     fix = "Run `dvc checkout` or `dvc repro --force tune`."
-    for row in read_csv(TRIALS, ("trial", "run_id", "outcome"), fix, dtype=str).to_dict("records"):
+    for row in read_csv(TRIALS, ("trial", "run_id", "outcome", "ended_after"), fix, dtype=str).to_dict("records"):
         trial = {str(key): value for key, value in row.items() if value == value}
         name, lost, outcome = trial.pop("trial"), trial.pop("run_id"), trial.pop("outcome")
         tags = {"outcome": outcome, "reason": trial.pop("reason", ""), "restored": "true"}
         values = {key: trial.pop(key) for key in list(trial) if key.startswith("train.")}
-        run_id = start_trial_run(name, search.id, record.tags, record.params, values)
+        metrics = {key: float(value) for key, value in trial.items()}
+        end = period.start and period.start + int(1000 * metrics["ended_after"])
+        start = end and end - int(1000 * metrics.get("duration", 0.0))
+        run_id = start_trial_run(name, search.id, record.tags, record.params, values, start)
         with resume_run(run_id) as run:
-            run.log_metrics({key: float(value) for key, value in trial.items()})
+            run.log_metrics(trial_metrics(metrics), at=end)
         tags[RESTORED_FROM_TAG] = lost
-        end_run(run_id, "FAILED" if outcome == "failed" else "FINISHED", tags)
+        end_run(run_id, "FAILED" if outcome == "failed" else "FINISHED", tags, end)
 
 
 def start_trial_run(
-    name: str, search: str, tags: dict[str, str], params: dict[str, str], values: dict[str, Scalar]
+    name: str,
+    search: str,
+    tags: dict[str, str],
+    params: dict[str, str],
+    values: dict[str, Scalar],
+    start: int | None = None,
 ) -> str:
     """Return the id of a trial's run, a child of the search's run; create it if there is none.
 
@@ -160,6 +179,16 @@ def start_trial_run(
         tags: the tags of the search.
         params: the parameters of the search.
         values: the parameters of this trial, by their names in params.yaml.
+        start: when it started, if it is logged afterwards, in milliseconds since 1970.
     """
     own = {key: value for key, value in params.items() if key.startswith("train.")} | values
-    return get_or_create_child_run(name, {**tags, "stage": "trial"}, own, search)
+    searched = {key: value for key, value in values.items() if _is_searched(key, params)}
+    return get_or_create_child_run(
+        name, trial_run_name(name, searched), {**tags, "stage": "trial"}, own, search, start
+    )  # fmt: skip
+
+
+def _is_searched(name: str, params: Mapping[str, str]) -> bool:
+    """Whether a parameter is in the space of a search with these parameters."""
+    key = f"tune.space.{name.removeprefix('train.')}"
+    return any(f"{key}.{kind}" in params for kind in ("choice", "min"))

@@ -9,81 +9,35 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
-
 from emotion.runtime.errors import UserError
 from emotion.runtime.processes import login_name, process_id
 from emotion.tracking import delivery
 from emotion.tracking.client import ServerUnavailableError, connection
 from emotion.tracking.delivery import TEMPORARY, TEMPORARY_ID_TAG, log_or_enqueue
+from emotion.tracking.experiments import Purpose
 from emotion.tracking.operations import (
     CreateRun,
-    LogDataset,
-    LogFiles,
-    LogMetrics,
-    LogParams,
-    LogText,
     SetStatus,
-    SetTags,
+    current_milliseconds,
 )
+from emotion.tracking.run import Run
 
 PROCESS_TAG = "process"  # the process that works on a run
 PARENT_TAG = "mlflow.parentRunId"
+KEY_TAG = "trial"  # the name of a trial, which is unique in its search
 STAGE_FLUSH_TIMEOUT = 10.0  # seconds that a stage spends on operations that earlier ones queued
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run to write to."""
+class Period:
+    """When a run started and ended, in milliseconds since 1970; None for the time of logging."""
 
-    id: str
+    start: int | None = None
+    end: int | None = None
 
-    def log_params(self, params: Mapping[str, object]) -> None:
-        """Log parameters. MLflow does not allow changing them later."""
-        log_or_enqueue(self.id, LogParams(params={key: str(value) for key, value in params.items()}))
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics at a step (an epoch, from 1)."""
-        values = tuple((key, float(value), step) for key, value in metrics.items())
-        log_or_enqueue(self.id, LogMetrics(metrics=values))
-
-    def log_history(self, history: pd.DataFrame) -> None:
-        """Log the metrics of all epochs, from a table with a column `epoch` and one per metric."""
-        values = tuple(
-            (str(key), float(value), int(epoch))
-            for key in history.columns.drop("epoch")
-            for epoch, value in zip(history["epoch"], history[key], strict=True)
-        )
-        log_or_enqueue(self.id, LogMetrics(metrics=values))
-
-    def log_files(self, path: Path, folder: str | None = None) -> None:
-        """Log a file, or all files of a folder, as artifacts."""
-        log_or_enqueue(self.id, LogFiles(folder=(folder or path.name) if path.is_dir() else folder), path)
-
-    def log_text(self, text: str, path: str) -> None:
-        """Log a text as an artifact."""
-        log_or_enqueue(self.id, LogText(text=text, path=path))
-
-    def log_dataset(self, name: str, location: str, digest: str) -> None:
-        """Log which data the run used, with a custom digest, because MLflow's covers only a few images."""
-        log_or_enqueue(self.id, LogDataset(name=name, location=location, digest=digest[:36]))
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        log_or_enqueue(self.id, SetTags(tags=dict(tags)))
-
-    def set_description(self, text: str) -> None:
-        """Set the description that the UI shows."""
-        self.set_tags({"mlflow.note.content": text})
-
-    def logged_steps(self, metric: str) -> set[int]:
-        """The steps at which a metric is logged; empty if the store cannot be queried."""
-        store = connection()
-        if store.outbox.has_pending(self.id):
-            return set()
-        history = store.query(lambda: store.client.get_metric_history(self.id, metric), ())
-        return {value.step for value in history}
+NOW = Period()
 
 
 @contextmanager
@@ -92,6 +46,8 @@ def start_run(
     tags: Mapping[str, str],
     params: Mapping[str, object],
     unfinished: str | None = None,
+    purpose: Purpose = "training",
+    period: Period = NOW,
 ) -> Iterator[Run]:
     """Start a run or continue an unfinished one; set it to FINISHED at the end, or to FAILED on any exception.
 
@@ -100,13 +56,15 @@ def start_run(
         tags: empty values are left out.
         params: must be unchanged if the run continues.
         unfinished: the id of the run to continue, if it still exists.
+        purpose: of the experiment that the run belongs to.
+        period: when the run started and ended, if it is logged afterwards.
     """
     _flush_some()
     run_id = resolve_run_id(unfinished) if unfinished else None
-    is_resumed = run_id is not None and _is_in_experiment(run_id)
+    is_resumed = run_id is not None and _is_in_project(run_id)
     if run_id is None or not is_resumed:
-        run_id = _create_run(name, tags)
-    with _active_run(run_id) as run:
+        run_id = _create_run(name, tags, purpose=purpose, start=period.start)
+    with _active_run(run_id, end=period.end) as run:
         if is_resumed:
             _set_running(run_id)
             run.set_tags(_with_default_tags(tags))
@@ -130,12 +88,12 @@ def _flush_once() -> None:
         print(f"The queued logs were not delivered: {error}", file=sys.stderr, flush=True)
 
 
-def _is_in_experiment(run_id: str) -> bool:
-    """Whether a run belongs to the current experiment; assumed if the store cannot be queried."""
+def _is_in_project(run_id: str) -> bool:
+    """Whether a run belongs to an experiment of the project; assumed if the store cannot be queried."""
     store = connection()
     if store.outbox.has_pending(run_id):
         return True
-    return store.query(lambda: bool(store.client.get_run(run_id).info.experiment_id == store.experiment_id), True)
+    return store.query(lambda: bool(store.client.get_run(run_id).info.experiment_id in store.experiment_ids), True)
 
 
 def _with_default_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -149,7 +107,14 @@ def _with_default_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in {**defaults, **tags}.items() if value}
 
 
-def _create_run(name: str, tags: Mapping[str, str], parent: str | None = None, temporary_id: str | None = None) -> str:
+def _create_run(
+    name: str,
+    tags: Mapping[str, str],
+    parent: str | None = None,
+    temporary_id: str | None = None,
+    purpose: Purpose = "training",
+    start: int | None = None,
+) -> str:
     """Create a run and return its id; a temporary one if the server is unavailable."""
     store = connection()
     temporary_id = temporary_id or f"{TEMPORARY}{uuid.uuid4().hex}"
@@ -157,26 +122,34 @@ def _create_run(name: str, tags: Mapping[str, str], parent: str | None = None, t
     if not (parent and store.outbox.has_pending(parent)) and not store.is_offline:
         try:
             with store.translate_errors(), store.defer_signals():
-                created = store.client.create_run(store.experiment_id, tags=tags, run_name=name)
+                created = store.client.create_run(store.experiment_id(purpose), start, tags, name)
                 run_id = str(created.info.run_id)
                 store.open_runs[run_id] = True
             return run_id
         except ServerUnavailableError as error:
             store.go_offline(error)
     store.open_runs[temporary_id] = True
-    log_or_enqueue(temporary_id, CreateRun(name=name, tags=tags))  # not applied twice if only the response was lost
+    log_or_enqueue(
+        temporary_id, CreateRun(name=name, tags=tags, purpose=purpose, at=start or current_milliseconds())
+    )  # not applied twice if only the response was lost
     return temporary_id
 
 
 @contextmanager
-def _active_run(run_id: str, set_end_time: bool = True) -> Iterator[Run]:
-    """Yield a run; set it to FINISHED at the end, or to FAILED on any exception."""
+def _active_run(run_id: str, set_end_time: bool = True, end: int | None = None) -> Iterator[Run]:
+    """Yield a run; set it to FINISHED at the end, or to FAILED on any exception.
+
+    Args:
+        run_id: its id.
+        set_end_time: whether to set its end time when it ends.
+        end: its end time, in milliseconds since 1970; None for now.
+    """
     try:
         yield Run(run_id)
     except BaseException:
         _fail_run(run_id, set_end_time)
         raise
-    _end_run(run_id, "FINISHED", set_end_time)
+    _end_run(run_id, "FINISHED", set_end_time, end)
 
 
 def _set_running(run_id: str, set_end_time: bool = True) -> None:
@@ -184,8 +157,8 @@ def _set_running(run_id: str, set_end_time: bool = True) -> None:
     log_or_enqueue(run_id, SetStatus(status="RUNNING", set_end_time=False))
 
 
-def _end_run(run_id: str, status: Status, set_end_time: bool = True) -> None:
-    log_or_enqueue(run_id, SetStatus(status=status, set_end_time=set_end_time))
+def _end_run(run_id: str, status: Status, set_end_time: bool = True, end: int | None = None) -> None:
+    log_or_enqueue(run_id, SetStatus(status=status, set_end_time=set_end_time, at=end or current_milliseconds()))
     connection().open_runs.pop(run_id, None)
 
 
@@ -202,21 +175,36 @@ def _fail_run(run_id: str, set_end_time: bool) -> None:
         _end_run(run_id, "FAILED", set_end_time)
 
 
-def get_or_create_child_run(name: str, tags: Mapping[str, str], params: Mapping[str, object], parent: str) -> str:
-    """Return the id of the child run with this name; create it as RUNNING if there is none.
+def get_or_create_child_run(
+    key: str,
+    name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, object],
+    parent: str,
+    start: int | None = None,
+) -> str:
+    """Return the id of the child run with this key; create it as RUNNING if there is none.
 
     The caller ends it with `end_run`, or calls `release_run` after another process has ended it.
+
+    Args:
+        key: identifies the run among the child runs of its parent; kept as the tag KEY_TAG.
+        name: shown in the UI.
+        tags: additional tags.
+        params: must be unchanged if the run exists.
+        parent: the id of the parent run.
+        start: when it started, if it is logged afterwards, in milliseconds since 1970.
     """
     store = connection()
-    temporary_id = f"{TEMPORARY}{uuid.uuid5(uuid.NAMESPACE_OID, f'{parent} {name}').hex}"  # the same on resuming
+    temporary_id = f"{TEMPORARY}{uuid.uuid5(uuid.NAMESPACE_OID, f'{parent} {key}').hex}"  # the same on resuming
     run_id = None
     if store.outbox.has_pending(temporary_id):
         run_id = temporary_id
     elif not store.outbox.has_pending(parent):
-        filter_string = f"tags.`{PARENT_TAG}` = '{parent}' and attributes.run_name = '{name}'"
-        known = store.query(lambda: list(store.client.search_runs([store.experiment_id], filter_string)), ())
+        filter_string = f"tags.`{PARENT_TAG}` = '{parent}' and tags.{KEY_TAG} = '{key}'"
+        known = store.query(lambda: list(store.client.search_runs([store.experiment_id()], filter_string)), ())
         run_id = str(known[0].info.run_id) if known else None
-    run_id = run_id or _create_run(name, tags, parent, temporary_id)
+    run_id = run_id or _create_run(name, {**tags, KEY_TAG: key}, parent, temporary_id, start=start)
     Run(run_id).log_params(params)
     return run_id
 
@@ -240,11 +228,11 @@ def reopen_run(run_id: str, tags: Mapping[str, str]) -> Iterator[Run]:
         yield run
 
 
-def end_run(run_id: str, status: Status, tags: Mapping[str, str] | None = None) -> None:
-    """End a run of another process, with tags that say why."""
+def end_run(run_id: str, status: Status, tags: Mapping[str, str] | None = None, end: int | None = None) -> None:
+    """End a run of another process, with tags that say why; see `_active_run` for its end time."""
     if tags:
         Run(run_id).set_tags(tags)
-    _end_run(run_id, status)
+    _end_run(run_id, status, end=end)
 
 
 def release_run(run_id: str) -> None:

@@ -18,15 +18,16 @@ from pydantic import BaseModel, ConfigDict
 
 from emotion.data.dataset import DatasetMetadata, SourceMetadata, caption
 from emotion.evaluation import predictions
+from emotion.params.objective import Objective
 from emotion.params.sections import Params
-from emotion.runtime.files import read_json
+from emotion.runtime.files import read_csv, read_json
 from emotion.runtime.paths import (
     DATA_REPORT,
     DATASET,
     EVALUATION,
     HISTORY,
     HYPERPARAMETERS,
-    METRICS,
+    SCORES,
     SEARCH_FIGURES,
     SOURCE,
     SPEED,
@@ -35,10 +36,14 @@ from emotion.runtime.paths import (
 )
 from emotion.tracking import provenance
 from emotion.tracking.git import uncommitted_patch
+from emotion.tracking.metric_names import best_epoch_metrics, epoch_metrics, evaluation_metrics
+from emotion.tracking.operations import current_milliseconds
 from emotion.tracking.queries import close_abandoned_runs
-from emotion.tracking.records import Metrics, RunRecord, SearchRecord, read_record, write_record
+from emotion.tracking.records import RunRecord, Scores, SearchRecord, read_record, write_record
 from emotion.tracking.report_figures import draw_report_figures
-from emotion.tracking.runs import Run, fail_open_runs, start_run
+from emotion.tracking.run import Run
+from emotion.tracking.run_names import PURPOSES, stage_run_name
+from emotion.tracking.runs import fail_open_runs, start_run
 
 VALIDATION_FOLDER = "evaluation/validation"  # among a run's artifacts: predictions for validation images
 # The sections of params.yaml that determine the outputs of a stage.
@@ -110,16 +115,18 @@ def stage_run(
     """
     exit_callbacks.callback(fail_open_runs)
     close_abandoned_runs()
-    patch = uncommitted_patch()
+    patch, started = uncommitted_patch(), current_milliseconds()
     all_tags = provenance.run_tags(stage, patch) | dict(tags or {})
     relevant = relevant_params(stage, params)
-    with start_run(stage, all_tags, relevant, unfinished=unfinished) as run:
+    name = run_name(stage, all_tags, relevant)
+    with start_run(name, all_tags, relevant, unfinished, PURPOSES.get(stage, "training")) as run:
         log_patch(run, stage, patch)
         run_of_stage = StageRun(run, all_tags, relevant)
         yield run_of_stage
         values = {key: str(value) for key, value in relevant.items()}
         write_record(stage, RunRecord(
-            run_id=run.id, tags=run_of_stage.tags, params=values, patch=patch, search=run_of_stage.search
+            run_id=run.id, tags=run_of_stage.tags, params=values, patch=patch, search=run_of_stage.search,
+            start=started, end=current_milliseconds(),
         ))  # fmt: skip
         draw_report_figures(stage, params)
         log_outputs(run, stage)
@@ -139,31 +146,56 @@ def log_outputs(run: Run, stage: str) -> None:
             run.log_metrics({key: source[key] for key in ("images", "ignored", "bytes")})
             run.log_files(SOURCE)
             run.set_tags({"data.sha256": source["sha256"]})
+            run.rename(f"fetch {_data()}")
         case "preprocess":
             counts = read_json(DATA_REPORT / "counts.json", "Run `dvc repro --force preprocess`.")
-            run.log_metrics({key: value for key, value in flatten(counts).items() if value is not None})
+            figures = {key.replace(".", "/"): value for key, value in flatten(counts).items() if value is not None}
+            run.log_metrics(figures)
             run.log_files(DATA_REPORT, "data")
             _describe_dataset(run, dataset_info())
         case "tune":
-            search = read_record("tune").search
-            if search and search.best:
-                run.log_metrics({"best_score": search.best.score})
-                run.set_tags({"best_trial": search.best.trial, "best_trial_run_id": search.best.run_id})
+            record = read_record("tune")
+            if record.search and (best := record.search.best):
+                run.log_metrics({"best_score": best.score})
+                run.set_tags({"best_trial": best.trial, "best_trial_run_id": best.run_id})
+                score = f"{record.search.objective} {best.score:.3f}"
+                run.rename(run_name("tune", record.tags, record.params, score))
             for path in (TRIALS, HYPERPARAMETERS, SEARCH_FIGURES):
                 run.log_files(path)
             log_dataset(run, dataset_info())
         case "train":
+            run.log_metrics(best_epoch_metrics(_best_epoch(read_record("train").params["train.monitor"])))
             for path in (HISTORY, TRAINING_CURVES):
                 run.log_files(path)
             log_dataset(run, dataset_info())
         case "evaluate":
-            metrics = read_json(METRICS, "Run `dvc repro --force evaluate`.", Metrics)
-            run.log_metrics({k: v for k, v in flatten(metrics).items() if isinstance(v, int | float)})
+            record = read_record("train")
+            scores = read_json(SCORES, "Run `dvc repro --force evaluate`.", Scores)
+            run.log_metrics(evaluation_metrics(scores))
             if SPEED.exists():
                 speed = read_json(SPEED, "Run `dvc repro --force evaluate`.", dict[str, float])
-                run.log_metrics({f"speed.{key}": value for key, value in speed.items()})
-            run.log_files(METRICS)
+                run.log_metrics({f"speed/{key}": value for key, value in speed.items()})
             run.log_files(EVALUATION)
+            run.rename(run_name("train", record.tags, record.params, f"{scores['test']['accuracy']:.1%}"))
+
+
+def run_name(stage: str, tags: Mapping[str, str], params: Mapping[str, object], score: str = "") -> str:
+    """The name of a stage's run, see `stage_run_name`; the data is that of the outputs in this folder."""
+    return stage_run_name(stage, tags, params, "" if stage == "fetch" else _data(), score)
+
+
+def _data() -> str:
+    """Where the faces come from, in a few words."""
+    source = read_json(SOURCE, "Run `dvc repro --force fetch`.", SourceMetadata)
+    return "drawn faces" if source["source"] == "synthetic" else str(source["origin"])
+
+
+def _best_epoch(monitor: str) -> dict[str, float]:
+    """The row of the epoch whose weights are kept."""
+    history = read_csv(HISTORY, ("epoch", monitor), "Run `dvc repro --force train`.")
+    values = history[monitor]
+    best = int(values.argmax() if Objective(monitor).direction == "max" else values.argmin())
+    return {str(key): float(value) for key, value in history.iloc[best].items()}
 
 
 def epoch_logger(run: Run, suffix: str = "") -> Callable[[dict[str, float]], None]:
@@ -173,12 +205,11 @@ def epoch_logger(run: Run, suffix: str = "") -> Callable[[dict[str, float]], Non
         run: the run to log to.
         suffix: appended to the names of the metrics.
     """
-    logged = run.logged_steps(f"loss{suffix}")
+    logged = run.logged_steps(f"train/loss{suffix}")
 
     def log(row: dict[str, float]) -> None:
         if row["epoch"] not in logged:
-            metrics = {f"{key}{suffix}": value for key, value in row.items() if key != "epoch"}
-            run.log_metrics(metrics, step=int(row["epoch"]))
+            run.log_metrics(epoch_metrics(row, suffix), step=int(row["epoch"]))
 
     return log
 

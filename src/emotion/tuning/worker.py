@@ -16,13 +16,13 @@ from emotion.runtime.errors import UserError, describe_os_error
 from emotion.runtime.files import write_json
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking.client import connection
+from emotion.tracking.metric_names import trial_metrics
 from emotion.tracking.provenance import machine
 from emotion.tracking.runs import resume_run
 from emotion.tracking.stage_runs import DatasetInfo, dataset_info, epoch_logger, log_dataset, log_val_predictions
 from emotion.tuning.protocol import TrialRequest, TrialResult
 
 REQUEST, RESULT = "request.json", "result.json"
-TRIAL_METRICS = ("score", "score_spread", "duration", "training_seconds", "epochs", "parameters")
 
 
 def run_in_process(folder: Path) -> None:
@@ -132,7 +132,7 @@ def _run_logged_trial(
             request, train, validation, folder,
             lambda execution: [epoch_logger(run, f"_{execution + 1}" if execution else "")],
         )  # fmt: skip
-        run.log_metrics({key: finished.result.metrics[key] for key in TRIAL_METRICS})
+        run.log_metrics(trial_metrics(finished.result.metrics))
         run.set_tags({"outcome": finished.result.outcome})
         log_val_predictions(run, validation.index, finished.val_probabilities)
     return finished.result

@@ -20,7 +20,7 @@ from emotion.registry.signature import (
     input_example,
     saved_model_of,
 )
-from emotion.registry.versions import Version, download_version, downloaded_digests
+from emotion.registry.versions import Version, changed_files, download_version
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import folder_size
 from emotion.tracking import provenance
@@ -100,15 +100,14 @@ def _integrity_rule(name: str, value: str, threshold: str, passed: bool) -> Rule
 
 def files_rule(version: Version, folder: Path) -> Rule:
     """Check that the files are unchanged since registration."""
-    registered, found = version.files, downloaded_digests(folder)
-    changed = sorted(path for path in {*registered, *found} if registered.get(path) != found.get(path))
-    value = f"{len(found)} files"
-    if not registered:
+    changed = changed_files(version, folder)
+    value = "unchanged"
+    if not version.files_digest:
         value = "no digests recorded"
     elif changed:
         others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         value = f"changed: {changed[0]}{others}"
-    return _integrity_rule("files", value, "as registered", not changed and bool(registered))
+    return _integrity_rule("files", value, "as registered", value == "unchanged")
 
 
 def _operations_rule(version: Version, folder: Path) -> Rule:

@@ -19,6 +19,9 @@ from emotion.tracking.runs import start_run
 LEDGER_TAG = "history.run_id"  # tag of a model: the run that is its ledger
 APPLIED_TAG = "history.applied"  # tag of a model: how many entries its aliases and tags reflect
 LEDGER_OF_TAG = "history.of"  # tag of a ledger's run: its model
+MODEL_DESCRIPTION = """Classifiers of facial emotions. `dvc repro` registers what it trained as a new version.
+`emotion promote VERSION` makes a version the **champion** if it passes the gate, and `emotion rollback` returns to the
+one before. `emotion predict` and the demo use the champion. `emotion history` shows who changed it and why."""
 MAX_ENTRY = 6000  # characters; MLflow truncates longer parameters
 
 
@@ -43,7 +46,7 @@ def ledger_run(name: str, create: bool = False) -> str:
         if known is None and create:
             created = _create_ledger(name)
             try:
-                client.create_registered_model(name, tags={LEDGER_TAG: created})
+                client.create_registered_model(name, {LEDGER_TAG: created}, MODEL_DESCRIPTION)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -74,7 +77,7 @@ def _model_tag(name: str, key: str) -> str | None:
 
 
 def _create_ledger(name: str) -> str:
-    with start_run(f"history of {name}", {LEDGER_OF_TAG: name}, {}) as run:
+    with start_run(f"history of {name}", {LEDGER_OF_TAG: name}, {}, purpose="promotions") as run:
         run.set_description("The promotions of the model: `emotion history` shows them. Every parameter is an entry.")
     return run.id
 

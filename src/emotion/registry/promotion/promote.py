@@ -7,7 +7,7 @@ from pathlib import Path
 from emotion.data.dataset import open_dataset
 from emotion.params.sections import Params
 from emotion.registry.promotion.checks import files_rule, run_gate
-from emotion.registry.promotion.history import CHALLENGER, CHAMPION, MAX_REASON, AliasState, Entry, replay
+from emotion.registry.promotion.history import CHALLENGER, CHAMPION, MAX_REASON, AliasState, Entry, current_user, replay
 from emotion.registry.promotion.ledger import applied_entries, read_entries
 from emotion.registry.promotion.reconcile import append_entry, gate_tags, reconcile
 from emotion.registry.promotion.rules import Verdict
@@ -67,12 +67,15 @@ def promote(
         raise UserError(f"version {number} is already the champion, so it cannot be the challenger.")
     if number == (state.champion if to == CHAMPION else state.challenger):
         return Decision(None, "UNCHANGED", False, state.champion)
-    champion = get_version(name, state.champion) if state.champion else None
+    compared = state.champion if to == CHAMPION else None
+    champion = get_version(name, compared) if compared else None
     verdict = run_gate(params, version, champion, open_dataset().split("test"))
+    if to == CHALLENGER:
+        verdict = verdict.without_comparison()
     forced = force and verdict.outcome != "PROMOTED" and verdict.has_integrity
     outcome = "PROMOTED" if forced else verdict.outcome
     if not dry_run:
-        run_id = log_verdict(params, version, verdict, forced, reason)
+        run_id = log_verdict(params, version, to, verdict, forced, reason)
         if outcome == "PROMOTED":
             entry = _entry(
                 "promote" if to == CHAMPION else "challenge", version, state, reason,
@@ -80,7 +83,7 @@ def promote(
             )  # fmt: skip
             append_entry(name, entries, entry)
         else:
-            tag_version(name, number, gate_tags(outcome, False, reason, run_id))
+            tag_version(name, number, gate_tags(to, outcome, False, current_user(), reason, run_id))
     return Decision(verdict, outcome, forced, state.champion)
 
 

@@ -13,7 +13,6 @@ from emotion.registry.promotion.history import (
     PREVIOUS,
     AliasState,
     Entry,
-    current_user,
     replay,
 )
 from emotion.registry.promotion.ledger import (
@@ -140,16 +139,19 @@ def _update_aliases(name: str, state: AliasState, found: dict[str, str]) -> None
 
 def _tag_version(name: str, entry: Entry) -> None:
     if entry.version in list_versions(name) and entry.verdict:
-        tags = gate_tags(entry.verdict, entry.forced, entry.reason, entry.run_id) | {"gate.by": entry.by}
+        alias = CHALLENGER if entry.action == "challenge" else CHAMPION
+        tags = gate_tags(alias, entry.verdict, entry.forced, entry.by, entry.reason, entry.run_id)
         tag_version(name, str(entry.version), tags)
 
 
-def gate_tags(outcome: str, forced: bool, reason: str, run_id: str) -> dict[str, str]:
-    """The tags of a version that describe the latest decision."""
+def gate_tags(alias: str, outcome: str, forced: bool, by: str, reason: str, run_id: str) -> dict[str, str]:
+    """The tags of a version that describe the latest decision about an alias."""
     return {
-        "gate.verdict": outcome,
-        "gate.forced": str(forced).lower(),
-        "gate.reason": reason,
-        "gate.run_id": run_id,
-        "gate.by": current_user(),
+        f"gate.{alias}": describe_decision(outcome, forced, by, reason),
+        f"gate.{alias}.run_id": run_id,
     }
+
+
+def describe_decision(outcome: str, forced: bool, by: str, reason: str) -> str:
+    """A decision in one line, such as `HELD, promoted by force, by Ada@lab: the test images were relabelled`."""
+    return f"{outcome}{', promoted by force' if forced else ''}, by {by}{f': {reason}' if reason else ''}"

@@ -44,6 +44,10 @@ class Verdict(Section):
         """The rules that did not pass."""
         return [rule for rule in self.rules if not rule.passed]
 
+    def without_comparison(self) -> "Verdict":
+        """The verdict by integrity and thresholds alone, which is what a challenger needs."""
+        return self.model_copy(update={"rules": tuple(rule for rule in self.rules if rule.kind != "comparison")})
+
     @property
     def has_integrity(self) -> bool:
         """Whether the version is unchanged since registration and safe to load."""
@@ -157,7 +161,7 @@ def gate_metrics(labels: NDArray[np.int64], name: str, predictions: Predictions,
     from emotion.evaluation import metrics
 
     scores = metrics.score(labels, predictions.probabilities, bins)
-    return {f"{name}.{key}": value for key, value in scores.items()} | {
-        f"{name}.latency_ms": predictions.latency_ms,
-        f"{name}.size_mib": predictions.size_mib,
+    return {f"{name}/{key}": value for key, value in scores.items()} | {
+        f"{name}/latency_ms": predictions.latency_ms,
+        f"{name}/size_mib": predictions.size_mib,
     }

@@ -3,33 +3,40 @@
 import pandas as pd
 
 from emotion.params.sections import Params
-from emotion.registry.promotion.history import current_user
+from emotion.registry.promotion.history import current_time, current_user
+from emotion.registry.promotion.reconcile import describe_decision
 from emotion.registry.promotion.rules import Verdict
+from emotion.registry.version_page import describe_verdict
 from emotion.registry.versions import Version
 from emotion.tracking import provenance
 from emotion.tracking.runs import start_run
 from emotion.tracking.stage_runs import flatten
 
 
-def log_verdict(params: Params, version: Version, verdict: Verdict, forced: bool, reason: str) -> str:
-    """Log a verdict as a separate run, and return the run's id."""
+def log_verdict(params: Params, version: Version, alias: str, verdict: Verdict, forced: bool, reason: str) -> str:
+    """Log a verdict as a separate run and in the version's description; return the run's id."""
+    user = current_user()
     thresholds = flatten({"gate": params.register_.gate.model_dump()})
     tags = {
         "stage": "promote",
+        "alias": alias,
         "version": version.number,
         "data.dvc_hash": provenance.data_hash(),
         "champion": verdict.champion or "",
         "verdict": verdict.outcome,
         "forced": str(forced).lower(),
         "reason": reason,
-        "by": current_user(),
+        "by": user,
     }
-    with start_run(f"promote {version.number}", tags, thresholds) as run:
+    name = f"promote {version.number} · {verdict.outcome}{', forced' if forced else ''}"
+    with start_run(name, tags, thresholds, purpose="promotions") as run:
         run.log_metrics(verdict.metrics)
         run.log_text(verdict.model_dump_json(indent=2), "verdict.json")
         run.log_text(to_markdown(verdict), "verdict.md")
         passed = len(verdict.rules) - len(verdict.failed)
-        run.set_description(f"{verdict.outcome}: {passed} of {len(verdict.rules)} rules passed.")
+        decision = describe_decision(verdict.outcome, forced, user, reason)
+        run.set_description(f"{decision}. {passed} of {len(verdict.rules)} rules passed.")
+    describe_verdict(params.register_.name, version, alias, verdict, f"{decision}, {current_time()}", run.id)
     return run.id
 
 

@@ -1,0 +1,45 @@
+"""The names of metrics in MLflow, which groups them by what stands before the slash.
+
+A run has the metrics that runs are compared by; all others are in its artifacts.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from emotion.data.labels import EMOTIONS
+
+EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
+TRIAL_METRICS = ("score_spread", "duration", "training_seconds", "epochs", "parameters")
+SUBSETS = {  # of the images: the metrics that are logged
+    "test": ("accuracy", "balanced_accuracy", "macro_f1", "loss", "expected_calibration_error", "coverage_at_90"),
+    "test_unseen": ("accuracy", "macro_f1"),
+    "test_answered": ("accuracy", "coverage"),
+    "validation": ("accuracy", "macro_f1", "loss"),
+}
+TEST_ACCURACY = "test/accuracy"
+
+
+def epoch_metrics(row: Mapping[str, float], suffix: str = "") -> dict[str, float]:
+    """The metrics of an epoch, from a row of reports/history.csv."""
+    kept = {key: value for key, value in row.items() if key not in ("epoch", "image_size")}
+    return {f"train/{key}{suffix}": float(value) for key, value in kept.items()}
+
+
+def best_epoch_metrics(row: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of the epoch whose weights are kept, from its row of reports/history.csv."""
+    return {f"train_best_epoch/{key}": float(row[key]) for key in ("epoch", *EPOCH_METRICS) if key in row}
+
+
+def trial_metrics(result: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a trial, from a `TrialResult` or a row of reports/trials.csv."""
+    own = {f"trial/{key}": float(result[key]) for key in TRIAL_METRICS if key in result}
+    return {"score": float(result["score"])} | best_epoch_metrics(result) | own if "score" in result else own
+
+
+def evaluation_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of the exported model, from reports/evaluation/scores.json."""
+    subsets = {name: keys for name, keys in SUBSETS.items() if name in scores}
+    return {
+        **{f"{name}/{key}": float(scores[name][key]) for name, keys in subsets.items() for key in keys},
+        **{f"test_recall/{emotion}": scores["test_per_class"][emotion]["recall"] for emotion in EMOTIONS},
+    }
