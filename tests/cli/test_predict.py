@@ -17,7 +17,7 @@ from emotion.data.labels import EMOTIONS
 from emotion.data.preparation.images import RGBImage
 from emotion.runtime.errors import UserError
 from support.archives import image_bytes
-from support.project import Project
+from support.project import MODEL, Project
 
 
 def emotion(*arguments: str, stdin: bytes = b"") -> Result:
@@ -42,7 +42,9 @@ def test_csv_has_a_row_per_face_and_globs_are_expanded(in_champion_project: Proj
     assert done.exit_code == 0
     table = pd.read_csv(io.StringIO(done.stdout))
     assert table["face"].tolist()[:2] == [1, 2]
-    assert table["error"].tolist()[2] == "no face"
+    assert table["status"].tolist()[2] == "no face"
+    assert set(table["status"][:2]) <= {"ok", "unsure"}
+    assert table["model"].unique().tolist() == [f"{MODEL} version 1"]
     assert table.loc[0, list(EMOTIONS)].sum() == pytest.approx(1, abs=0.001)
 
 
@@ -56,8 +58,11 @@ def test_an_image_can_be_read_from_standard_input(in_champion_project: Project, 
 def test_annotated_images_keep_their_size_and_show_boxes(
     in_champion_project: Project, album: Path, tmp_path: Path, two_astronauts: RGBImage
 ) -> None:
-    emotion(f"{album}/more/two.png", "--annotate", str(tmp_path / "out"))
-    (drawn,) = (tmp_path / "out").rglob("*.png")
+    (album / "notes.txt").write_text("no image")
+    done = emotion(str(album), "--annotate", str(tmp_path / "out"))
+    drawn = tmp_path / "out/more/two.png"
+    assert (tmp_path / "out/astronaut.png").exists()
+    assert "Skipped 1 file" in done.stderr
     pixels = np.asarray(Image.open(drawn))
     assert pixels.shape == two_astronauts.shape
     changed = np.argwhere((pixels != two_astronauts).any(axis=2))
@@ -130,7 +135,7 @@ def test_annotated_images_of_the_same_name_do_not_overwrite_each_other(
     (album / "more/astronaut.jpg").write_bytes((album / "astronaut.jpg").read_bytes())
     model = str(in_champion_project.folder / "models/saved_model")
     emotion("../astronaut.jpg", "astronaut.jpg", "--model", model, "--annotate", str(tmp_path / "out"))
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"astronaut.jpg.png", "astronaut.jpg-2.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"astronaut.png", "astronaut-2.png"}
 
 
 def test_predictions_are_kept_if_annotated_images_cannot_be_written(in_champion_project: Project, album: Path) -> None:
@@ -170,7 +175,7 @@ def test_invalid_arguments_give_one_message(in_champion_project: Project, album:
     assert "has no version 7" in failure(image, "--model", "models:/facial-emotion/7")
     assert "has no challenger" in failure(image, "--model", "models:/facial-emotion@challenger")
     assert failure(image, "--model", "").startswith("no model at ''")
-    assert failure(image, "--model", "nowhere").startswith("no model at 'nowhere'")
+    assert failure(image, "--model", "nowhere").startswith("facial-emotion has no version nowhere. Its versions: 1.")
     assert "no SavedModel in" in failure(image, "--model", str(album))
     (tmp_path / "broken.tflite").write_text("no model")
     assert "is not a LiteRT file" in failure(image, "--model", str(tmp_path / "broken.tflite"))

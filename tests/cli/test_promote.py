@@ -13,6 +13,9 @@ def change_gate(project: Project, **bounds: float) -> None:
         project.set_params(**{f"register__gate__{key}": value})
 
 
+CALLED = "`emotion versions` shows by which names they can be called."
+
+
 def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -> None:
     project = copied_project
     project.run("emotion", "restore")
@@ -20,7 +23,7 @@ def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -
     rejected = project.run("emotion", "promote", "1", check=False)
     assert rejected.returncode == 4
     assert re.search(r"accuracy +│ 0\.\d+ +│ >= 0\.999 +│ failed", rejected.stdout)
-    assert rejected.stdout.endswith(f"{MODEL} version 1: REJECTED.\n")
+    assert f"{MODEL} version 1: REJECTED.\nFailed: accuracy.\nTrain a better version, or" in rejected.stdout
     assert project.client.get_model_version(MODEL, "1").tags["gate.champion"].startswith("REJECTED, by ")
     without_reason = project.run("emotion", "promote", "1", "--force", check=False)
     assert (without_reason.returncode, without_reason.stderr) == (
@@ -30,7 +33,11 @@ def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -
     change_gate(project, **LENIENT)
     dry = project.run("emotion", "promote", "1", "--dry-run")
     assert "PROMOTED (dry run: nothing was changed)" in dry.stdout
-    assert "There is no champion." in project.run("emotion", "history").stdout
+    history = project.run("emotion", "history").stdout
+    assert "No version of facial-emotion was ever promoted." in history
+    assert "There is no champion." in history
+    refused = json.loads(project.run("emotion", "history", "--all", "--json").stdout)
+    assert [(entry["action"], entry["verdict"]) for entry in refused] == [("refuse", "REJECTED")]
     first = project.run("emotion", "promote", "1", "--reason", "the first [of many]")
     assert first.stdout.endswith("It is now the champion; there was none before.\n")
     assert project.run("emotion", "promote", "1").stdout == f"{MODEL} version 1 is already the champion.\n"
@@ -43,4 +50,8 @@ def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -
     assert nowhere.returncode == 1
     assert nowhere.stderr.startswith(f"emotion: {MODEL} has no previous champion to roll back to.")
     missing = project.run("emotion", "promote", "7", check=False)
-    assert (missing.returncode, missing.stderr) == (1, f"emotion: {MODEL} has no version 7. Its versions: 1.\n")
+    said = f"emotion: {MODEL} has no version 7. Its versions: 1. {CALLED}\n"
+    assert (missing.returncode, missing.stderr) == (1, said)
+        1,
+        f"emotion: {MODEL} has no version 7. Its versions: 1. {CALLED}\n",
+    )

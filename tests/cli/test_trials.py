@@ -35,7 +35,7 @@ def test_trials_are_listed_and_compared_quickly(finished_project: Project) -> No
     assert "train.width" not in compared
     assert "McNemar" in compared
     missing = finished_project.run("emotion", "compare", "trial-000", "nothing", check=False)
-    assert missing.stderr.startswith("emotion: no run has an id that starts with nothing.")
+    assert missing.stderr.startswith("emotion: there is no run nothing. Give a version,")
     heavy = imported(
         finished_project.run(sys.executable, "-X", "importtime", "-m", "emotion.cli.main", "trials").stderr
     )

@@ -28,7 +28,7 @@ READERS = {  # by a pattern of files
     "models/saved_model/fingerprint.pb": (stage("evaluate"),),
     "models/registered.json": (("dvc", "repro"),),
     "reports/history.csv": (RESTORE,),
-    "reports/metrics.json": (stage("register"), RESTORE),
+    "reports/evaluation/scores.json": (stage("register"), RESTORE),
     "reports/speed.json": (RESTORE,),
     "reports/trials.csv": (RESTORE,),
     **{f"reports/runs/{name}.json": (RESTORE,) for name in ("fetch", "preprocess", "tune", "train")},

@@ -1,6 +1,5 @@
 """Opening models from the registry and from folders."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def test_a_model_whose_novelty_is_missing_or_of_another_shape_is_refused(
 
 
 def test_the_champion_is_opened_with_its_metrics_threshold_and_card(in_champion_project: Project) -> None:
-    metrics = json.loads((in_champion_project.folder / "reports/metrics.json").read_text())
+    metrics = in_champion_project.read_json("reports/evaluation/scores.json")
     with open_model(None) as it:
         assert it.info.title == "facial-emotion version 1"
         assert it.info.unsure_below == metrics["test_answered"]["unsure_below"]

@@ -1,6 +1,7 @@
 """The Python API: batching, the confidence threshold and input validation."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_a_model_without_novelty_calls_every_face_familiar(astronaut: RGBImage) 
 
 def test_a_model_of_drawings_says_so_with_every_answer(astronaut: RGBImage) -> None:
     predictor = Predictor(RecordingModel(), caution=OF_DRAWINGS)
-    results = list(predict_images(predictor, [Input("a.png", astronaut)], detect=False))
+    results = list(predict_images(predictor, [Input("a.png", Path("a.png"), astronaut)], detect=False))
     assert results[0].to_dict()["caution"] == OF_DRAWINGS
     assert results_table(results)["caution"].tolist() == [OF_DRAWINGS]
     face = results[0].faces[0]

@@ -4,17 +4,20 @@ import contextlib
 import gc
 import json
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from emotion.cli.promotion import JsonOption
+
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="models:/NAME/VERSION, a SavedModel folder, a LiteRT file, or reference (the model of this package, which"
-        " also answers if there is no champion). Default: the champion."
+        help="A version (3, an alias, a DVC experiment), models:/NAME/VERSION, a SavedModel folder, a LiteRT file, or"
+        " reference (the model of this package, which also answers if there is no champion). Default: the champion."
     ),
 ]
 MinConfidenceOption = Annotated[
@@ -39,7 +42,7 @@ def predict(
     ] = False,
     min_confidence: MinConfidenceOption = None,
     frame_interval: Annotated[float, typer.Option(min=0, help="Seconds between the frames of a video.")] = 1.0,
-    annotate: Annotated[Path | None, typer.Option(help="A folder for copies with boxes and scores.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="A folder for copies with boxes and scores, as PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all scores as CSV.")] = False,
 ) -> None:
@@ -55,11 +58,12 @@ def predict(
     from emotion.serving import batch, inputs
     from emotion.serving.predictor import Predictor
 
-    names = inputs.expand_paths(paths)
+    files = inputs.expand_paths(paths)
     predictor = Predictor.from_source(model, min_confidence)
     gc.enable()  # there may be many images
-    shown = progress.track(names, "Reading", console=Console(stderr=True), disable=not sys.stderr.isatty())
-    read = inputs.read_inputs(shown, frame_interval)
+    console, is_silent = Console(stderr=True), not sys.stderr.isatty()
+    tracked = progress.track(list(files.places.items()), "Reading", console=console, disable=is_silent)
+    read = inputs.read_inputs(tracked, frame_interval)
     results = list(batch.predict_images(predictor, read, not no_detect, annotate))
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2))
@@ -67,6 +71,8 @@ def predict(
         print(batch.results_table(results).to_csv(index=False), end="")
     else:
         tables.show(tables.predictions_table(results))
+    if files.skipped:
+        print(f"Skipped {files.skipped} files whose names are not those of images or videos.", file=sys.stderr)
     failed = [result for result in results if result.error]
     for result in failed:
         print(f"emotion: {printable(f'{result.name}: {result.error}')}", file=sys.stderr)
@@ -78,6 +84,7 @@ def export(
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     to_format: Annotated[Format, typer.Option("--format", help="Format; int8 is LiteRT with 8-bit integers.")],
     model: ModelOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Convert a model for another runtime, and check that its predictions stay the same.
 
@@ -92,6 +99,9 @@ def export(
     with open_model(model) as bundle:
         bundle.check()
         parity = convert(bundle.model, to_format.value, target, dataset)
+        if as_json:
+            print(json.dumps({"model": bundle.info.title, "file": str(target), **asdict(parity)}, indent=2))
+            return
         tables.show(tables.parity_table(bundle.info.title, target, parity))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from emotion.cli import inference, lineage, promotion, runs, search, system
+from emotion.cli import comparison, inference, lineage, promotion, runs, search, system
 from emotion.runtime.errors import run_main
 
 app = typer.Typer(
@@ -35,25 +35,27 @@ def options(
     """Accept the options that come before a command."""
 
 
-for command in (
+for command in (  # in the order in which people need them
+    system.doctor,
+    search.preset,
+    lineage.summary,
+    runs.ui,
+    comparison.runs,
+    search.trials,
+    comparison.versions,
+    comparison.compare,
     promotion.promote,
     promotion.rollback,
     promotion.history,
-    lineage.summary,
     lineage.trace,
     lineage.reproduce,
-    search.trials,
-    search.compare,
-    search.preset,
     inference.predict,
-    inference.export,
     inference.demo,
+    inference.export,
     inference.space,
     runs.restore,
     runs.sync,
     runs.cleanup_runs,
-    runs.ui,
-    system.doctor,
 ):
     app.command()(command)
 

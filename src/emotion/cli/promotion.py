@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,10 +12,18 @@ import typer
 
 from emotion.runtime.text import printable
 
-EXIT_CODES = {"PROMOTED": 0, "HELD": 3, "REJECTED": 4}
+EXIT_CODES = {"PROMOTED": 0, "UNCHANGED": 0, "HELD": 3, "REJECTED": 4}
+NEXT_STEPS = {
+    "HELD": "In these respects it is worse than the champion. `emotion compare champion {number} --html FILE` shows"
+    " where; `--force --reason WHY` promotes it all the same.",
+    "REJECTED": "Train a better version, or change register.gate in params.yaml. If only thresholds failed,"
+    " `--force --reason WHY` promotes it all the same.",
+}
 CONFLICT = 5
 
-VersionArgument = Annotated[str, typer.Argument(help="A version of the registered model, such as 3.")]
+VersionArgument = Annotated[
+    str, typer.Argument(help="A version: its number, alias, DVC experiment, or the start of its run id.")
+]
 ReasonOption = Annotated[str, typer.Option(help="The reason, which is recorded in the history.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
@@ -46,6 +55,7 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Promote even if thresholds are not met; requires --reason.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a registered version the champion, if it passes the gate.
 
@@ -54,6 +64,7 @@ def promote(
     """
     from emotion.cli import tables
     from emotion.params.load import load_params
+    from emotion.registry.names import find_version
     from emotion.registry.promotion import promote as promotion
     from emotion.tracking.client import connection
     from emotion.tracking.runs import fail_open_runs
@@ -62,19 +73,25 @@ def promote(
     name = params.register_.name
     connection().disable_offline_mode()
     context.call_on_close(fail_open_runs)
+    number = find_version(name, version)
     with _exit_on_conflict():
-        decision = promotion.promote(params, version, to.value, reason, force, dry_run)
+        decision = promotion.promote(params, number, to.value, reason, force, dry_run)
+    if as_json:
+        verdict = decision.verdict.model_dump() if decision.verdict else None
+        print(json.dumps({"version": number, "alias": to.value, **asdict(decision), "verdict": verdict}, indent=2))
+        raise typer.Exit(EXIT_CODES[decision.outcome])
     if decision.verdict is None:
-        print(f"{name} version {version} is already the {to}.")
+        print(f"{name} version {number} is already the {to}.")
         return
     tables.show(tables.verdict_table(decision.verdict))
     forced = ", forced" if decision.forced else ""
-    print(
-        f"{name} version {version}: {decision.outcome}{forced}{' (dry run: nothing was changed)' if dry_run else ''}."
-    )
+    print(f"{name} version {number}: {decision.outcome}{forced}{' (dry run: nothing was changed)' if dry_run else ''}.")
     if decision.outcome == "PROMOTED" and not dry_run:
         before = f"it replaces version {decision.champion}" if decision.champion else "there was none before"
         print(f"It is now the {to}{f'; {before}' if to == Alias.CHAMPION else ''}.")
+    if decision.outcome in NEXT_STEPS:
+        failed = ", ".join(rule.name for rule in decision.verdict.failed)
+        print(f"Failed: {failed}.\n{NEXT_STEPS[decision.outcome].format(number=number, alias=to.value)}")
     raise typer.Exit(EXIT_CODES[decision.outcome])
 
 
@@ -94,6 +111,7 @@ def rollback(reason: ReasonOption = "") -> None:
 
 def history(
     as_json: JsonOption = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Also show the verdicts that changed nothing.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin again from the current aliases, if the history is lost.")
     ] = False,
@@ -103,19 +121,28 @@ def history(
     from emotion.params.load import load_params
     from emotion.registry.promotion.ledger import read_entries
     from emotion.registry.promotion.reconcile import current_state, reconcile, restart_history
+    from emotion.registry.promotion.verdict_report import refusals
+    from emotion.registry.versions import no_model_error
     from emotion.tracking.client import connection
 
     name = load_params().register_.name
+    if not connection().has_store:
+        raise no_model_error(name)
     connection().disable_offline_mode()
     if restart:
         restart_history(name)
     for note in reconcile(name):
         print(f"Note: {note}.", file=sys.stderr)
     entries = read_entries(name)
+    if show_all:
+        entries = sorted([*entries, *refusals()], key=lambda entry: entry.at)
     if as_json:
         print(json.dumps([entry.model_dump() for entry in entries], indent=2))
         return
-    tables.show(tables.history_table(name, entries))
+    if entries:
+        tables.show(tables.history_table(name, entries))
+    else:
+        print(f"No version of {name} was ever promoted. `emotion versions` lists them.")
     state = current_state(name)
     if state.champion is None:
         print("There is no champion.")

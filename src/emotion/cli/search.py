@@ -1,4 +1,4 @@
-"""`emotion trials`, `compare` and `preset`."""
+"""`emotion trials` and `preset`."""
 
 from typing import Annotated
 
@@ -9,6 +9,10 @@ from emotion.runtime.errors import UserError
 # Columns that the table of trials shows only on request.
 DETAILS = {
     "accuracy",
+    "duration",
+    "epoch",
+    "parameters",
+    "run_id",
     "learning_rate",
     "image_size",
     "loss",
@@ -30,42 +34,24 @@ def trials(
     """List the trials of a search, the best first."""
     from emotion.cli import tables
     from emotion.params.load import load_params
-    from emotion.tracking import compare as comparison
+    from emotion.registry.listing import ID_LENGTH
+    from emotion.registry.names import find_runs
+    from emotion.tracking import searches
 
-    load_params()  # an error outside of a project
-    run = comparison.find_runs(search)[0] if search else comparison.newest_search()
+    name = load_params().register_.name
+    run = find_runs(name, search)[0] if search else searches.newest_search()
     if run is None:
         raise UserError("there is no search in MLflow yet. Run `dvc repro tune`.")
-    table = comparison.trials_table(run, sort)[:top]
+    table = searches.trials_table(run, sort)[:top]
     if as_json:
         print(table.to_json(orient="records", indent=2))
     elif as_csv:
         print(table.to_csv(index=False), end="")
     else:
-        wanted = (sort, *comparison.searched_params(run))
+        wanted = (sort, *searches.searched_params(run))
+        table["id"] = table["run_id"].str[:ID_LENGTH]
         columns = [name for name in table if name not in DETAILS or name in wanted]
         tables.show_frame(table[columns], f"Search {run.id}, sorted by {sort or run.params.get('tune.objective')}")
-
-
-def compare(
-    runs: Annotated[list[str], typer.Argument(help="Run ids, id prefixes, or trial names such as trial-003.")],
-) -> None:
-    """Compare runs with the first one: parameters that differ, metrics, and statistical significance."""
-    from emotion.cli import tables
-    from emotion.params.load import load_params
-    from emotion.tracking.compare import compare_runs, find_runs
-
-    load_params()  # an error outside of a project
-    result = compare_runs(find_runs(*runs))
-    tables.show_frame(result.params.reset_index(names="parameter"), "Different parameters")
-    differences = result.metrics.iloc[:, 1:].sub(result.metrics.iloc[:, 0], axis=0)
-    both = result.metrics.join(differences.add_prefix("difference of "))
-    tables.show_frame(both.reset_index(names="metric"), "Metrics")
-    if result.significance.empty:
-        print("No other run has predictions for the same validation images as the first run.")
-    else:
-        title = "Predictions for the same validation images, compared with the first run (McNemar's exact test)"
-        tables.show_frame(result.significance, title)
 
 
 def preset(name: Annotated[str, typer.Argument(help="The preset: quick, standard or record.")]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from emotion.serving.batch import ImageResult
 
 LOG_WIDTH = 250  # characters per line outside a terminal, so that nothing is cut in a log
+SUBJECTS = ("version", "code", "data", "search", "training")  # of a lineage
 STATE_STYLES = {"ok": "green", "warning": "yellow", "error": "red bold"}
 
 
@@ -57,6 +58,14 @@ def show_frame(frame: "pd.DataFrame", title: str) -> None:
     for row in frame.itertuples(index=False):
         table.add_row(*(_text(_cell(value)) for value in row))
     show(table)
+
+
+def show_or_print(frame: "pd.DataFrame", title: str, columns: list[str], as_json: bool) -> None:
+    """Print some columns of a pandas table, or all of them as JSON."""
+    if as_json:
+        print(frame.to_json(orient="records", indent=2))
+    else:
+        show_frame(frame[columns], title)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -91,47 +100,48 @@ def verdict_table(verdict: "Verdict") -> Table:
 
 def history_table(name: str, entries: "list[Entry]") -> Table:
     """A row per entry, the newest last."""
-    columns = ("time", "action", "version", "champion before", "verdict", "by", "commit", "reason")
-    table = _table(f"History of {name}", *columns)
+    table = _table(f"History of {name}", "time (UTC)", "action", "before", "verdict", "by", "reason")
     for entry in entries:
         verdict = f"{entry.verdict}{', forced' if entry.forced else ''}"
-        cells = (entry.at, entry.action, entry.version, entry.before, verdict, entry.by, entry.commit[:8], entry.reason)
+        action = f"{entry.action} {entry.version or ''}"
+        cells = (entry.at[:16].replace("T", " "), action, entry.before, verdict, entry.by, entry.reason)
         table.add_row(*(_text(_cell(cell)) for cell in cells))
     return table
 
 
-def lineage_table(lineage: "Lineage") -> Table:
-    """A row per fact, by subject."""
-    table = _table("Lineage", "", "", "")
-    table.show_header = False
-    for subject in ("version", "code", "data", "search", "training"):
-        _add_section(table, subject, _labelled(getattr(lineage, subject)))
-    _add_section(table, "parameters", lineage.parameters)
-    _add_section(table, "metrics", lineage.metrics)
-    _add_section(table, "decision", lineage.decision or {"last": "none"})
-    _add_section(table, "reproduction", {"last": lineage.reproduction or "none"})
-    return table
+def show_lineage(lineage: "Lineage") -> None:
+    """Print a line per fact, by subject."""
+    sections = {
+        **{subject: _labelled(getattr(lineage, subject)) for subject in SUBJECTS},
+        "parameters": lineage.parameters,
+        "metrics": lineage.metrics,
+        "decisions": lineage.decision or {"last": "none"},
+        "reproduction": {"last": lineage.reproduction or "none"},
+    }
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
+    for subject, facts in sections.items():
+        console.print(f"[bold]{subject}")
+        longest = max(map(len, facts), default=0)
+        for name, value in facts.items():
+            console.print(f"  {escape(f'{name:{longest}}')}  {_text(_fact(value))}", soft_wrap=True, highlight=False)
 
 
 def _labelled(section: "BaseModel") -> dict[str, Any]:
     return {field.title or name: getattr(section, name) for name, field in type(section).model_fields.items()}
 
 
-def _add_section(table: Table, subject: str, facts: dict[str, Any]) -> None:
-    for number, (name, value) in enumerate(facts.items()):
-        match value:
-            case dict():
-                text = ", ".join(f"{key} {item}" for key, item in value.items())
-            case tuple():
-                text = ", ".join(value) or "none"
-            case bool():
-                text = "yes" if value else "none"
-            case None:
-                text = "none"
-            case _:
-                text = _cell(value)
-        table.add_row(subject if number == 0 else "", name, _text(text))
-    table.add_section()
+def _fact(value: Any) -> str:
+    match value:
+        case dict():
+            return ", ".join(f"{key} {item}" for key, item in value.items())
+        case tuple():
+            return ", ".join(value) or "none"
+        case bool():
+            return "yes" if value else "none"
+        case None:
+            return "none"
+        case _:
+            return _cell(value)
 
 
 def reproduction_table(reproduction: "Reproduction") -> Table:

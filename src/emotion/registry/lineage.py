@@ -27,7 +27,7 @@ class CodeLineage(Section):
     """The code that trained it."""
 
     commit: str | None
-    is_dirty: bool = Field(title=f"uncommitted changes (in {PATCH} of the run)")
+    is_dirty: bool = Field(title="uncommitted changes")
     dvc_experiment: str | None = Field(title="DVC experiment")
     dvc_lock_sha256: str | None = Field(title="dvc.lock, SHA-256")
 

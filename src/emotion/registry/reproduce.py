@@ -73,7 +73,7 @@ def reproduce(name: str, number: str) -> Reproduction:
         stages = list(read_pipeline(tree).stages)
         data_from = restore_data(tree, stages[0], archive)
         for stage in stages[1 : stages.index("evaluate") + 1]:
-            print(f"{stage} ...", flush=True)
+            print(f"{stage} ...", file=sys.stderr, flush=True)
             _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
         after = _scores((tree / SCORES).read_bytes() if (tree / SCORES).exists() else (tree / METRICS).read_bytes())
     both = {key: (before[key], after[key]) for key in sorted(before.keys() & after.keys())}
@@ -178,7 +178,7 @@ def _fetch_data(tree: Path, stage: str) -> str:
         done = _run(["dvc", command, stage], tree, _environment(tree))
         if not done.returncode and (tree / ARCHIVE).exists():
             return origin
-    print(f"{stage} ...", flush=True)
+    print(f"{stage} ...", file=sys.stderr, flush=True)
     _dvc(tree, "repro", "--force", "--single-item", "--no-commit", stage)
     return "the original source"
 

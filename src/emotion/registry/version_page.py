@@ -8,7 +8,6 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emotion.data.dataset import FIX, DatasetMetadata, is_drawn
-from emotion.evaluation.significance import CONFIDENCE, format_interval, wilson_interval
 from emotion.registry.promotion.rules import Verdict
 from emotion.registry.versions import Version, find_aliases, get_version
 from emotion.runtime.files import read_json
@@ -31,6 +30,8 @@ def describe(name: str, number: str, run: RunInfo, scores: Mapping[str, Any], ve
         scores: the content of reports/evaluation/scores.json.
         verdicts: the verdicts so far, from its description; see `split_description`.
     """
+    from emotion.evaluation.significance import CONFIDENCE, wilson_interval  # SciPy, which takes half a second
+
     metadata = read_json(DATASET / "dataset.json", FIX, DatasetMetadata)
     templates = Environment(loader=PackageLoader("emotion.registry"), undefined=StrictUndefined, autoescape=False)  # noqa: S701
     test = scores["test"]
@@ -77,6 +78,8 @@ def _champion(name: str, number: str, run: RunInfo) -> dict[str, Any] | None:
 
 
 def _recalls(scores: Mapping[str, Any]) -> str:
+    from emotion.evaluation.significance import format_interval
+
     rows = [
         {
             "emotion": emotion,

@@ -25,13 +25,14 @@ class ImageResult:
     """The prediction for an image."""
 
     name: str
+    model: str  # that predicted it
     faces: tuple[Face, ...] = ()
     caution: str = ""  # the predictor's
     error: str = ""  # why the image could not be read or its annotated copy could not be written
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the result to plain values for JSON."""
-        content = {"image": self.name, **faces_to_dict(self.faces, self.caution)}
+        content = {"image": self.name, "model": self.model, **faces_to_dict(self.faces, self.caution)}
         return content | ({"error": self.error} if self.error else {})
 
 
@@ -68,7 +69,7 @@ def predict_images(
         predictor: the predictor to use.
         inputs: the images; an input without an image yields its error.
         detect: False if each image is a single cropped face.
-        annotated: a folder for copies of the images with boxes and captions, each named after its input.
+        annotated: a folder for copies of the images with boxes and captions; each has its input's place below it.
     """
     taken: set[Path] = set()
     for batch in _batches(inputs):
@@ -76,12 +77,12 @@ def predict_images(
         faces = iter(predictor.predict(images, detect))
         for item in batch:
             if item.image is None:
-                yield ImageResult(item.name, error=item.error)
+                yield ImageResult(item.name, predictor.title, error=item.error)
                 continue
-            result = ImageResult(item.name, tuple(next(faces)), predictor.caution)
+            result = ImageResult(item.name, predictor.title, tuple(next(faces)), predictor.caution)
             if annotated:
                 try:
-                    with atomic_write(_output_path(annotated, item.name, taken)) as tmp:
+                    with atomic_write(_output_path(annotated / item.place, taken)) as tmp:
                         annotate(item.image, result.faces).save(tmp, "PNG")
                 except OSError as error:
                     reason = describe_os_error(error)
@@ -103,34 +104,36 @@ def _batches(inputs: Iterable[Input]) -> Iterator[list[Input]]:
         yield batch
 
 
-def _output_path(folder: Path, name: str, taken: set[Path]) -> Path:
-    """A PNG file for an input, named after it and different from all others."""
-    parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
-    path = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
-    number = 1
-    while path in taken:
+def _output_path(path: Path, taken: set[Path]) -> Path:
+    """A PNG file at a place, different from all others."""
+    wanted = path.with_suffix(".png")
+    result, number = wanted, 1
+    while result in taken:
         number += 1
-        path = path.with_name(f"{parts[-1]}-{number}.png")
-    taken.add(path)
-    return path
+        result = wanted.with_name(f"{wanted.stem}-{number}.png")
+    taken.add(result)
+    return result
 
 
 def results_table(results: Iterable[ImageResult]) -> "pd.DataFrame":
-    """A row per face, or per image without one."""
+    """A row per face, or per image without one; its status is ok, unsure, no face, or error."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     for result in results:
         for number, face in enumerate(result.faces, start=1):
             content = face_to_dict(face)
-            rows.append(
-                {"image": printable(result.name), "face": number, "caution": result.caution, "error": result.error}
-                | content | content["box"] | content["scores"]
-            )  # fmt: skip
+            status = "error" if result.error else "unsure" if face.reason else "ok"
+            own = {"face": number, "status": status, "caution": result.caution}
+            rows.append(_shared(result) | own | content | content["box"] | content["scores"])
         if not result.faces:
-            rows.append({"image": printable(result.name), "error": result.error or "no face"})
+            rows.append(_shared(result) | {"status": "error" if result.error else "no face"})
     columns = [
-        "image", "face", "answer", "confidence", "reason", "novelty", "caution", "left", "top", "side", "detection",
-        *EMOTIONS, "error",
+        "image", "status", "face", "answer", "confidence", "reason", "novelty", "caution",
+        "left", "top", "side", "detection", *EMOTIONS, "model", "error",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("face", "left", "top", "side"), "Int64"))
+
+
+def _shared(result: ImageResult) -> dict[str, Any]:
+    return {"image": printable(result.name), "model": result.model, "error": result.error}

@@ -23,12 +23,21 @@ class Input:
     """An image, or the reason why it could not be read."""
 
     name: str
+    place: Path  # below a folder for output
     image: RGBImage | None = None
     error: str = ""
 
 
-def expand_paths(names: Iterable[str]) -> list[str]:
-    """Expand files, folders and patterns to a list of files, in order and without duplicates.
+@dataclass(frozen=True)
+class Files:
+    """The files that arguments name."""
+
+    places: dict[str, Path]  # by name: where the file is below the folder that was given
+    skipped: int  # how many others the folders contain
+
+
+def expand_paths(names: Iterable[str]) -> Files:
+    """Expand files, folders and patterns to files, in order and without duplicates.
 
     Neither folders nor `**` follow symbolic links to folders, which may form loops. A name that matches no file is
     kept, so that it is reported later; so is a pipe, a socket or a device.
@@ -36,23 +45,34 @@ def expand_paths(names: Iterable[str]) -> list[str]:
     Raises:
         UserError: if no name matches a file.
     """
-    found: dict[str, None] = {}
+    found: dict[str, Path] = {}
+    skipped = 0
     for name in names:
         path = Path(name)
         if name == STANDARD_INPUT or _is_file(name):
-            files = [name]
+            files = [path]
         elif os.path.isdir(name):  # noqa: PTH112  see _is_file
-            suffixes = SUFFIXES | video.SUFFIXES
-            files = sorted(str(it) for it in path.rglob("*") if it.suffix.lower() in suffixes and not it.is_dir())
+            inside = sorted(it for it in path.rglob("*") if not it.is_dir())
+            files = [it for it in inside if it.suffix.lower() in SUFFIXES | video.SUFFIXES]
+            skipped += len(inside) - len(files)
         else:
             files = _matches(name)
-        found |= dict.fromkeys(files or [name])
+        base = path if os.path.isdir(name) else _folder_of(path)  # noqa: PTH112  see _is_file
+        found |= {str(file): file.relative_to(base) for file in files} or {name: Path(path.name)}
     if not any(name == STANDARD_INPUT or _is_file(name) for name in found):
         raise UserError(f"no image or video found at {', '.join(found)}. Check the names.")
-    return list(found)
+    return Files(found, skipped)
 
 
-def _matches(pattern: str) -> list[str]:
+def _folder_of(pattern: Path) -> Path:
+    """The folder of a file, or the deepest folder that a pattern names."""
+    folder = pattern.parent
+    while glob.has_magic(str(folder)):
+        folder = folder.parent
+    return folder
+
+
+def _matches(pattern: str) -> list[Path]:
     """The files that match a pattern. `**` stands for any number of folders; at the end also for the files in them."""
     if not glob.has_magic(pattern):
         return []
@@ -61,7 +81,7 @@ def _matches(pattern: str) -> list[str]:
     if parts.name == "**":
         parts = parts / "*"
     try:
-        return sorted(str(it) for it in Path(path.anchor).glob(str(parts)) if not it.is_dir())
+        return sorted(it for it in Path(path.anchor).glob(str(parts)) if not it.is_dir())
     except (OSError, ValueError) as error:
         raise UserError(f"the pattern {pattern} cannot be used: {error}. Give the names of files or folders.") from None
 
@@ -79,30 +99,31 @@ def _is_special(name: str) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def read_inputs(names: Iterable[str], frame_interval: float) -> Iterator[Input]:
+def read_inputs(files: Iterable[tuple[str, Path]], frame_interval: float) -> Iterator[Input]:
     """Yield each file's image, or a video's frames; errors are reported as inputs without an image.
 
     Args:
-        names: from `expand_paths`.
+        files: the items of `Files.places`.
         frame_interval: seconds between the frames of a video.
     """
-    for name in names:
+    for name, place in files:
         shown = "standard input" if name == STANDARD_INPUT else name
         try:
             if name != STANDARD_INPUT and _is_special(name):
-                yield Input(name, error="not a regular file, but a pipe, a socket or a device")
+                yield Input(name, place, error="not a regular file, but a pipe, a socket or a device")
             elif Path(name).suffix.lower() in video.SUFFIXES:
                 for seconds, frame in video.read_frames(Path(name), frame_interval):
-                    yield Input(f"{name} at {seconds:.3f} s", frame)
+                    moment = f" at {seconds:.3f} s"
+                    yield Input(name + moment, place.with_name(f"{place.name}{moment}.png"), frame)
             else:
                 with nullcontext(sys.stdin.buffer) if name == STANDARD_INPUT else Path(name).open("rb") as file:
                     content = file.read(MAX_BYTES + 1)
                 if len(content) > MAX_BYTES:
                     raise UnreadableImageError(f"the file is larger than {MAX_BYTES // 2**20} MiB")
-                yield Input(shown, load_image(content))
+                yield Input(shown, place, load_image(content))
         except UnreadableImageError as reason:
-            yield Input(shown, error=str(reason))
+            yield Input(shown, place, error=str(reason))
         except IsADirectoryError:
-            yield Input(name, error="the folder contains no images or videos")
+            yield Input(name, place, error="the folder contains no images or videos")
         except OSError as error:
-            yield Input(shown, error=error.strerror or str(error))
+            yield Input(shown, place, error=error.strerror or str(error))

@@ -126,8 +126,8 @@ def open_model(source: str | None) -> Iterator[ModelBundle]:
 
     Args:
         source: the folder of a SavedModel, a folder that `ModelBundle.write` wrote, a LiteRT file, an MLflow URI
-            such as models:/facial-emotion/3, or "reference"; None for the champion, or for the reference model if
-            there is none, which is printed.
+            such as models:/facial-emotion/3, a version of the project (see `find_version`), or "reference"; None for
+            the champion, or for the reference model if there is none, which is printed.
 
     Raises:
         UserError: if there is no such model, or its files have changed since it was registered.
@@ -140,13 +140,23 @@ def open_model(source: str | None) -> Iterator[ModelBundle]:
     path = REFERENCE_MODEL if source == REFERENCE else Path(source)
     if source and path.exists():
         yield _from_path(path)
-    elif "/" not in source.partition(":")[2]:
-        raise UserError(
-            f"no model at '{source}'. Give a folder, a file, an MLflow URI such as models:/NAME/VERSION, or reference."
-        )
     else:
         with tempfile.TemporaryDirectory() as folder:
-            yield _from_mlflow(source, Path(folder))
+            yield _from_mlflow(source if "/" in source.partition(":")[2] else _version_uri(source), Path(folder))
+
+
+def _version_uri(text: str) -> str:
+    """The URI of a version of the project."""
+    if not text or "/" in text or not Path("params.yaml").exists():
+        raise UserError(
+            f"no model at '{text}'. Give a folder, a file, an MLflow URI such as models:/NAME/VERSION, or reference;"
+            " in a project, also a version, such as 3 or champion."
+        )
+    from emotion.params.load import load_params
+    from emotion.registry.names import find_version
+
+    name = load_params().register_.name
+    return f"models:/{name}/{find_version(name, text)}"
 
 
 def champion_uri() -> str | None:

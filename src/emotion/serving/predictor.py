@@ -70,10 +70,11 @@ class Predictor:
         model: see `emotion.inference.load.Model`.
         unsure_below: the confidence below which the answer is "unsure", 0..1.
         caution: what to say with every answer, such as that the model learned from drawings.
+        title: what the model is called.
     """
 
-    def __init__(self, model: Model, unsure_below: float = 0.0, caution: str = "") -> None:
-        self.model, self.unsure_below, self.caution = model, unsure_below, caution
+    def __init__(self, model: Model, unsure_below: float = 0.0, caution: str = "", title: str = "") -> None:
+        self.model, self.unsure_below, self.caution, self.title = model, unsure_below, caution, title
 
     @classmethod
     def from_champion(cls) -> "Predictor":
@@ -100,7 +101,7 @@ class Predictor:
         """Load the model of a bundle; see `from_source`."""
         info = bundle.info
         unsure_below = info.unsure_below if min_confidence is None else min_confidence
-        return cls(bundle.load(), unsure_below, OF_DRAWINGS if info.is_of_drawings else "")
+        return cls(bundle.load(), unsure_below, OF_DRAWINGS if info.is_of_drawings else "", info.title)
 
     @cached_property
     def detector(self) -> Detector:

@@ -72,3 +72,35 @@ def _git(*arguments: str, env: dict[str, str] | None = None, stdin: str = "") ->
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.decode(errors="replace")
+
+
+def code_difference(first: tuple[str, str], second: tuple[str, str]) -> str:
+    """The difference between the code of two runs, as a diff; empty if there is none.
+
+    Args:
+        first: the commit and the uncommitted changes of one run.
+        second: those of the other.
+
+    Raises:
+        UserError: if the repository lacks a commit, or the changes do not apply to it.
+    """
+    trees = [_tree(*code) for code in (first, second)]
+    return _git("diff", *trees, "--", *_CODE)
+
+
+def _tree(commit: str, patch: str) -> str:
+    """The git tree of a commit with uncommitted changes; the index and the files here are not changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        if not _git("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}"):
+            raise UserError(f"the commit {commit} is not in this repository. Try `git fetch --all`.")
+        _git("read-tree", commit, env=index)
+        if patch and not _applies(patch, index):
+            raise UserError(f"the recorded changes do not apply to their commit {commit}.")
+        return _git("write-tree", env=index).strip()
+
+
+def _applies(patch: str, index: dict[str, str]) -> bool:
+    before = _git("write-tree", env=index)
+    _git("apply", "--cached", "-", env=index, stdin=patch)
+    return _git("write-tree", env=index) != before

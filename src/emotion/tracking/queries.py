@@ -26,6 +26,7 @@ class RunInfo:
     params: dict[str, str]
     metrics: dict[str, float]  # the last value of each
     tags: dict[str, str]
+    start: int  # milliseconds since 1970
 
 
 def search_runs(stage: str | None = None, parent: str | None = None, status: str | None = None) -> list[RunInfo]:
@@ -64,7 +65,13 @@ def get_run(run_id: str) -> RunInfo | None:
 
 def _run_info(run: mlflow.entities.Run) -> RunInfo:
     return RunInfo(
-        run.info.run_id, run.info.run_name, run.info.status, run.data.params, run.data.metrics, run.data.tags
+        run.info.run_id,
+        run.info.run_name,
+        run.info.status,
+        run.data.params,
+        run.data.metrics,
+        run.data.tags,
+        run.info.start_time,
     )
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from emotion.params.objective import Objective
 from emotion.tracking.client import connection
-from emotion.tracking.compare import newest_search, searched_params
 from emotion.tracking.metric_names import TEST_ACCURACY
 from emotion.tracking.operations import current_milliseconds
 from emotion.tracking.runs import PARENT_TAG
+from emotion.tracking.searches import newest_search, searched_params
 
 VIEW_TAG = "mlflow.sharedViewState."
 NAME = "attributes.`Run Name`"

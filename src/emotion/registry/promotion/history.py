@@ -36,8 +36,8 @@ def current_user() -> str:
 class Entry(Section):
     """One change of the champion or the challenger."""
 
-    # external: the aliases were changed by another program
-    action: Literal["promote", "challenge", "rollback", "external"]
+    # external: the aliases were changed by another program; refuse: the gate changed nothing (not in the ledger)
+    action: Literal["promote", "challenge", "rollback", "external", "refuse"]
     version: str | None  # the new champion; with `challenge`, the new challenger
     challenger: str | None = None  # with `external`: the challenger that was found
     before: str | None = None  # the champion before

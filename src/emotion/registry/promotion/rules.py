@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from emotion.data.labels import EMOTIONS
-from emotion.evaluation.significance import bootstrap_ci, mcnemar_test
 from emotion.params.sections import Gate
 from emotion.params.validation import Section
 
@@ -108,6 +107,8 @@ def comparison_rules(
         champion: the champion's predictions for them.
         emotions: from `compare_emotions`.
     """
+    from emotion.evaluation.significance import bootstrap_ci, mcnemar_test  # SciPy, which takes half a second
+
     before, after = (predictions.probabilities.argmax(axis=1) == labels for predictions in (champion, candidate))
     test = mcnemar_test(before, after)
     confidence = 1 - settings.significance
@@ -139,6 +140,8 @@ def _rule(name: str, kind: Kind, value: str, threshold: str, passed: bool) -> Ru
 
 def compare_emotions(labels: NDArray[np.int64], candidate: Predictions, champion: Predictions) -> Emotions:
     """A row per emotion that occurs: emotion, images, recall, champion_recall, loss, p_value (McNemar)."""
+    from emotion.evaluation.significance import mcnemar_test
+
     rows: list[dict[str, float | str]] = []
     for label in np.unique(labels):
         has_label = labels == label

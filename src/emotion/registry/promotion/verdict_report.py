@@ -3,12 +3,13 @@
 import pandas as pd
 
 from emotion.params.sections import Params
-from emotion.registry.promotion.history import current_time, current_user
+from emotion.registry.promotion.history import Entry, current_time, current_user
 from emotion.registry.promotion.reconcile import describe_decision
 from emotion.registry.promotion.rules import Verdict
 from emotion.registry.version_page import describe_verdict
-from emotion.registry.versions import Version
+from emotion.registry.versions import Version, format_timestamp
 from emotion.tracking import provenance
+from emotion.tracking.queries import search_runs
 from emotion.tracking.runs import start_run
 from emotion.tracking.stage_runs import flatten
 
@@ -38,6 +39,19 @@ def log_verdict(params: Params, version: Version, alias: str, verdict: Verdict, 
         run.set_description(f"{decision}. {passed} of {len(verdict.rules)} rules passed.")
     describe_verdict(params.register_.name, version, alias, verdict, f"{decision}, {current_time()}", run.id)
     return run.id
+
+
+def refusals() -> list[Entry]:
+    """The verdicts that changed nothing, from their runs."""
+    runs = [run for run in search_runs("promote") if run.tags.get("verdict") != "PROMOTED"]
+    return [
+        Entry(
+            action="refuse", version=run.tags.get("version"), before=run.tags.get("champion"),
+            verdict=run.tags.get("verdict", ""), reason=run.tags.get("reason", ""), run_id=run.id,
+            by=run.tags.get("by", "unknown"), at=format_timestamp(run.start),
+        )
+        for run in runs if run.tags.get("forced") != "true"
+    ]  # fmt: skip
 
 
 def to_markdown(verdict: Verdict) -> str:

@@ -1,0 +1,85 @@
+"""Find runs and versions by the names that people give: numbers, aliases, DVC experiments, trials, and run ids."""
+
+from emotion.registry.versions import Version, find_aliases, list_versions, no_model_error
+from emotion.runtime.errors import UserError
+from emotion.tracking.client import connection
+from emotion.tracking.queries import RunInfo, search_runs
+from emotion.tracking.runs import KEY_TAG, PARENT_TAG
+from emotion.tracking.searches import newest_search
+
+MIN_PREFIX = 4  # characters of a run id
+EXPERIMENT_TAG = "dvc.experiment"
+
+
+def find_version(name: str, text: str) -> str:
+    """The number of a version that is given by its number, its alias, its DVC experiment, or the id of its run.
+
+    Args:
+        name: the name of the model.
+        text: what was given.
+
+    Raises:
+        UserError: if there is no such version.
+    """
+    versions = list_versions(name) if connection().has_store else {}
+    if not versions:
+        raise no_model_error(name)
+    if number := _match_version(text, versions, find_aliases(name) or {}):
+        return number
+    raise UserError(
+        f"{name} has no version {text}. Its versions: {', '.join(versions)}. `emotion versions` shows by which names"
+        " they can be called."
+    )
+
+
+def _match_version(text: str, versions: dict[str, Version], aliases: dict[str, str]) -> str | None:
+    if text in versions:
+        return text
+    if text in aliases:
+        return aliases[text]
+    of_experiment = [number for number, version in versions.items() if version.tags.get(EXPERIMENT_TAG) == text]
+    of_run = [number for number, version in versions.items() if _starts_with(version.run_id, text)]
+    return next(reversed(of_experiment or of_run), None)
+
+
+def _starts_with(run_id: str, text: str) -> bool:
+    return len(text) >= MIN_PREFIX and run_id.startswith(text)
+
+
+def find_runs(name: str, *texts: str) -> list[RunInfo]:
+    """Find runs by a version, its alias, a DVC experiment, a trial of the newest search, or the start of their ids.
+
+    Args:
+        name: the name of the model, for versions.
+        texts: what was given.
+
+    Raises:
+        UserError: if there is no such run, or more than one.
+    """
+    known = search_runs()
+    versions = list_versions(name) if known else {}
+    aliases = (find_aliases(name) or {}) if known else {}
+    search = newest_search() if known else None
+    return [_find_run(text, known, versions, aliases, search) for text in texts]
+
+
+def _find_run(
+    text: str, known: list[RunInfo], versions: dict[str, Version], aliases: dict[str, str], search: RunInfo | None
+) -> RunInfo:
+    if number := _match_version(text, versions, aliases):
+        matches = [run for run in known if run.id == versions[number].run_id]
+        if matches:
+            return matches[0]
+    for matches in (
+        [run for run in known if run.tags.get(EXPERIMENT_TAG) == text and run.tags.get("stage") == "train"][:1],
+        [run for run in known if search and run.tags.get(KEY_TAG) == text and run.tags.get(PARENT_TAG) == search.id],
+        [run for run in known if _starts_with(run.id, text)],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise UserError(f"{len(matches)} runs have ids that start with {text}. Give more characters of the id.")
+    raise UserError(
+        f"there is no run {text}. Give a version, an alias, a DVC experiment, a trial of the newest search, or at least"
+        f" {MIN_PREFIX} characters of a run id; `emotion runs`, `versions` and `trials` list them."
+    )
