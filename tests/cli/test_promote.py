@@ -52,6 +52,3 @@ def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -
     missing = project.run("emotion", "promote", "7", check=False)
     said = f"emotion: {MODEL} has no version 7. Its versions: 1. {CALLED}\n"
     assert (missing.returncode, missing.stderr) == (1, said)
-        1,
-        f"emotion: {MODEL} has no version 7. Its versions: 1. {CALLED}\n",
-    )
