@@ -26,6 +26,17 @@ MinConfidenceOption = Annotated[
 ]
 
 
+NoticeOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A Markdown file that replaces the notice on the page: what people must know before they use it.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+ContactOption = Annotated[str, typer.Option(help="Whom the people in front of the camera can ask, such as an address.")]
+
+
 class Format(StrEnum):
     """The formats of `export`."""
 
@@ -111,6 +122,8 @@ def demo(
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The port to listen on.")] = 7860,
     min_confidence: MinConfidenceOption = None,
     share: Annotated[bool, typer.Option("--share", help="Open a public URL through Gradio's servers.")] = False,
+    notice: NoticeOption = None,
+    contact: ContactOption = "",
 ) -> None:
     """Start a web demo of the champion and of the reference model; a new champion is loaded automatically."""
     import threading
@@ -126,10 +139,10 @@ def demo(
 
         name = load_params().register_.name
         models = AliasWatcher(name, lambda: find_aliases(name) or {}, lambda uri: load_model(uri, min_confidence))
-    from emotion.serving.demo.app import launch
+    from emotion.serving.demo.app import NOTICE, launch
 
     gc.enable()  # this may run for months
-    with launch(models, host, port, share) as url:
+    with launch(models, host, port, share, notice=notice or NOTICE, contact=contact) as url:
         print(f"Open {url}. Press Ctrl-C to stop.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
@@ -138,13 +151,15 @@ def demo(
 def space(
     folder: Annotated[Path, typer.Argument(help="The folder to write; it must be empty or not exist yet.")],
     model: ModelOption = None,
+    notice: NoticeOption = None,
+    contact: ContactOption = "",
 ) -> None:
     """Write a folder that runs the demo on Hugging Face Spaces, or on any machine."""
     from emotion.serving.demo.space import write_space
     from emotion.serving.model_source import open_model
 
     with open_model(model) as bundle:
-        write_space(bundle, folder)
+        write_space(bundle, folder, notice, contact)
         print(
             f"{folder} is a demo of {bundle.info.title}. To publish it, run `hf auth login` and `hf upload --repo-type"
             f" space USER/NAME {folder} .`"

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from emotion.data.labels import EMOTIONS
-from emotion.data.preparation.images import RGBImage
+from emotion.data.preparation.images import RGBImage, load_image
 from emotion.data.sources.drawing import draw_face
 from emotion.runtime.errors import UserError
 from emotion.serving.batch import faces_to_dict
@@ -33,9 +33,15 @@ MAX_FACES = 24  # faces that are shown and explained; more would keep other user
 ALIASES = (CHAMPION, "previous", "challenger", REFERENCE)
 PHOTO, CROPPED = "a photo: detect faces", "a cropped face"
 INTRODUCTION = (
-    "# Which emotion does a face show?\nUpload an image, use the camera, or choose one of the drawn faces. Images are"
-    " deleted within a minute. The model names the expression that an annotator would see, not what a person feels."
+    "# Which emotion does a face show?\nThe model names the expression that an annotator would see, not what a person"
+    " feels. The first answer is about a drawn face."
 )
+LIMITS = (
+    "JPEG, PNG, WebP and others up to 10 MB. Faces are found if they look to the front and are at least 20 pixels wide."
+    " The model sees each of them in 48 x 48 gray pixels, and it is often wrong: see its test below."
+)
+NOTICE = Path(__file__).parent / "templates" / "notice.md"
+FIRST_SAMPLE = "happy"
 
 
 def write_samples(folder: Path) -> list[Path]:
@@ -49,24 +55,48 @@ def write_samples(folder: Path) -> list[Path]:
     return paths
 
 
-def _choose_sample(path: Path) -> tuple[str, str]:
-    return str(path), CROPPED
+def read_notice(path: Path, contact: str) -> str:
+    """The notice of the page, as Markdown.
+
+    Raises:
+        UserError: if the file is empty or not a text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text:
+        raise UserError(f"the notice {path} is not a text in UTF-8. Write what people must know, as Markdown.")
+    return f"{text} Contact: {contact}." if contact else text
 
 
-def build(models: StaticModel | AliasWatcher, samples: list[Path]) -> gr.Blocks:
+def _choose_sample(path: Path) -> tuple[str, bool]:
+    return str(path), True
+
+
+def build(models: StaticModel | AliasWatcher, samples: list[Path], notice: str) -> gr.Blocks:
     """Build the page.
 
     Args:
         models: the models to serve.
         samples: the files from `write_samples`.
+        notice: what people must know before they use it, as Markdown.
     """
+    first = next(path for path in samples if path.stem == FIRST_SAMPLE)
+    first_answers: dict[str, tuple[str, dict[str, Any]]] = {}  # by the title of the model
 
-    def predict(image: RGBImage | None, kind: str, alias: str) -> tuple[str, dict[str, Any], str, str, Any]:
+    def predict(
+        image: RGBImage | None, kind: str, alias: str, is_sample: bool
+    ) -> tuple[str, dict[str, Any], str, str, Any]:
         """The faces of an image as HTML and as JSON; the model that was used, its card, and the other choices."""
         model, note = models.get(alias)
         if image is None:
             return "", {}, *model_info(model, note, alias)
-        (faces,) = model.predictor.predict([image], detect=kind != CROPPED)
+        return *answer(model, image, is_sample or kind == CROPPED), *model_info(model, note, alias)
+
+    def answer(model: LoadedModel, image: RGBImage, is_cropped: bool) -> tuple[str, dict[str, Any]]:
+        """The faces of an image as HTML and as JSON."""
+        (faces,) = model.predictor.predict([image], detect=not is_cropped)
         shown = sorted(faces, key=lambda face: -face.box.side)[:MAX_FACES]
         shown.sort(key=lambda face: (face.box.left, face.box.top))
         crops = [face.box.crop(image) for face in shown]
@@ -75,8 +105,8 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path]) -> gr.Blocks:
             heat_maps = model.gradcam.heat_maps(np.stack(crops), [face.emotion for face in shown])
         caution = model.predictor.caution
         content = {"model": model.info.title, **faces_to_dict(faces, caution)}
-        html = render_result(image, shown, crops, heat_maps, caution, hidden=len(faces) - len(shown))
-        return html, content, *model_info(model, note, alias)
+        html = render_result(image, shown, crops, heat_maps, caution, len(faces) - len(shown), model.info.title)
+        return html, content
 
     def model_info(model: LoadedModel, note: str, alias: str) -> tuple[str, str, Any]:
         """The model in use, its card, and the other choices."""
@@ -85,44 +115,66 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path]) -> gr.Blocks:
         choice = gr.Radio(choices=choices, value=value, visible=len(choices) > 1)
         return render_model_info(model.info.title, model.info.facts, note), model.info.card, choice
 
-    def on_load(alias: str) -> tuple[str, str, Any]:
-        """The content of the page when it is opened."""
-        return model_info(*models.get(alias), alias)
+    def on_load(alias: str) -> tuple[str, bool, str, dict[str, Any], str, str, Any]:
+        """The content of the page when it is opened: the answer about a sample."""
+        model, note = models.get(alias)
+        title = model.info.title
+        if title not in first_answers:
+            first_answers.clear()  # of models that are no longer served
+            first_answers[title] = answer(model, load_image(first.read_bytes()), True)
+        return *_choose_sample(first), *first_answers[title], *model_info(model, note, alias)
 
     blocks: gr.Blocks
     with gr.Blocks(title="Which emotion?", analytics_enabled=False, delete_cache=DELETE_UPLOADS) as blocks:
         gr.Markdown(INTRODUCTION)
-        info = gr.HTML()
-        alias = gr.Radio(list(ALIASES), value=ALIASES[0], label="Model", visible=False)
+        gr.Markdown(notice, elem_id="notice")
+        is_sample = gr.State(value=False)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                image = UploadedImage(label="Image", sources=["upload", "webcam", "clipboard"], height=320, buttons=[])
-                kind = gr.Radio([PHOTO, CROPPED], value=PHOTO, label="The image is")
-                gr.Markdown("Drawn faces")
-                with gr.Row():
-                    buttons = [gr.Button(path.stem, icon=path, size="sm", min_width=90) for path in samples]
+                image = UploadedImage(label="Image", sources=["upload", "webcam", "clipboard"], height=280, buttons=[])
             with gr.Column(scale=3, min_width=320):
                 result = gr.HTML(label="Faces")
-                with gr.Accordion("As JSON", open=False):
-                    content = gr.JSON(show_label=False)
+        with gr.Row():
+            buttons = [gr.Button(path.stem, icon=path, size="sm", min_width=90) for path in samples]
+        kind = gr.Radio([PHOTO, CROPPED], value=PHOTO, label="The image is")
+        gr.Markdown(LIMITS, elem_id="limits")
+        info = gr.HTML()
+        alias = gr.Radio(list(ALIASES), value=ALIASES[0], label="Model", visible=False)
+        with gr.Accordion("As JSON", open=False):
+            content = gr.JSON(show_label=False)
         with gr.Accordion("Model card", open=False):
             card = gr.Markdown()
-        inputs, outputs = [image, kind, alias], [result, content, info, card, alias]
-        events = {"concurrency_limit": CONCURRENCY, "concurrency_id": "predictions", "show_progress_on": [result]}
-        gr.on([image.input, kind.input, alias.input], predict, inputs, outputs, api_name="predict", **events)
+        inputs, outputs = [image, kind, alias, is_sample], [result, content, info, card, alias]
+        events: dict[str, Any] = {
+            "concurrency_limit": CONCURRENCY,
+            "concurrency_id": "predictions",
+            "show_progress_on": [result],
+        }
+        alias.input(predict, inputs, outputs, api_name="predict", **events)
+        uploaded = gr.on(
+            [image.input, kind.input], lambda: False, None, [is_sample], queue=False, api_visibility="private"
+        )
+        uploaded.then(predict, inputs, outputs, api_visibility="private", **events)
         for button, path in zip(buttons, samples, strict=True):
             chosen = button.click(
-                partial(_choose_sample, path), None, [image, kind], queue=False, api_visibility="private"
+                partial(_choose_sample, path), None, [image, is_sample], queue=False, api_visibility="private"
             )
             chosen.then(predict, inputs, outputs, api_visibility="private", **events)
-        blocks.load(on_load, [alias], [info, card, alias], api_visibility="private", queue=False)
+        loaded = [image, is_sample, *outputs]
+        blocks.load(on_load, [alias], loaded, api_visibility="private", queue=False)
     blocks.queue(max_size=MAX_QUEUE, api_open=False)  # API clients cannot bypass the queue
     return blocks
 
 
 @contextmanager
 def launch(
-    models: StaticModel | AliasWatcher, host: str, port: int, share: bool = False, samples: Path | None = None
+    models: StaticModel | AliasWatcher,
+    host: str,
+    port: int,
+    share: bool = False,
+    samples: Path | None = None,
+    notice: Path = NOTICE,
+    contact: str = "",
 ) -> Iterator[str]:
     """Serve the demo until the end of the context.
 
@@ -132,18 +184,21 @@ def launch(
         port: the port to listen on.
         share: whether to open a public URL through Gradio's servers.
         samples: an existing folder written by `write_samples`; None writes a temporary one.
+        notice: a Markdown file with what people must know before they use the demo.
+        contact: whom they can ask, such as an address.
 
     Yields:
         The URL to open.
 
     Raises:
-        UserError: if the port is in use.
+        UserError: if the port is in use, or the notice cannot be read.
     """
+    text = read_notice(notice, contact)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
         paths = sorted(samples.glob("*.png")) if samples else write_samples(Path(folder) / "samples")
         gr.set_static_paths(paths)  # other files are copied, and the copies soon deleted
-        blocks = build(models, paths)
+        blocks = build(models, paths, text)
         try:
             _, local, public = blocks.launch(
                 server_name=host, server_port=port, share=share, max_file_size=MAX_UPLOAD, css=STYLE,

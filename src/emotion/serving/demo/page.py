@@ -13,6 +13,7 @@ from PIL import Image
 
 from emotion.data.preparation.images import RGBImage
 from emotion.serving.annotation import COLORS, annotate, caption
+from emotion.serving.detection import Box
 from emotion.serving.predictor import Face
 
 MAX_SIDE = 960  # pixels, of the image that is shown
@@ -29,6 +30,7 @@ def render_result(
     heat_maps: NDArray[np.float32] | None,
     caution: str = "",
     hidden: int = 0,
+    model: str = "",
 ) -> str:
     """Render an image, and each of its faces with all scores.
 
@@ -39,6 +41,7 @@ def render_result(
         heat_maps: (faces, 48, 48), 0..1; None if they are not available.
         caution: a sentence to show with every face.
         hidden: how many faces are only in the JSON.
+        model: the title of the model that answered.
     """
     shown = annotate(image, faces)
     shown.thumbnail((MAX_SIDE, MAX_SIDE))
@@ -50,7 +53,9 @@ def render_result(
             "reason": face.reason,
             "emotion": face.emotion,
             "crop": _enlarge(crop),
-            "heat_map": None if heat_maps is None else _enlarge(_overlay_heatmap(crop, heat_maps[number])),
+            "heat_map": _enlarge(_overlay_heatmap(crop, heat_maps[number]))
+            if heat_maps is not None and heat_maps[number].any()  # else nothing speaks for the emotion
+            else None,
             "scores": [
                 (emotion, score, COLORS[emotion])
                 for emotion, score in sorted(face.scores.items(), key=lambda it: -it[1])
@@ -59,11 +64,13 @@ def render_result(
         for number, (face, crop) in enumerate(zip(faces, crops, strict=True))
     ]
     return TEMPLATES.get_template("result.html.j2").render(
-        image=_data_uri(shown, "JPEG"),
+        # A face that fills the image is on its card.
+        image=None if [face.box for face in faces] == [Box.center_square(image)] else _data_uri(shown, "JPEG"),
         alternative=f"Your image with {count}. {captions}" if faces else "Your image; no face was found",
         faces=cards,
         caution=caution,
         hidden=hidden,
+        model=model,
     )
 
 

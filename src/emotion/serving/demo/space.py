@@ -22,17 +22,21 @@ PACKAGES = (
 APP = Path(__file__).parent / "templates" / "app.py.txt"
 
 
-def write_space(bundle: ModelBundle, folder: Path) -> None:
-    """Write the Space: app.py, README.md, requirements.txt, this package, the model and samples.
+def write_space(bundle: ModelBundle, folder: Path, notice: Path | None = None, contact: str = "") -> None:
+    """Write the Space: app.py, README.md, notice.md, requirements.txt, this package, the model and samples.
 
     Args:
         bundle: the model to show.
         folder: the folder to write, which must be empty or not exist yet.
+        notice: see `launch`; None for the notice of this package.
+        contact: see `launch`.
 
     Raises:
-        UserError: if it exists and is not empty.
+        UserError: if the folder exists and is not empty, or the notice cannot be read.
     """
-    from emotion.serving.demo.app import write_samples
+    from emotion.serving.demo.app import NOTICE, read_notice, write_samples
+
+    text = read_notice(notice or NOTICE, contact)
 
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{folder} already exists and is not an empty folder. Remove it, or choose another folder.")
@@ -45,6 +49,7 @@ def write_space(bundle: ModelBundle, folder: Path) -> None:
         bundle.write(tmp / "model")
         write_samples(tmp / "samples")
         shutil.copy(APP, tmp / "app.py")
+        (tmp / "notice.md").write_text(f"{text}\n", encoding="utf-8")
         (tmp / "requirements.txt").write_text("".join(f"{pin}\n" for pin in pin_requirements(PACKAGES)))
         card = (tmp / "model" / CARD).read_text()
         (tmp / "README.md").write_text(f"---\n{_front_matter(bundle.info)}---\n\n{card}")
