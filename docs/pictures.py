@@ -72,7 +72,7 @@ def _show_astronaut(page: Page) -> None:
 PICTURES = {
     "demo": Picture(
         lambda at: at.demo,
-        ("Which emotion does a face show?", "Face 1: happy", "model input", "evidence for happy (Grad-CAM)"),
+        ("Which emotion does a face show?", "Face 1: happy", "model input", "evidence for happy (Grad-CAM"),
         _show_astronaut,
         height=1330,
     ),
