@@ -43,8 +43,9 @@ benchmark: setup .venv/torch/bin/torchrun  ## compare training speed with stock 
 	$(PYTHON) -m venv .venv/torch
 	.venv/torch/bin/pip install --quiet torch==2.13.0 numpy
 
-docs: .venv/developer  ## write the page about the commands, and build the documentation in site/
+docs: .venv/developer  ## write the pages about commands and networks, and build the documentation in site/
 	python docs/command_line.py > docs/command-line.md
+	python docs/networks.py
 	rm -rf site
 	python docs/build.py site
 

@@ -3,8 +3,8 @@
     python -m emotion.train
 
 Reads data/faces/, models/hyperparameters.json and `params: train`, whose scalars the hyperparameters override;
-writes models/classifier.keras, models/saved_model/, reports/history.csv, reports/curves.png and
-reports/runs/train.json (the record of its MLflow run). The state after each epoch is saved in
+writes models/classifier.keras, models/saved_model/, reports/history.csv, reports/curves.png, reports/network/ (its
+layers) and reports/runs/train.json (the record of its MLflow run). The state after each epoch is saved in
 models/checkpoints/ until `evaluate`, so that a killed training run can continue.
 """
 

@@ -56,6 +56,13 @@ def test_the_page_about_the_commands_is_up_to_date() -> None:
     assert done.stdout == (ROOT / "docs/command-line.md").read_text(), "Run `make docs`."
 
 
+def test_the_page_about_the_networks_is_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/networks.py", "--print"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (ROOT / "docs/networks.md").read_text(), "Run `make docs`."
+
+
 def test_every_document_is_in_the_navigation(site: Path, pages: dict[Path, Page]) -> None:
     documents = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
     assert {f"/{name}/" for name in documents} <= pages[site / "404.html"].links  # a page with nothing else

@@ -21,6 +21,8 @@ CLASSIFIER = Path("models/classifier.keras")
 SAVED_MODEL = Path("models/saved_model")
 HISTORY = Path("reports/history.csv")
 TRAINING_CURVES = Path("reports/curves.png")
+NETWORK = Path("reports/network")  # a diagram, and a table of the layers
+LAYERS = NETWORK / "layers.csv"
 TENSORBOARD = Path("reports/tensorboard")
 
 METRICS = Path("reports/metrics.json")  # the headline figures

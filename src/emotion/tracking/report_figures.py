@@ -5,8 +5,8 @@ They belong to the record of a run: drawing them here keeps `tune` and `train` i
 
 from emotion.data.dataset import open_dataset
 from emotion.params.sections import Params
-from emotion.runtime.files import read_csv
-from emotion.runtime.paths import HISTORY, SEARCH_FIGURES, TRAINING_CURVES, TRIALS
+from emotion.runtime.files import atomic_write, read_csv
+from emotion.runtime.paths import CLASSIFIER, HISTORY, LAYERS, NETWORK, SEARCH_FIGURES, TRAINING_CURVES, TRIALS
 
 
 def draw_report_figures(stage: str, params: Params) -> None:
@@ -21,3 +21,19 @@ def draw_report_figures(stage: str, params: Params) -> None:
 
         history = read_csv(HISTORY, ("epoch",), "Run `dvc repro --force train`.")
         draw_training_curves(history, open_dataset().caption, TRAINING_CURVES)
+        _describe_network(params.train.network)
+
+
+def _describe_network(name: str) -> None:
+    """Write a diagram and a table of the layers of the trained network."""
+    import keras
+
+    from emotion.evaluation.figures.network import draw_network
+    from emotion.evaluation.network_layers import layer_table, stage_table
+    from emotion.networks import build  # noqa: F401  registers its layers
+
+    layers = layer_table(keras.saving.load_model(CLASSIFIER, compile=False))
+    with atomic_write(NETWORK) as tmp:
+        tmp.mkdir()
+        layers.to_csv(tmp / LAYERS.name, index=False)
+        draw_network(stage_table(layers), name, tmp / "network.png")

@@ -27,6 +27,7 @@ from emotion.runtime.paths import (
     EVALUATION,
     HISTORY,
     HYPERPARAMETERS,
+    NETWORK,
     SCORES,
     SEARCH_FIGURES,
     SOURCE,
@@ -165,7 +166,7 @@ def log_outputs(run: Run, stage: str) -> None:
             log_dataset(run, dataset_info())
         case "train":
             run.log_metrics(best_epoch_metrics(_best_epoch(read_record("train").params["train.monitor"])))
-            for path in (HISTORY, TRAINING_CURVES):
+            for path in (HISTORY, TRAINING_CURVES, NETWORK):
                 run.log_files(path)
             log_dataset(run, dataset_info())
         case "evaluate":
