@@ -98,7 +98,7 @@ def test_the_champion_is_opened_with_its_metrics_threshold_and_card(in_champion_
         assert it.info.title == "facial-emotion version 1"
         assert it.info.unsure_below == metrics["test_answered"]["unsure_below"]
         assert float(it.info.facts["test.accuracy"]) == pytest.approx(metrics["test"]["accuracy"], abs=1e-4)
-        assert it.info.card.startswith("# facial-emotion version 1")
+        assert it.info.shown_card.startswith("# facial-emotion version 1")
         assert it.classifier is not None
         assert it.classifier.exists()
 

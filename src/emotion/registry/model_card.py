@@ -1,23 +1,43 @@
 """The model card of a version (Mitchell et al., 2019): intended use, metrics, data, origin; as Markdown and HTML."""
 
 import base64
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markdown_it import MarkdownIt
 
-from emotion.data.dataset import DatasetMetadata, is_drawn
+from emotion.data.dataset import DatasetMetadata, is_drawn, open_dataset
 from emotion.data.labels import EMOTIONS, SPLITS
+from emotion.evaluation import predictions
+from emotion.evaluation.intervals import score_intervals
+from emotion.evaluation.metrics import evaluation_subsets
 from emotion.evaluation.significance import CONFIDENCE, format_interval
-from emotion.registry.versions import parse_json_tag
+from emotion.registry.versions import Version, parse_json_tag
 from emotion.runtime.files import atomic_write, read_csv, read_json
-from emotion.runtime.paths import DATASET, EVALUATION, SPEED
+from emotion.runtime.paths import DATASET, EVALUATION, LAYERS, NETWORK, SPEED, TRAINING_CURVES
+from emotion.runtime.text import without_front_matter
+from emotion.tracking.queries import RunInfo
+from emotion.tracking.run_names import network_name
 
 # Only figures without faces: the training images may not be shown publicly.
-FIGURES = ("confusion.png", "per_class.png", "reliability.png", "coverage.png", "familiarity.png", "robustness.png")
+FIGURES = {  # paths, and what they show
+    NETWORK / "network.png": "The network: the sizes of its features, its weights and operations.",
+    TRAINING_CURVES: "The training, epoch by epoch.",
+    EVALUATION / "confusion.png": "Which emotions are taken for which, on the test images.",
+    EVALUATION / "per_class.png": "Precision, recall and F1 of each emotion, on the test images.",
+    EVALUATION / "reliability.png": "Whether a confidence of 0.8 means that 80% are right.",
+    EVALUATION
+    / "coverage.png": "How many images are answered, and how accurately, if less confident answers are withheld.",
+    EVALUATION / "familiarity.png": "How unlike the training faces several kinds of inputs are.",
+    EVALUATION / "robustness.png": "The accuracy on corrupted test images.",
+}
+CARD, FOLDER = "model_card.md", "figures"
 SUBSETS = {"validation": "validation", "test": "test", "test_unseen": "test, without images seen in training"}
 ORIGIN = {  # tags of the version, and their names in the card
     "run_id": "MLflow run",
@@ -38,14 +58,19 @@ ORIGIN = {  # tags of the version, and their names in the card
 }
 
 
-def write(folder: Path, title: str, facts: Mapping[str, str], metrics: Mapping[str, Any]) -> None:
-    """Write model_card.md and, with figures, model_card.html.
+def write(
+    folder: Path, title: str, run: RunInfo, version: Version, scores: Mapping[str, Any], bins: int, change: str
+) -> None:
+    """Write model_card.md with its figures, and model_card.html, which contains them.
 
     Args:
-        folder: the folder to write the two files to.
+        folder: the folder to write.
         title: the name and number of the version.
-        facts: the version's tags and its run_id.
-        metrics: the content of reports/metrics.json.
+        run: the run that trained it.
+        version: the version.
+        scores: the content of reports/evaluation/scores.json.
+        bins: the number of bins for the calibration error.
+        change: how it compares with the champion and with the version before, as Markdown.
     """
     templates = Environment(
         loader=PackageLoader("emotion.registry"),
@@ -54,49 +79,105 @@ def write(folder: Path, title: str, facts: Mapping[str, str], metrics: Mapping[s
         keep_trailing_newline=True,
     )
     metadata = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.", DatasetMetadata)
-    counts = metadata["counts"]
+    counts, is_drawing = metadata["counts"], is_drawn(metadata)
+    layers = read_csv(LAYERS, ("parameters", "mflops"), "Run `dvc repro --force train`.")
     text = templates.get_template("model_card.md.j2").render(
+        front_matter=_front_matter(title, scores),
         title=title,
         emotions=EMOTIONS,
-        is_drawn=is_drawn(metadata),
-        scores=_scores_table(metrics),
+        is_drawn=is_drawing,
+        change=change,
+        scores=_scores_table(scores, bins),
         confidence=CONFIDENCE,
-        answered=metrics["test_answered"],
-        per_emotion=_emotions_table(metrics),
+        answered=scores["test_answered"],
+        per_emotion=_emotions_table(scores),
         familiarity=_familiarity_table(),
         robustness=_robustness_table(),
         speed=read_json(SPEED, "Run `dvc repro --force evaluate`.", dict[str, float]) if SPEED.exists() else None,
-        data=metrics["data"],
+        data=scores["data"],
         protocol=metadata["preprocess"]["protocol"],
         counts=_counts_table(counts["splits"]),
         seen=counts["seen_in_training"],
         conflicts=counts["groups_with_conflicting_labels"],
-        origin=_origin_table(facts),
+        network=network_name(run.params),
+        parameters=int(layers["parameters"].sum()),
+        mflops=float(layers["mflops"].sum()),
+        hyperparameters=_hyperparameters_table(run.params),
+        figures={path.name: caption for path, caption in FIGURES.items()},
+        figures_folder=FOLDER,
+        origin=_origin_table({**run.tags, **version.tags, "run_id": run.id}),
     )
-    figures = {Path(name).stem: base64.b64encode((EVALUATION / name).read_bytes()).decode() for name in FIGURES}
-    body = MarkdownIt("commonmark").enable("table").render(text)
-    page = templates.get_template("model_card.html.j2").render(title=title, body=body, figures=figures)
     with atomic_write(folder) as tmp:
-        tmp.mkdir(parents=True)
-        (tmp / "model_card.md").write_text(text)
+        (tmp / FOLDER).mkdir(parents=True)
+        for path in FIGURES:
+            shutil.copy(path, tmp / FOLDER)
+        (tmp / CARD).write_text(text)
+        body = MarkdownIt("commonmark").enable("table").render(without_front_matter(text))
+        for path in FIGURES:
+            data = base64.b64encode(path.read_bytes()).decode()
+            body = body.replace(f'src="{FOLDER}/{path.name}"', f'src="data:image/png;base64,{data}"')
+        page = templates.get_template("model_card.html.j2").render(title=title, body=body)
         (tmp / "model_card.html").write_text(page)
 
 
-def _scores_table(metrics: Mapping[str, Any]) -> str:
-    rows = [
+def _front_matter(title: str, scores: Mapping[str, Any]) -> str:
+    """The facts that Hugging Face's site reads from a model card, as YAML."""
+    dataset = {"name": scores["data"], "type": "facial-expressions"}
+    values = {"accuracy": "accuracy", "f1": "macro_f1"}
+    measured = [{"type": kind, "value": round(scores["test"][key], 4)} for kind, key in values.items()]
+    result = {"task": {"type": "image-classification"}, "dataset": dataset, "metrics": measured}
+    return yaml.safe_dump(
         {
-            "": name,
-            "images": scores["images"],
-            "accuracy": format_interval(scores["accuracy"], scores["images"]),
-            "macro F1": f"{scores['macro_f1']:.3f}",
-            "loss": f"{scores['loss']:.3f}",
-            "calibration error": f"{scores['expected_calibration_error']:.3f}",
-            "coverage at 90% accuracy": f"{scores['coverage_at_90']:.3f}",
-        }
-        for subset, name in SUBSETS.items()
-        if (scores := metrics.get(subset))
+            "license": "apache-2.0",
+            "library_name": "keras",
+            "pipeline_tag": "image-classification",
+            "tags": ["facial-expression-recognition"],
+            "model-index": [{"name": title, "results": [result]}],
+        },
+        sort_keys=False,
+    )
+
+
+def _hyperparameters_table(params: Mapping[str, str]) -> str:
+    rows = [
+        {"parameter": f"`{key}`", "value": value}
+        for key, value in sorted(params.items())
+        if key.startswith(("train.", "preprocess."))
     ]
     return _to_markdown(pd.DataFrame(rows))
+
+
+def _scores_table(scores: Mapping[str, Any], bins: int) -> str:
+    rows = []
+    for split in ("validation", "test"):
+        table = predictions.read(EVALUATION / split / predictions.FILE_NAME, "Run `dvc repro --force evaluate`.")
+        labels = pd.Categorical(table["actual"], categories=EMOTIONS).codes.astype(np.int64)
+        index = open_dataset().split(split).index
+        for subset, rows_of_subset in evaluation_subsets(split, index).items():
+            if subset not in SUBSETS:
+                continue
+            probabilities = table[list(EMOTIONS)].to_numpy(np.float32)[rows_of_subset]
+            intervals = score_intervals(labels[rows_of_subset], probabilities, bins)
+            rows.append(_scores_row(SUBSETS[subset], scores[subset], intervals))
+    return _to_markdown(pd.DataFrame(rows))
+
+
+def _scores_row(
+    name: str, scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
+) -> dict[str, str | int]:
+    def cell(key: str) -> str:
+        low, high = intervals[key]
+        return f"{scores[key]:.3f} ({low:.3f} to {high:.3f})"
+
+    return {
+        "": name,
+        "images": int(scores["images"]),
+        "accuracy": format_interval(scores["accuracy"], scores["images"]),
+        "macro F1": cell("macro_f1"),
+        "loss": cell("loss"),
+        "calibration error": cell("expected_calibration_error"),
+        "coverage at 90% accuracy": cell("coverage_at_90"),
+    }
 
 
 def _emotions_table(metrics: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 from emotion.data.dataset import FIX, DatasetMetadata
 from emotion.params.sections import Params
 from emotion.registry import model_card
+from emotion.registry.change import describe_change
 from emotion.registry.promotion.history import current_user
 from emotion.registry.promotion.ledger import ledger_run
 from emotion.registry.signature import SIGNATURE, classifier_of, input_example, saved_model_of
@@ -84,7 +85,7 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
     """Register the outputs of `train` and `evaluate`, in the run of `train`.
 
     Args:
-        params: only the section `register` is used.
+        params: only the sections `register` and `evaluate` are used.
         card: the folder for the version's model card.
         exit_callbacks: callbacks that run whenever and however the process ends.
 
@@ -110,10 +111,12 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
             _, verdicts = split_description(version.description)
             text = describe(name, version.number, trained, scores, join_description("", verdicts))
             connection().client.update_model_version(name, version.number, text)
-        facts = {**trained.tags, **version.tags, "run_id": run.id}
-        model_card.write(card, f"{name} version {version.number}", facts, scores)
+        change = describe_change(name, version.number, trained)
+        model_card.write(
+            card, f"{name} version {version.number}", trained, version, scores, params.evaluate.calibration_bins, change
+        )
         run.log_files(card)
-        if facts[LOCK_TAG] == tags[LOCK_TAG] != "unknown":
+        if version.tags[LOCK_TAG] == tags[LOCK_TAG] != "unknown":
             run.log_files(Path("dvc.lock"), "source")
     return Registered(name=name, version=version.number, run_id=run.id, saved_model_sha256=tags["saved_model.sha256"])
 

@@ -1,5 +1,6 @@
 """Where a model for serving comes from: the registry, a folder, or a file."""
 
+import re
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from emotion.inference.op_allowlist import disallowed_ops
 from emotion.params.validation import Section
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import file_digests, read_json, write_json
+from emotion.runtime.text import without_front_matter
 
 CHAMPION = "champion"
 NO_CHAMPION = "There is no champion (`emotion promote VERSION` makes one): the reference model answers."
@@ -34,6 +36,11 @@ class ModelInfo:
     unsure_below: float = 0.0  # the confidence below which the answer is "unsure"
     facts: Mapping[str, str] = field(default_factory=dict)  # the tags of a registered version
     card: str = ""  # the model card, as Markdown
+
+    @property
+    def shown_card(self) -> str:
+        """The card without facts for Hugging Face, and without figures, which are files beside it."""
+        return re.sub(r"## Figures\n.*?(?=## |\Z)", "", without_front_matter(self.card), flags=re.DOTALL)
 
     @property
     def is_of_drawings(self) -> bool:
@@ -102,7 +109,7 @@ class ModelBundle:
         shutil.copytree(self.model, folder / MODEL)
         if self.classifier:
             shutil.copy(self.classifier, folder / CLASSIFIER)
-        card = [line for line in self.info.card.splitlines() if not line.startswith("| registered by ")]
+        card = [line for line in self.info.shown_card.splitlines() if not line.startswith("| registered by ")]
         (folder / CARD).write_text("\n".join([*card, ""]))
         facts = {key: value for key, value in self.info.facts.items() if key.startswith(shipped)}
         bundle = BundleFile(
@@ -204,11 +211,11 @@ def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
             " If it is the champion, `emotion rollback` returns to the previous one."
         )
     classifier = classifier_of(downloaded)
-    card = read_artifact(version.run_id, f"model_card/{CARD}")
+    card = read_artifact(version.run_id, f"model_card/{CARD}") or b""
     info = ModelInfo(
         f"{name} version {version.number}",
         version.unsure_below,
         {**version.tags, "run_id": version.run_id},
-        card.decode() if card else "",
+        card.decode(),
     )
     return ModelBundle(info, saved_model_of(downloaded), classifier if classifier.exists() else None)

@@ -52,7 +52,7 @@ def write_reference(source: str, folder: Path) -> None:
         model, classifier = Path(scratch) / MODEL, Path(scratch) / CLASSIFIER
         write_half_precision(bundle.model, model)
         fold_normalization(keras.saving.load_model(bundle.classifier, compile=False), "float16").save(classifier)
-        card = bundle.info.card.replace(f"# {bundle.info.title}\n", "# The reference model\n", 1) + NOTICE.format(
+        card = bundle.info.shown_card.replace(f"# {bundle.info.title}\n", "# The reference model\n", 1) + NOTICE.format(
             version=bundle.info.title, title=TITLE
         )
         trained = run_of_version(bundle.info.title, bundle.info.facts["run_id"]).params

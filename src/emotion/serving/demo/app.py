@@ -113,7 +113,7 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path], notice: str) 
         choices = list(models.aliases)
         value = alias if alias in choices else choices[0]
         choice = gr.Radio(choices=choices, value=value, visible=len(choices) > 1)
-        return render_model_info(model.info.title, model.info.facts, note), model.info.card, choice
+        return render_model_info(model.info.title, model.info.facts, note), model.info.shown_card, choice
 
     def on_load(alias: str) -> tuple[str, bool, str, dict[str, Any], str, str, Any]:
         """The content of the page when it is opened: the answer about a sample."""
