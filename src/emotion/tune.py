@@ -59,12 +59,15 @@ def main(exit_callbacks: ExitStack) -> None:
     if not params.tune.max_trials:
         skip_search(params, exit_callbacks)
         return
-    from emotion.tracking.resume import close_stale_searches, resumable_work
+    from emotion.tracking.resume import close_stale_searches, finished_trials_path, resumable_work
     from emotion.tracking.stage_runs import relevant_params, stage_run
     from emotion.tracking.views import update_views
     from emotion.tuning.executors import make_executor
+    from emotion.tuning.finished import read_finished, write_finished
 
-    work = resumable_work("tune", relevant_params("tune", params))
+    relevant = relevant_params("tune", params)
+    work, path = resumable_work("tune", relevant), finished_trials_path(relevant)
+    finished = read_finished(path, params.tune)
     executor = make_executor(params.tune, work.folder)  # starts to load TensorFlow in another process
     load_tensorflow()
     # Imported before there is a run, which a kill during these seconds would leave open.
@@ -77,11 +80,13 @@ def main(exit_callbacks: ExitStack) -> None:
             work.begin(run.run.id, run.params)
             update_views()
             try:
-                trials = Search(params.tune, params.train, work.folder, executor, TrialLogger(run)).run()
+                search = Search(params.tune, params.train, work.folder, executor, TrialLogger(run), finished)
+                trials = search.run()
             except AllTrialsFailedError:
                 work.discard()  # the next attempt starts from the beginning
                 raise
             run.search = save(trials, params.tune.space, params.tune.objective)
+            write_finished(path, params.tune, trials)
             print(f"Faces: {caption}")
         work.finish()
 

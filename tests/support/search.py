@@ -66,6 +66,10 @@ class Runs:
         self.status[trial.run_id] = "FAILED" if trial.score is None else "FINISHED"
         self.reasons[trial.run_id] = trial.result.reason
 
+    def trial_continued(self, name: str, trial: Trial) -> str:
+        self.status[name] = f"continued from {trial.run_id}"
+        return name
+
     def trial_killed(self, run_id: str) -> None:
         self.status[run_id] = "KILLED"
 
@@ -79,8 +83,9 @@ def params_with(**changes: Any) -> Params:
 
 def search(folder: Path, executor: Formula, runs: Runs | None = None, **changes: Any) -> list[Trial]:
     """Run a search and return its trials, best first."""
+    finished = changes.pop("finished", ())
     params = params_with(**changes)
-    return Search(params.tune, params.train, folder, executor, runs or Runs()).run()
+    return Search(params.tune, params.train, folder, executor, runs or Runs(), finished).run()
 
 
 def short_request(params: Params, **changes: Any) -> TrialRequest:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from emotion.runtime.errors import UserError
+from emotion.tuning.finished import read_finished, write_finished
 from emotion.tuning.protocol import TrialResult
 from emotion.tuning.results import trials_table
 from emotion.tuning.search import LOG, AllTrialsFailedError, Search
-from support.search import SPACE, Formula, Runs, search
+from support.search import SPACE, Formula, Runs, params_with, search
 
 ORACLES = ["random", "bayesian", "hyperband", "grid"]
 
@@ -196,3 +197,54 @@ def test_no_trial_starts_after_the_time_budget(tmp_path: Path) -> None:
     executor = Formula()
     assert len(search(tmp_path, executor, budget_minutes=1e-6)) == 1
     assert executor.requests[0].deadline is not None
+
+
+@pytest.mark.parametrize("oracle", ["random", "bayesian"])
+def test_the_values_under_train_are_the_first_trial_unless_told_otherwise(oracle: str, tmp_path: Path) -> None:
+    first = {trial.name: trial for trial in search(tmp_path / "on", Formula(), oracle=oracle)}["trial-000"]
+    train = params_with().train
+    assert first.values == {
+        "network": train.network, "ensemble": train.ensemble, "learning_rate": train.learning_rate,
+        "augmentation.erasing": train.augmentation.erasing,
+    }  # fmt: skip
+    other = {trial.name: trial for trial in search(tmp_path / "off", Formula(), oracle=oracle, start_from_train=False)}[
+        "trial-000"
+    ]
+    assert other.values != first.values
+
+
+@pytest.mark.parametrize(("before", "after"), [("random", "random"), ("random", "bayesian"), ("bayesian", "random")])
+def test_a_larger_search_or_another_oracle_continues_with_the_finished_trials(
+    before: str, after: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = search(tmp_path / "before", Formula(), oracle=before, max_trials=4)
+    settings = params_with(oracle=before, max_trials=4).tune
+    write_finished(tmp_path / "finished.json", settings, earlier)
+    larger = params_with(oracle=after, max_trials=9).tune
+    finished = read_finished(tmp_path / "finished.json", larger)
+    assert [trial.name for trial in finished] == [f"trial-00{number}" for number in range(4)]
+
+    executor, runs = Formula(), Runs()
+    continued = search(tmp_path / "after", executor, runs, oracle=after, max_trials=9, finished=finished)
+    assert len(executor.requests) == 5, "only new trials are trained"
+    assert len(continued) == 9
+    assert len({json.dumps(trial.values) for trial in continued}) == 9
+    assert list(runs.status.values())[:4] == [f"continued from trial-00{number}" for number in range(4)]
+    assert "Continuing with 4 finished trials of an earlier search" in capsys.readouterr().out
+    cut = Formula(cut_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "cut", cut, oracle=after, max_trials=9, finished=finished)
+    resumed = search(tmp_path / "cut", Formula(), oracle=after, max_trials=9, finished=finished)
+    assert [(trial.name, trial.values) for trial in resumed] == [(trial.name, trial.values) for trial in continued]
+
+
+def test_the_same_search_is_repeated_and_a_damaged_file_is_not_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, settings = tmp_path / "finished.json", params_with(max_trials=4).tune
+    assert read_finished(path, settings) == ()
+    write_finished(path, settings, search(tmp_path / "before", Formula(), max_trials=4))
+    assert read_finished(path, settings) == ()
+    path.write_text("{")
+    assert read_finished(path, params_with(max_trials=9).tune) == ()
+    assert "Earlier trials are not continued" in capsys.readouterr().out

@@ -1,11 +1,12 @@
 """The search space and the settings of `tune`."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
 from emotion.params.objective import Objective
 from emotion.params.validation import Section
@@ -49,6 +50,10 @@ class Choice(Dimension):
             content = {**content, "choice": [float(value) for value in values]}
         return content
 
+    def contains(self, value: Any) -> bool:
+        """Whether a value is among the choices."""
+        return value in self.choice
+
     def boundary_values(self) -> tuple[Scalar, ...]:
         """Return all values."""
         return self.choice
@@ -74,6 +79,10 @@ class Range(Dimension):
         if self.is_integer and isinstance(self.step, float):
             raise ValueError(f"step must be an integer like min and max, got {self.step}")
         return self
+
+    def contains(self, value: Any) -> bool:
+        """Whether a value is in the range; steps between the bounds are not considered."""
+        return isinstance(value, int | float) and self.min <= value <= self.max
 
     @property
     def is_integer(self) -> bool:
@@ -109,6 +118,7 @@ class Tune(Section):
 
     oracle: Literal["random", "bayesian", "hyperband", "grid"]  # the KerasTuner oracle that proposes the trials
     max_trials: int = Field(ge=0, le=10_000)  # 0 skips the search and uses the values of `train`
+    start_from_train: bool  # with random and bayesian, the first trial has the values of `train`
     epochs: int = Field(ge=1)  # per trial; with hyperband, of the longest trial
     fraction: float = Field(gt=0, le=1)  # of the training images, for each trial
     executions_per_trial: int = Field(ge=1, le=100)  # training runs with different seeds, whose scores are averaged
@@ -146,6 +156,21 @@ class Tune(Section):
             if isinstance(dimension, Choice):
                 choices[name] = dimension
         return self
+
+    def values_of(self, base: BaseModel) -> dict[str, Scalar] | None:
+        """The values that a section has for the dimensions that apply to them; None if one is not in the space.
+
+        Args:
+            base: the section `train`.
+        """
+        values: dict[str, Scalar] = {}
+        for name, dimension in self.space.items():
+            if all(values.get(parent) in allowed for parent, allowed in dimension.when.items()):
+                value: Any = functools.reduce(getattr, name.split("."), base)
+                if not dimension.contains(value):
+                    return None
+                values[name] = value
+        return values
 
     def pairwise_boundaries(self) -> Iterator[dict[str, Scalar]]:
         """Yield the boundary values of every pair of dimensions, with the values that their conditions require."""

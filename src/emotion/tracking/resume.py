@@ -25,6 +25,12 @@ from emotion.training.checkpoints import Checkpoints
 
 RUN = "run.json"
 FINISHED = "finished"
+CONTINUABLE = tuple(  # parameters that may change if a search is to continue with the trials of an earlier one
+    f"tune.{name}."
+    for name in (
+        "oracle", "max_trials", "start_from_train", "budget_minutes", "pruning", "retries", "executor", "ray"
+    )
+)  # fmt: skip
 LIBRARIES = ("tensorflow", "keras", "keras-tuner", "numpy")
 
 
@@ -113,13 +119,28 @@ def resumable_work(stage: str, params: Mapping[str, Any]) -> ResumableWork:
         stage: `tune` or `train`.
         params: every parameter that determines the result.
     """
+    return ResumableWork(project_root() / CHECKPOINTS / _digest(stage, params))
+
+
+def finished_trials_path(params: Mapping[str, Any]) -> Path:
+    """The file with the finished trials of the newest search over the same space and data, with the same code.
+
+    Args:
+        params: every parameter that determines the result of the search.
+    """
+    compared = {key: value for key, value in params.items() if not f"{key}.".startswith(CONTINUABLE)}
+    return project_root() / CHECKPOINTS / "searches" / f"{_digest('tune', compared)}.json"
+
+
+def _digest(stage: str, params: Mapping[str, Any]) -> str:
+    """A hash of what determines the result of a stage."""
     libraries = {name: version(name) for name in LIBRARIES}
     digest = hashlib.sha256(json.dumps({"stage": stage, **params, **libraries}, sort_keys=True).encode())
     weights = Path(str(params["train.transfer.weights"]))
     files = [DATASET / "images.npy", DATASET / "index.csv", *stage_code(stage)]
     for path in (*files, *([weights] if weights.is_file() else [])):
         digest.update(file_digest(path).encode())
-    return ResumableWork(project_root() / CHECKPOINTS / digest.hexdigest()[:16])
+    return digest.hexdigest()[:16]
 
 
 def stage_code(stage: str) -> list[Path]:

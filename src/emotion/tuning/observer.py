@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from emotion.params.space import Scalar
+from emotion.tracking.metric_names import trial_metrics
 from emotion.tracking.restore import start_trial_run
-from emotion.tracking.runs import end_run, release_run
+from emotion.tracking.runs import end_run, release_run, resume_run
 from emotion.tracking.stage_runs import StageRun
 from emotion.tuning.results import Trial
 
@@ -26,6 +27,15 @@ class TrialLogger:
             end_run(trial.run_id, "FAILED", {"outcome": "failed", "reason": trial.result.reason})
         else:
             release_run(trial.run_id)
+
+    def trial_continued(self, name: str, trial: Trial) -> str:
+        """Log a trial of an earlier search again, as a child run of this one."""
+        own: dict[str, Scalar] = {f"train.{key}": value for key, value in trial.values.items()}
+        run_id = start_trial_run(name, self.search.run.id, self.search.tags, self.search.params, own)
+        with resume_run(run_id) as run:
+            run.log_metrics(trial_metrics(trial.result.metrics))
+            run.set_tags({"outcome": trial.result.outcome, "continued_from": trial.run_id})
+        return run_id
 
     def trial_killed(self, run_id: str) -> None:
         """End the run of a trial that was stopped with the search."""

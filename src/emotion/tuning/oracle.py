@@ -9,13 +9,14 @@ import numpy as np
 from emotion.params.space import Choice, Scalar, Space, Tune
 
 
-class BayesianOracle(keras_tuner.oracles.BayesianOptimizationOracle):
-    """Bayesian optimization whose proposals depend only on the seed and on the trials so far.
+class _Repeatable(keras_tuner.Oracle):
+    """Makes proposals that depend only on the seed and on the trials so far.
 
-    A resumed search can therefore repeat an earlier proposal without computing it, which takes seconds.
+    A resumed search can therefore repeat earlier proposals without computing them, and a new search can begin with the
+    trials of another one.
 
     Attributes:
-        known_values: the values of the next proposal if they are known from the search's log.
+        known_values: the values of the next proposal if they are known.
     """
 
     known_values: dict[str, Scalar] | None = None
@@ -23,11 +24,20 @@ class BayesianOracle(keras_tuner.oracles.BayesianOptimizationOracle):
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Return the known values, or those that KerasTuner computes."""
         if self.known_values is not None:
+            self._tried_so_far.add(self._compute_values_hash(self.known_values))
             return {"status": "RUNNING", "values": self.known_values}
         self._seed_state = self.seed + 1000 * len(self.trials)  # a trial uses one per hyperparameter and collision
         self._random_state = np.random.RandomState(self._seed_state)
         result: dict[str, Any] = super().populate_space(trial_id)
         return result
+
+
+class BayesianOracle(_Repeatable, keras_tuner.oracles.BayesianOptimizationOracle):
+    """KerasTuner's Bayesian optimization, repeatable."""
+
+
+class RandomOracle(_Repeatable, keras_tuner.oracles.RandomSearchOracle):
+    """KerasTuner's random search, repeatable."""
 
 
 def to_keras_tuner(space: Space) -> keras_tuner.HyperParameters:
@@ -61,7 +71,7 @@ def make_oracle(settings: Tune) -> keras_tuner.Oracle:
             oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=settings.epochs, **options)
             oracle.max_trials = settings.max_trials
         case "random":
-            oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=settings.max_trials, **options)
+            oracle = RandomOracle(max_trials=settings.max_trials, **options)
         case "bayesian":
             oracle = BayesianOracle(max_trials=settings.max_trials, **options)
         case "grid":

@@ -9,7 +9,7 @@ import tempfile
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from emotion.params.space import Choice, Scalar, Tune
 from emotion.params.validation import Section
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import atomic_write, read_json
-from emotion.tuning.oracle import BayesianOracle, make_oracle
+from emotion.tuning.oracle import BayesianOracle, RandomOracle, make_oracle
 from emotion.tuning.protocol import Curve, Executor, TrialRequest, TrialResult
 from emotion.tuning.results import Trial
 
@@ -47,6 +47,9 @@ class SearchObserver(Protocol):
 
     def trial_ended(self, trial: Trial) -> None:
         """Called when a trial has ended."""
+
+    def trial_continued(self, name: str, trial: Trial) -> str:
+        """Called for each trial of an earlier search that this one continues with; returns the id of its run here."""
 
     def trial_killed(self, run_id: str) -> None:
         """Called when a trial was stopped because the search is ending."""
@@ -78,10 +81,14 @@ class Search:
         folder: where the search saves its state.
         executor: runs the trials.
         observer: receives the events of the search.
+        finished: the trials of an earlier search over the same space and data, to continue with if this one is new.
     """
 
-    def __init__(self, settings: Tune, base: Train, folder: Path, executor: Executor, observer: SearchObserver) -> None:
-        self.settings, self.base, self.folder = settings, base, folder
+    def __init__(
+        self, settings: Tune, base: Train, folder: Path, executor: Executor, observer: SearchObserver,
+        finished: Sequence[Trial] = (),
+    ) -> None:  # fmt: skip
+        self.settings, self.base, self.folder, self.finished = settings, base, folder, finished
         self.executor, self.observer = executor, observer
         self.oracle = make_oracle(settings)
         self.running: dict[str, KerasTunerTrial] = {}  # KerasTuner's trials, by the names of ours
@@ -113,11 +120,13 @@ class Search:
 
     def _replay(self) -> list[KerasTunerTrial]:
         """Bring the oracle to the state in the log, and return its trials that have not ended."""
-        if self.events:
-            print(
-                f"Resuming a search. Trials finished so far: {sum(isinstance(event, Trial) for event in self.events)}.",
-                flush=True,
-            )
+        if not self.events:
+            self._continue()
+            return []
+        print(
+            f"Resuming a search. Trials finished so far: {sum(isinstance(event, Trial) for event in self.events)}.",
+            flush=True,
+        )
         unfinished: dict[str, KerasTunerTrial] = {}
         for event in self.events:
             if isinstance(event, Trial):
@@ -131,6 +140,23 @@ class Search:
                 if event.values is not None:
                     unfinished[self._name(proposal)] = proposal
         return list(unfinished.values())
+
+    def _continue(self) -> None:
+        """Begin with the finished trials of an earlier search, if the oracle can learn from them."""
+        if not self.finished:
+            return
+        if not isinstance(self.oracle, BayesianOracle | RandomOracle):
+            print(f"tune.oracle {self.settings.oracle} has a sequence of its own, so earlier trials are not continued.")
+            return
+        for earlier in self.finished[: self.settings.max_trials]:
+            proposal = self._propose(earlier.values)
+            name = self._name(proposal)
+            run_id = self.observer.trial_continued(name, earlier)
+            trial = earlier.model_copy(update={"name": name, "run_id": run_id, "ended_after": 0.0})
+            self._end(proposal, trial)
+            self.events += [Proposal(values=earlier.values), trial]
+        self._save()
+        print(f"Continuing with {len(self.ended)} finished trials of an earlier search over the same space and data.")
 
     def _run(self, unfinished: list[KerasTunerTrial]) -> None:
         for proposal in unfinished:
@@ -151,7 +177,7 @@ class Search:
         """KerasTuner's next trial; None if there is none yet, or if time is up and at least one trial has started."""
         if self._deadline and self.oracle.trials and time.time() >= self._deadline:
             return None
-        proposal = self._propose()
+        proposal = self._propose(self._first_values())
         is_trial = proposal.status == "RUNNING"
         self.events.append(Proposal(values=proposal.hyperparameters.values if is_trial else None))
         if not is_trial:
@@ -160,10 +186,20 @@ class Search:
         return proposal
 
     def _propose(self, known_values: dict[str, Scalar] | None = None) -> KerasTunerTrial:
-        if isinstance(self.oracle, BayesianOracle):
+        if isinstance(self.oracle, BayesianOracle | RandomOracle):
             self.oracle.known_values = known_values
         with _silent_keras_tuner():
             return self.oracle.create_trial(f"worker-{len(self.oracle.trials)}")
+
+    def _first_values(self) -> dict[str, Scalar] | None:
+        """The values of `train` for the first trial, if they are in the space; None for those of the oracle."""
+        is_first = not self.oracle.trials and isinstance(self.oracle, BayesianOracle | RandomOracle)
+        if not (is_first and self.settings.start_from_train):
+            return None
+        values = self.settings.values_of(self.base)
+        if values is None:
+            print("The values under train are not in tune.space, so the first trial has others.")
+        return values
 
     def _name(self, proposal: KerasTunerTrial) -> str:
         failures = self.failures[proposal.trial_id]
