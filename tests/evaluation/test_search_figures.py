@@ -17,10 +17,7 @@ def test_a_search_with_any_number_of_trials_is_plotted(count: int, tmp_path: Pat
     settings = params_with(max_trials=count, space=SPACE | unused).tune
     draw_search(trials_table(trials, settings.space), settings, "nothing", tmp_path / "tuning")
     files = {file.name for file in (tmp_path / "tuning").iterdir()}
-    assert files == {*FIGURES, *(["parallel_coordinates.html"] if trials else [])}
-    if trials:
-        page = (tmp_path / "tuning/parallel_coordinates.html").read_text()
-        assert "augmentation.erasing" in page
-        without_ensemble = [trial for trial in trials if trial.values["network"] == "basic_cnn"]
-        assert ("(not searched)" in page) == bool(without_ensemble) == (count == 12)
-        assert 'src="http' not in page  # it opens without a network
+    assert files == set(FIGURES)
+    for file in (tmp_path / "tuning").iterdir():
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert file.stat().st_size < 1_000_000

@@ -12,7 +12,7 @@ from emotion.runtime.paths import CLASSIFIER, HISTORY, LAYERS, NETWORK, SEARCH_F
 def draw_report_figures(stage: str, params: Params) -> None:
     """Draw the figures of a stage from the files that it wrote, if it has any."""
     if stage == "tune":
-        from emotion.evaluation.figures.search import draw_search  # scikit-learn and plotly, which take seconds
+        from emotion.evaluation.figures.search import draw_search  # scikit-learn, which takes seconds
 
         trials = read_csv(TRIALS, ("trial",), "Run `dvc repro --force tune`.")
         draw_search(trials, params.tune, open_dataset().caption, SEARCH_FIGURES)

@@ -1,11 +1,10 @@
 """Figures of a search: the scores of its trials, and what they depend on."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as plotly
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -17,7 +16,8 @@ from emotion.params.objective import Objective
 from emotion.params.space import Choice, Range, Space, Tune
 from emotion.runtime.files import atomic_write
 
-FIGURES = ("best_so_far.png", "by_hyperparameter.png", "importance.png")
+FIGURES = ("best_so_far.png", "by_hyperparameter.png", "importance.png", "parallel_coordinates.png")
+MAX_NAMES = 10  # trials that are named among the parallel coordinates
 MIN_TRIALS = 5  # for hyperparameter importance
 COLORS = {"completed": "tab:blue", "pruned": "tab:orange", "timed_out": "tab:gray"}
 
@@ -42,7 +42,7 @@ def draw_search(trials: pd.DataFrame, settings: Tune, caption: str, folder: Path
         draw_best_so_far(scored, settings.objective, title, tmp / FIGURES[0])
         draw_by_hyperparameter(scored, settings, title, tmp / FIGURES[1])
         draw_importance(scored, settings, title, tmp / FIGURES[2])
-        draw_parallel_coordinates(scored, settings, title, tmp / "parallel_coordinates.html")
+        draw_parallel_coordinates(scored, settings, title, tmp / FIGURES[3])
 
 
 def draw_best_so_far(trials: pd.DataFrame, objective: Objective, title: str, path: Path) -> None:
@@ -118,37 +118,50 @@ def _note(title: str, text: str, path: Path) -> None:
 
 
 def draw_parallel_coordinates(trials: pd.DataFrame, settings: Tune, title: str, path: Path) -> None:
-    """Draw a line per trial through its values and its score, as HTML; drag along an axis to select."""
-    axes = []
-    for name, dimension in settings.space.items():
-        positions = _positions(trials, settings.space, name)
-        axis: dict[str, Any] = {"label": name, "values": positions}
-        if isinstance(dimension, Choice):
-            offered = _texts(dimension)
-            ticks, texts = np.arange(-1, len(offered)), ["(not searched)", *offered]
-            if positions.min() >= 0:
-                ticks, texts = ticks[1:], texts[1:]
-            axis |= {"tickvals": ticks, "ticktext": texts, "range": [ticks[0], max(ticks[-1], ticks[0] + 1)]}
-        elif dimension.sampling == "log":
-            ticks = np.log10(_ticks(dimension))
-            axis |= {
-                "tickvals": ticks,
-                "ticktext": [f"{10**tick:.2g}" for tick in ticks],
-                "range": [ticks[0], ticks[-1]],
-            }
-        else:
-            axis |= {"range": [dimension.min, dimension.max]}
-        axes.append(axis)
-    axes.append({"label": settings.objective, "values": trials["score"]})
-    colors = {
-        "color": trials["score"],
-        "colorscale": "Viridis",
-        "reversescale": settings.objective.direction == "min",
-        "showscale": True,
-    }
-    figure = plotly.Figure(plotly.Parcoords(dimensions=axes, line=colors), {"title": {"text": title}})
-    with atomic_write(path) as tmp:
-        figure.write_html(tmp, include_plotlyjs=True)  # it opens without a network
+    """Draw a line per trial through its values and its score; the best MAX_NAMES trials are named.
+
+    In MLflow, the view *Trials of the newest search* shows the same, and an interval of an axis can be selected.
+    """
+    best_first = trials.sort_values("score", ascending=settings.objective.direction == "min")
+    columns = {name: _positions(trials, settings.space, name) for name in settings.space} | {"": trials["score"]}
+    scaled = pd.DataFrame({name: _scale(values) for name, values in columns.items()})
+    shades = colormaps["viridis"](
+        _scale(trials["score"] if settings.objective.direction == "max" else -trials["score"])
+    )
+    colors = dict(zip(trials.index, shades, strict=True))
+    figure = Figure(figsize=(2.2 * len(columns) + 2, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for row in best_first.index[::-1]:  # the best on top
+        axis.plot(range(len(columns)), scaled.loc[row], color=colors[row], alpha=0.8)
+    for place, name in enumerate(settings.space):
+        axis.axvline(place, color="gray", linewidth=0.8)
+        for text, position in _axis_labels(trials, settings.space, name):
+            axis.text(place, position, f" {text}", fontsize=8, va="center")
+    axis.axvline(len(columns) - 1, color="gray", linewidth=0.8)
+    for row in best_first.index[:MAX_NAMES]:
+        named = f" {trials['trial'][row]}: {trials['score'][row]:.4g}"
+        axis.text(len(columns) - 1, scaled[""][row], named, fontsize=8, va="center")
+    axis.set_xticks(range(len(columns)), [*settings.space, str(settings.objective)])
+    axis.set(yticks=[], xlim=(-0.2, len(columns) - 0.2), title=title)
+    axis.spines[:].set_visible(False)
+    save_figure(figure, path)
+
+
+def _scale(values: pd.Series) -> pd.Series:
+    """Positions from 0 to 1; 0.5 if all are equal."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else values * 0 + 0.5
+
+
+def _axis_labels(trials: pd.DataFrame, space: Space, name: str) -> list[tuple[str, float]]:
+    """The labels of an axis, and their positions: the values that occur, or the smallest and the largest."""
+    values = trials[f"train.{name}"]
+    positions = _scale(_positions(trials, space, name))
+    if isinstance(space[name], Choice):
+        texts = values.map(lambda value: "not searched" if pd.isna(value) else str(value))
+        return list(dict.fromkeys(zip(texts, positions, strict=True)))
+    ends = {int(values.argmin()), int(values.argmax())}
+    return [(f"{values.iloc[row]:.3g}", float(positions.iloc[row])) for row in ends]
 
 
 def _scatter(axis: Axes, trials: pd.DataFrame, places: "np.ndarray | pd.Series") -> None:
