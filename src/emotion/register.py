@@ -10,21 +10,25 @@ from contextlib import ExitStack
 
 from emotion.params.load import load_params
 from emotion.runtime.errors import run_main
-from emotion.runtime.files import write_json
-from emotion.runtime.paths import MODEL_CARD, REGISTERED
+from emotion.runtime.files import read_json, write_json
+from emotion.runtime.paths import MODEL_CARD, REGISTERED, SCORES
 
 
 def main(exit_callbacks: ExitStack) -> None:
     """Run the stage."""
     params = load_params()
     from emotion.registry.registration import register_trained  # MLflow, after the parameters are checked
+    from emotion.tracking.records import Scores
 
     registered = register_trained(params, MODEL_CARD, exit_callbacks)
     write_json(REGISTERED, registered.model_dump())
-    print(
-        f"Registered {registered.name} version {registered.version}. Run `emotion promote {registered.version}` to make"
-        " it the champion."
-    )
+    accuracy = read_json(SCORES, "Run `dvc repro --force evaluate`.", Scores)["test"]["accuracy"]
+    print(f"Registered {registered.name} version {registered.version}, with a test accuracy of {accuracy:.1%}.")
+    least = params.register_.gate.min_accuracy
+    if accuracy < least:
+        print(f"The gate would reject it: it asks for a test accuracy of at least {least:.1%} (register.gate).")
+    else:
+        print(f"`emotion promote {registered.version}` makes it the champion if it passes the gate.")
 
 
 if __name__ == "__main__":

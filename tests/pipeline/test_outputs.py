@@ -159,6 +159,40 @@ def test_mlflow_serves_the_registered_version(finished_project: Project, tmp_pat
     assert sum(answer) == pytest.approx(1, abs=1e-4)
 
 
+def test_models_are_ranked_by_a_metric_on_a_dataset(finished_project: Project) -> None:
+    (data,) = finished_project.run_of("train").inputs.dataset_inputs
+    by = {
+        "field_name": "metrics.test/accuracy", "dataset_name": data.dataset.name,
+        "dataset_digest": data.dataset.digest,
+    }  # fmt: skip
+    training = finished_project.client.get_experiment_by_name("emotion").experiment_id
+    (model,) = finished_project.client.search_logged_models([training], order_by=[by])
+    measured = {metric.key: metric for metric in model.metrics if metric.dataset_digest == data.dataset.digest}
+    assert measured["test/accuracy"].value == finished_project.run_of("train").data.metrics["test/accuracy"]
+
+
+def test_only_searches_and_trainings_are_in_the_experiment(finished_project: Project) -> None:
+    names = {it.experiment_id: it.name for it in finished_project.client.search_experiments()}
+    stages: dict[str, set[str]] = {}
+    for run in finished_project.runs():
+        stages.setdefault(names[run.info.experiment_id], set()).add(run.data.tags.get("stage", "history"))
+    assert stages == {
+        "emotion": {"tune", "trial", "train"},
+        "emotion-data": {"fetch", "preprocess"},
+        "emotion-promotions": {"history"},
+    }
+
+
+def test_every_run_is_named_by_what_it_did(finished_project: Project) -> None:
+    accuracy = finished_project.read_json("reports/metrics.json")["test"]["accuracy"]
+    named = {kind_of(run): run.info.run_name for run in finished_project.runs()}
+    assert named["train"] == f"train residual-4 · drawn faces · {accuracy:.1%}"
+    assert named["tune"].startswith("tune random, 2 trials · drawn faces · val_accuracy 0.")
+    assert named["trial-000"].startswith("trial-000 · learning_rate ")
+    assert named["fetch"] == "fetch drawn faces"
+    assert named["preprocess"] == "preprocess protocol challenge · drawn faces"
+
+
 def test_registering_the_same_run_again_creates_no_second_version(finished_project: Project) -> None:
     finished_project.run("python", "-m", "emotion.register", DVC_ROOT=str(finished_project.folder))
     assert [str(v.version) for v in finished_project.client.search_model_versions(f"name = '{MODEL}'")] == ["1"]

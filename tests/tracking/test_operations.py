@@ -6,7 +6,9 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from mlflow.exceptions import MlflowException
 
+from emotion.tracking.client import retry_conflicts
 from emotion.tracking.operations import (
     MAX_METRICS,
     MAX_PARAMS,
@@ -87,3 +89,10 @@ def test_object_store_errors_are_raised_as_mlflow_errors(store: Any, tmp_path: P
     store.client.log_artifacts.side_effect = ConnectionError("no bucket")
     with pytest.raises(MlflowException, match="ConnectionError: no bucket"):
         LogFiles(folder="data").apply(store, "run", tmp_path)
+
+
+def test_a_write_is_repeated_if_another_process_inserted_the_same_row() -> None:
+    write = MagicMock(side_effect=[MlflowException("UNIQUE constraint failed: datasets.name"), "written"])
+    assert retry_conflicts(write) == "written"
+    with pytest.raises(MlflowException, match="another reason"):
+        retry_conflicts(MagicMock(side_effect=MlflowException("another reason")))

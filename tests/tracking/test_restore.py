@@ -26,6 +26,12 @@ def test_an_empty_store_is_restored_from_the_files_once(copied_project: Project)
     lost = copied_project.read_json("reports/runs/train.json")
     assert train.data.tags["restored_from"] == lost["run_id"] != train.info.run_id
     assert train.data.tags["mlflow.source.git.commit"] == lost["tags"]["mlflow.source.git.commit"]
+    for stage in ("fetch", "preprocess", "tune", "train"):
+        record, info = copied_project.read_json(f"reports/runs/{stage}.json"), copied_project.run_of(stage).info
+        assert (info.start_time, info.end_time) == (record["start"], record["end"]), stage
+    trials = copied_project.runs("tags.stage = 'trial'")
+    assert [kind_of(run) for run in trials] == ["trial-000", "trial-001"], "in their order"
+    assert all(run.info.end_time <= copied_project.run_of("tune").info.end_time for run in trials)
     assert train.data.metrics["test/accuracy"] == copied_project.read_json("reports/metrics.json")["test"]["accuracy"]
     assert len(copied_project.client.get_metric_history(train.info.run_id, "train/val_loss")) == 3
     trials = copied_project.runs("tags.stage = 'trial'")

@@ -28,6 +28,7 @@ def trials(
     search: Annotated[str | None, typer.Option(help="The run id of the search. Default: the newest search.")] = None,
     sort: Annotated[str | None, typer.Option(help="A column to sort by instead of the score.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the first N trials.", metavar="N")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the search while it runs; Ctrl-C stops.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all columns as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
 ) -> None:
@@ -42,6 +43,9 @@ def trials(
     run = find_runs(name, search)[0] if search else searches.newest_search()
     if run is None:
         raise UserError("there is no search in MLflow yet. Run `dvc repro tune`.")
+    if watch:
+        tables.watch(lambda: tables.progress_table(searches.search_progress(run.id)))
+        return
     table = searches.trials_table(run, sort)[:top]
     if as_json:
         print(table.to_json(orient="records", indent=2))

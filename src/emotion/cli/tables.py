@@ -1,11 +1,14 @@
 """The tables of the command line."""
 
+import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
@@ -14,6 +17,8 @@ from rich.text import Text
 from emotion.runtime.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     from pydantic import BaseModel
 
@@ -24,7 +29,9 @@ if TYPE_CHECKING:
     from emotion.registry.promotion.rules import Verdict
     from emotion.registry.reproduce import Reproduction
     from emotion.serving.batch import ImageResult
+    from emotion.tracking.searches import SearchProgress
 
+WATCH_INTERVAL = 2.0  # seconds
 LOG_WIDTH = 250  # characters per line outside a terminal, so that nothing is cut in a log
 SUBJECTS = ("version", "code", "data", "search", "training")  # of a lineage
 STATE_STYLES = {"ok": "green", "warning": "yellow", "error": "red bold"}
@@ -86,6 +93,32 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
     return str(value)
+
+
+def watch(table: "Callable[[], tuple[Table, bool]]") -> None:
+    """Show a table that changes, until it says that it is final, or Ctrl-C.
+
+    Args:
+        table: returns the table, and whether it is final.
+    """
+    with contextlib.suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False) as live:
+        while True:
+            shown, is_final = table()
+            live.update(shown, refresh=True)
+            if is_final:
+                return
+            time.sleep(WATCH_INTERVAL)
+
+
+def progress_table(progress: "SearchProgress") -> tuple[Table, bool]:
+    """A row per trial, the running ones first, and whether the search has ended."""
+    best = "none yet" if progress.best is None else f"{progress.best:.4f}"
+    left = "" if progress.seconds_left is None else f", about {progress.seconds_left / 60:.0f} min left"
+    title = f"Search {progress.search.id}: {progress.search.status.lower()}, best score {best}{left}"
+    table = _table(title, "trial", "status", "epoch", "score", "values")
+    for row in progress.trials:
+        table.add_row(*(_text(_cell(value)) for value in row.values()))
+    return table, progress.search.status != "RUNNING"
 
 
 def verdict_table(verdict: "Verdict") -> Table:

@@ -33,6 +33,7 @@ from emotion.tracking.uri import redact_credentials, tracking_uri
 
 # A server counts as unavailable once this process has waited longer than this in total and per request on average.
 MAX_TOTAL_WAIT, MAX_MEAN_LATENCY = 20.0, 1.0  # seconds
+CONFLICT_ATTEMPTS = 5
 Answer = TypeVar("Answer")
 Assumed = TypeVar("Assumed")
 HOW_TO_FIX = "Start the server, fix MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project; then run again."
@@ -59,6 +60,18 @@ def _advice(error: Exception) -> str:
     if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
         return "It may have been deleted or renamed in MLflow."
     return HOW_TO_FIX
+
+
+def retry_conflicts(write: Callable[[], Answer]) -> Answer:
+    """Repeat a write that failed because another process inserted the same row at the same time."""
+    for _ in range(CONFLICT_ATTEMPTS - 1):
+        try:
+            return write()
+        except MlflowException as error:
+            if "unique" not in str(error).lower():
+                raise
+            time.sleep(0.1)
+    return write()
 
 
 class ServerUnavailableError(UserError):

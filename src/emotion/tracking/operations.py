@@ -11,7 +11,7 @@ from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
 
-from emotion.tracking.client import Connection
+from emotion.tracking.client import Connection, retry_conflicts
 from emotion.tracking.experiments import Purpose
 from emotion.tracking.outbox import DamagedOperationError
 
@@ -138,7 +138,8 @@ class LogDataset(Operation):
             warnings.simplefilter("ignore")  # MLflow has two kinds of sources for a local path
             place = resolve_dataset_source(self.location)
         dataset = MetaDataset(place, name=self.name, digest=self.digest)
-        connection.client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity())])
+        inputs = [DatasetInput(dataset._to_mlflow_entity())]
+        retry_conflicts(lambda: connection.client.log_inputs(run_id, inputs))
 
 
 class SetStatus(Operation):

@@ -75,6 +75,12 @@ def _run_info(run: mlflow.entities.Run) -> RunInfo:
     )
 
 
+def metric_steps(run_id: str, metric: str) -> int:
+    """The last step at which a run logged a metric; 0 if it did not."""
+    with connection().translate_errors():
+        return max((value.step for value in connection().client.get_metric_history(run_id, metric)), default=0)
+
+
 def read_artifact(run_id: str, path: str) -> bytes | None:
     """The content of a run's artifact; None if it does not exist.
 

@@ -1,11 +1,13 @@
 """The searches in the tracking store, and their trials."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from emotion.params.objective import Objective
 from emotion.runtime.errors import UserError
-from emotion.tracking.queries import RunInfo, search_runs
+from emotion.tracking.queries import RunInfo, get_run, metric_steps, search_runs
 from emotion.tracking.runs import KEY_TAG
 
 SPACE = "tune.space."
@@ -73,3 +75,38 @@ def _to_number(text: str | None) -> float | str | None:
         return None if text is None else float(text)
     except ValueError:
         return text
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """How far a search has come."""
+
+    search: RunInfo
+    trials: list[dict[str, str | float | None]]  # trial, status, epoch, score, values; running ones first
+    best: float | None
+    seconds_left: float | None  # None if no trial has ended, or the search has
+
+
+def search_progress(run_id: str) -> SearchProgress:
+    """The progress of a search, from the runs of its trials."""
+    search = get_run(run_id)
+    assert search is not None
+    runs = search_runs(parent=run_id)
+    epochs = search.params.get("tune.epochs", "?")
+    rows = [
+        {
+            "trial": run.tags.get(KEY_TAG, run.name),
+            "status": run.tags.get("outcome", run.status.lower()),
+            "epoch": f"{metric_steps(run.id, 'train/loss')} of {run.params.get('train.epochs', epochs)}",
+            "score": run.metrics.get("score", run.metrics.get(f"train/{search.params['tune.objective']}")),
+            "values": run.name.partition(" · ")[2],
+        }
+        for run in sorted(runs, key=lambda run: (run.status != "RUNNING", -run.start))
+    ]
+    ended = [run.metrics["trial/duration"] for run in runs if "trial/duration" in run.metrics]
+    scores = [run.metrics["score"] for run in runs if "score" in run.metrics]
+    pick = min if search.params.get("tune.objective") == Objective.VAL_LOSS else max
+    left = int(search.params.get("tune.max_trials", "0")) - len(ended)
+    is_running = search.status == "RUNNING" and ended
+    seconds_left = left * sum(ended) / len(ended) if is_running else None
+    return SearchProgress(search, rows, pick(scores) if scores else None, seconds_left)

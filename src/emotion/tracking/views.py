@@ -8,10 +8,11 @@ import base64
 import json
 import zlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from emotion.params.objective import Objective
-from emotion.tracking.client import connection
+from emotion.tracking.client import connection, retry_conflicts
 from emotion.tracking.metric_names import TEST_ACCURACY
 from emotion.tracking.operations import current_milliseconds
 from emotion.tracking.runs import PARENT_TAG
@@ -140,7 +141,8 @@ def update_views() -> list[View]:
     def update() -> list[View]:
         views = prepared_views()
         for view in views:
-            store.client.set_experiment_tag(store.experiment_id(), VIEW_TAG + view.key, _encode(view))
+            key, value = VIEW_TAG + view.key, _encode(view)
+            retry_conflicts(partial(store.client.set_experiment_tag, store.experiment_id(), key, value))
         return views
 
     return store.query(update, [])

@@ -17,7 +17,7 @@ from emotion.params.space import Choice, Range, Space, Tune
 from emotion.runtime.files import atomic_write
 
 FIGURES = ("best_so_far.png", "by_hyperparameter.png", "importance.png", "parallel_coordinates.png")
-MAX_NAMES = 10  # trials that are named among the parallel coordinates
+MAX_NAMES, NAME_HEIGHT = 10, 0.04  # of the trials that are named among the parallel coordinates
 MIN_TRIALS = 5  # for hyperparameter importance
 COLORS = {"completed": "tab:blue", "pruned": "tab:orange", "timed_out": "tab:gray"}
 
@@ -138,9 +138,13 @@ def draw_parallel_coordinates(trials: pd.DataFrame, settings: Tune, title: str, 
         for text, position in _axis_labels(trials, settings.space, name):
             axis.text(place, position, f" {text}", fontsize=8, va="center")
     axis.axvline(len(columns) - 1, color="gray", linewidth=0.8)
+    heights: list[float] = []  # of names, which may not overlap
     for row in best_first.index[:MAX_NAMES]:
-        named = f" {trials['trial'][row]}: {trials['score'][row]:.4g}"
-        axis.text(len(columns) - 1, scaled[""][row], named, fontsize=8, va="center")
+        height = float(scaled[""][row])
+        if all(abs(height - other) > NAME_HEIGHT for other in heights):
+            heights.append(height)
+            named = f" {trials['trial'][row]}: {trials['score'][row]:.4g}"
+            axis.text(len(columns) - 1, height, named, fontsize=8, va="center")
     axis.set_xticks(range(len(columns)), [*settings.space, str(settings.objective)])
     axis.set(yticks=[], xlim=(-0.2, len(columns) - 0.2), title=title)
     axis.spines[:].set_visible(False)
@@ -160,8 +164,8 @@ def _axis_labels(trials: pd.DataFrame, space: Space, name: str) -> list[tuple[st
     if isinstance(space[name], Choice):
         texts = values.map(lambda value: "not searched" if pd.isna(value) else str(value))
         return list(dict.fromkeys(zip(texts, positions, strict=True)))
-    ends = {int(values.argmin()), int(values.argmax())}
-    return [(f"{values.iloc[row]:.3g}", float(positions.iloc[row])) for row in ends]
+    ends = dict.fromkeys(values.dropna().sort_values().index[[0, -1]]) if values.notna().any() else {}
+    return [(f"{float(values[row]):.3g}", float(positions[row])) for row in ends]
 
 
 def _scatter(axis: Axes, trials: pd.DataFrame, places: "np.ndarray | pd.Series") -> None:
