@@ -28,7 +28,7 @@ RUNNERS_UP = 3  # recorded beside the best trial
 def save(trials: Sequence[Trial], space: Mapping[str, object], objective: Objective) -> SearchRecord:
     """Write the best values and the table of trials; return the record of the search."""
     with atomic_write(TRIALS) as tmp:
-        trials_table(trials, space).to_csv(tmp, index=False)
+        trials_table(trials, space, objective).to_csv(tmp, index=False)
     ranked = [
         TrialRecord(trial=trial.name, run_id=trial.run_id, score=trial.score, values=trial.values)
         for trial in trials[: RUNNERS_UP + 1]

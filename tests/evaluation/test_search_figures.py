@@ -15,7 +15,7 @@ def test_a_search_with_any_number_of_trials_is_plotted(count: int, tmp_path: Pat
     trials = search(tmp_path, executor, max_trials=count) if count else []
     unused = {"width": {"min": 8, "max": 32, "when": {"network": ["basic_cnn"]}}}
     settings = params_with(max_trials=count, space=SPACE | unused).tune
-    draw_search(trials_table(trials, settings.space), settings, "nothing", tmp_path / "tuning")
+    draw_search(trials_table(trials, settings.space, settings.objective), settings, "nothing", tmp_path / "tuning")
     files = {file.name for file in (tmp_path / "tuning").iterdir()}
     assert files == set(FIGURES)
     for file in (tmp_path / "tuning").iterdir():

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from emotion.params.objective import Objective
+from emotion.params.space import Penalties
 from emotion.runtime.errors import UserError
 from emotion.tuning.finished import read_finished, write_finished
 from emotion.tuning.protocol import TrialResult
 from emotion.tuning.results import trials_table
-from emotion.tuning.search import LOG, AllTrialsFailedError, Search
+from emotion.tuning.search import AllTrialsFailedError, Search
+from emotion.tuning.search_log import LOG
 from support.search import SPACE, Formula, Runs, params_with, search
 
 ORACLES = ["random", "bayesian", "hyperband", "grid"]
@@ -159,7 +162,7 @@ def test_a_failed_trial_is_recorded_with_its_reason(tmp_path: Path) -> None:
     trials = search(tmp_path, Formula(fails=lambda name: name == "trial-002"), runs, max_trials=4)
     assert [trial.name for trial in trials if trial.score is None] == ["trial-002"]
     assert (runs.status["trial-002"], runs.reasons["trial-002"]) == ("FAILED", "it was told to")
-    assert trials_table(trials, SPACE)["reason"].tolist()[-1] == "it was told to"
+    assert trials_table(trials, SPACE, Objective.VAL_ACCURACY)["reason"].tolist()[-1] == "it was told to"
 
 
 def test_a_failed_trial_is_retried_up_to_the_limit(tmp_path: Path) -> None:
@@ -248,3 +251,22 @@ def test_the_same_search_is_repeated_and_a_damaged_file_is_not_continued(
     path.write_text("{")
     assert read_finished(path, params_with(max_trials=9).tune) == ()
     assert "Earlier trials are not continued" in capsys.readouterr().out
+
+
+def test_trials_that_no_other_surpasses_in_accuracy_and_size_are_the_pareto_set(tmp_path: Path) -> None:
+    trials = search(tmp_path, Formula(), max_trials=4)
+    figures = [(0.9, 2000.0), (0.8, 1000.0), (0.8, 1500.0), (0.95, 9000.0)]
+    sized = [
+        trial.model_copy(
+            update={"result": trial.result.model_copy(update={"metrics": {"val_accuracy": value, "parameters": size}})}
+        )
+        for trial, (value, size) in zip(trials, figures, strict=True)
+    ]
+    assert trials_table(sized, SPACE, Objective.VAL_ACCURACY)["pareto"].tolist() == [True, True, False, True]
+
+
+def test_a_penalty_makes_ten_times_as_many_parameters_cost_its_value() -> None:
+    penalties = Penalties(parameters=0.01, latency=0.05)
+    assert penalties.of(1e7, 1.0) - penalties.of(1e6, 1.0) == pytest.approx(0.01)
+    assert penalties.of(1e6, 20.0) - penalties.of(1e6, 2.0) == pytest.approx(0.05)
+    assert Penalties(parameters=0, latency=0).of(1e9, 1e3) == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emotion.evaluation import predictions
+from emotion.params.space import Penalties
 from emotion.tracking.client import connection
 from emotion.tracking.queries import read_artifact, search_runs
 from emotion.tracking.runs import get_or_create_child_run, start_run
@@ -73,3 +74,13 @@ def test_a_trial_that_cannot_write_is_a_failed_result_without_a_traceback(
     assert result.outcome == "failed"
     assert str(tmp_path / "trial") in result.reason
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_penalties_lower_the_score_and_measure_the_latency() -> None:
+    one = {"executions": 1}
+    plain = run_trial(short_request(params_with(), **one), TRAIN, VALIDATION).result.metrics
+    penalties = Penalties(parameters=0.5, latency=0.1)
+    weighed = run_trial(short_request(params_with(), penalties=penalties, **one), TRAIN, VALIDATION).result.metrics
+    assert "latency_ms" not in plain
+    lost = penalties.of(weighed["parameters"], weighed["latency_ms"])
+    assert weighed["score"] == pytest.approx(plain["score"] + lost), "the objective is a loss"

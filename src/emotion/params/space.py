@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -113,6 +114,23 @@ class Ray(Section):
     memory_gib: float = Field(gt=0)
 
 
+class Penalties(Section):
+    """What the score of a trial loses when the network becomes ten times as large or as slow."""
+
+    parameters: float = Field(ge=0, le=10)
+    latency: float = Field(ge=0, le=10)  # of one image at a time, on the machine of the trial
+
+    def of(self, parameters: float, latency_ms: float) -> float:
+        """The penalty of a network: 0 at a million parameters and a millisecond, and negative below.
+
+        Args:
+            parameters: their number.
+            latency_ms: the latency of one image in milliseconds; not used if its penalty is 0.
+        """
+        of_latency = self.latency * math.log10(latency_ms) if self.latency else 0.0
+        return self.parameters * math.log10(parameters / 1e6) + of_latency
+
+
 class Tune(Section):
     """The hyperparameter search."""
 
@@ -128,6 +146,7 @@ class Tune(Section):
     executor: Literal["local", "ray"]  # local: one trial at a time; ray: several on a cluster
     ray: Ray
     objective: Objective
+    penalties: Penalties
     seed: Seed
     space: Space
 

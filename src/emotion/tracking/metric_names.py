@@ -9,7 +9,7 @@ from typing import Any
 from emotion.data.labels import EMOTIONS
 
 EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
-TRIAL_METRICS = ("score_spread", "duration", "training_seconds", "epochs", "parameters")
+TRIAL_METRICS = ("score_spread", "duration", "training_seconds", "epochs", "parameters", "latency_ms")
 SUBSETS = {  # of the images: the metrics that are logged
     "test": ("accuracy", "balanced_accuracy", "macro_f1", "loss", "expected_calibration_error", "coverage_at_90"),
     "test_unseen": ("accuracy", "macro_f1"),

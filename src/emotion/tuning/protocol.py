@@ -6,8 +6,10 @@ from pydantic import Field
 
 from emotion.params.objective import Objective
 from emotion.params.sections import Train
+from emotion.params.space import Penalties
 from emotion.params.validation import Section
 
+NO_PENALTIES = Penalties(parameters=0, latency=0)
 Curve = tuple[float, ...]  # the objective after each epoch
 Outcome = Literal["completed", "pruned", "timed_out", "failed"]
 
@@ -21,6 +23,7 @@ class TrialRequest(Section):
     subset_seed: int  # selects these images
     executions: int  # number of training runs, with consecutive seeds from train.seed
     objective: Objective
+    penalties: Penalties = NO_PENALTIES
     completed_curves: tuple[Curve, ...] = ()  # of earlier trials, for pruning; empty without pruning
     deadline: float | None = None  # in seconds since 1970
 
@@ -31,7 +34,8 @@ class TrialResult(Section):
     outcome: Outcome
     reason: str = ""  # why the trial failed
     # Of the best epoch by the objective: loss, accuracy, val_loss, val_accuracy, learning_rate and image_size. Of the
-    # trial: score, score_spread, duration and training_seconds (in seconds), epochs, parameters.
+    # trial: score, score_spread, duration and training_seconds (in seconds), epochs, parameters, and latency_ms if it
+    # counts.
     metrics: dict[str, float] = Field(default_factory=dict)
     curve: Curve = ()
 

@@ -17,14 +17,12 @@ from keras_tuner.engine.trial import Trial as KerasTunerTrial
 
 from emotion.params.sections import Train, with_values
 from emotion.params.space import Choice, Scalar, Tune
-from emotion.params.validation import Section
 from emotion.runtime.errors import UserError
-from emotion.runtime.files import atomic_write, read_json
+from emotion.runtime.files import atomic_write
 from emotion.tuning.oracle import BayesianOracle, RandomOracle, make_oracle
 from emotion.tuning.protocol import Curve, Executor, TrialRequest, TrialResult
 from emotion.tuning.results import Trial
-
-LOG = "search.json"
+from emotion.tuning.search_log import LOG, Proposal, SearchLog, fix, read_log
 
 
 class AllTrialsFailedError(UserError):
@@ -55,23 +53,6 @@ class SearchObserver(Protocol):
         """Called when a trial was stopped because the search is ending."""
 
 
-class Proposal(Section):
-    """The oracle's answer to a request for a trial."""
-
-    values: dict[str, Scalar] | None  # with KerasTuner's own, such as tuner/epochs; None if there is no trial to run
-
-
-class SearchLog(Section):
-    """The saved progress of a search: the oracle's proposals and the trials that ended, in order.
-
-    An oracle with the same settings that receives the same trials makes the same proposals again, so its own state is
-    not saved. KerasTuner's files would not suffice: they lack the state of the grid and Bayesian oracles.
-    """
-
-    events: list[Proposal | Trial]
-    seconds: float  # that the search has run
-
-
 class Search:
     """A search, new or resumed.
 
@@ -95,7 +76,7 @@ class Search:
         self.run_ids: dict[str, str] = {}
         self.failures: dict[str, int] = defaultdict(int)  # by KerasTuner's id of the trial
         self.ended: list[Trial] = []  # including failed attempts
-        log = _read_log(folder)
+        log = read_log(folder)
         self.events = log.events
         self.start = time.time() - log.seconds
 
@@ -131,7 +112,7 @@ class Search:
         for event in self.events:
             if isinstance(event, Trial):
                 if event.name not in unfinished:
-                    raise UserError(f"{self.folder / LOG} is damaged: {event.name} never started. {_fix(self.folder)}")
+                    raise UserError(f"{self.folder / LOG} is damaged: {event.name} never started. {fix(self.folder)}")
                 proposal = unfinished.pop(event.name)
                 if self._end(proposal, event):
                     unfinished[self._name(proposal)] = proposal
@@ -219,6 +200,7 @@ class Search:
             subset_seed=self.settings.seed,
             executions=self.settings.executions_per_trial,
             objective=self.settings.objective,
+            penalties=self.settings.penalties,
             completed_curves=self._completed_curves() if self.settings.pruning == "median" else (),
             deadline=self._deadline,
         )
@@ -300,14 +282,3 @@ def _silent_keras_tuner() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _read_log(folder: Path) -> SearchLog:
-    path = folder / LOG
-    if not path.exists():
-        return SearchLog(events=[], seconds=0.0)
-    return SearchLog.model_validate(read_json(path, _fix(folder), SearchLog))
-
-
-def _fix(folder: Path) -> str:
-    return f"Delete {folder} to search from the beginning."

@@ -5,18 +5,24 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Split, subset
+from emotion.data.labels import IMAGE_SIZE
 from emotion.runtime.errors import UserError
 from emotion.training.callbacks import Callback
 from emotion.training.checkpoints import Checkpoints
 from emotion.training.trainer import TrainingResult, fit
 from emotion.tuning.protocol import TrialRequest, TrialResult
 from emotion.tuning.pruning import PruningCallback
+
+LATENCY_CALLS = 100
 
 
 @dataclass(frozen=True)
@@ -53,17 +59,35 @@ def run_trial(
     scores = [row[objective] for row in rows]
     if not all(map(math.isfinite, scores)):
         raise UserError(f"{objective} is NaN or infinite: training diverged. Lower the learning rates in tune.space.")
+    parameters = float(results[0].network.count_params())
+    latency = {"latency_ms": _latency_ms(results[0].network)} if request.penalties.latency else {}
+    sign = 1 if objective.direction == "min" else -1
+    penalty = sign * request.penalties.of(parameters, latency.get("latency_ms", 1.0))
     metrics = {key: value for key, value in rows[0].items() if key not in ("epoch", "seconds")} | {
-        "score": statistics.fmean(scores),
+        "score": statistics.fmean(scores) + penalty,
         "score_spread": statistics.stdev(scores) if len(scores) > 1 else 0.0,
         "duration": time.monotonic() - start,
         "training_seconds": sum(result.rows[-1]["seconds"] for result in results),
         "epochs": float(sum(len(result.rows) for result in results)),
-        "parameters": float(results[0].network.count_params()),
+        "parameters": parameters,
+        **latency,
     }
     curve = tuple(row[objective] for row in results[0].rows)
     result = TrialResult(outcome=pruning.outcome, metrics=metrics, curve=curve)
     return FinishedTrial(result, results[0].val_probabilities)
+
+
+def _latency_ms(network: "keras.Model") -> float:
+    """The median latency of a network for one image, in milliseconds."""
+    predict = tf.function(partial(network, training=False), autograph=False)
+    image = tf.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 1))
+    predict(image)
+    seconds = []
+    for _ in range(LATENCY_CALLS):
+        start = time.perf_counter()
+        predict(image)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds)
 
 
 def _preference(value: float, request: TrialRequest) -> float:

@@ -16,7 +16,7 @@ from emotion.params.objective import Objective
 from emotion.params.space import Choice, Range, Space, Tune
 from emotion.runtime.files import atomic_write
 
-FIGURES = ("best_so_far.png", "by_hyperparameter.png", "importance.png", "parallel_coordinates.png")
+FIGURES = ("best_so_far.png", "by_hyperparameter.png", "importance.png", "parallel_coordinates.png", "pareto.png")
 MAX_NAMES, NAME_HEIGHT = 10, 0.04  # of the trials that are named among the parallel coordinates
 MIN_TRIALS = 5  # for hyperparameter importance
 COLORS = {"completed": "tab:blue", "pruned": "tab:orange", "timed_out": "tab:gray"}
@@ -43,6 +43,7 @@ def draw_search(trials: pd.DataFrame, settings: Tune, caption: str, folder: Path
         draw_by_hyperparameter(scored, settings, title, tmp / FIGURES[1])
         draw_importance(scored, settings, title, tmp / FIGURES[2])
         draw_parallel_coordinates(scored, settings, title, tmp / FIGURES[3])
+        draw_pareto_set(scored, settings.objective, title, tmp / FIGURES[4])
 
 
 def draw_best_so_far(trials: pd.DataFrame, objective: Objective, title: str, path: Path) -> None:
@@ -148,6 +149,27 @@ def draw_parallel_coordinates(trials: pd.DataFrame, settings: Tune, title: str, 
     axis.set_xticks(range(len(columns)), [*settings.space, str(settings.objective)])
     axis.set(yticks=[], xlim=(-0.2, len(columns) - 0.2), title=title)
     axis.spines[:].set_visible(False)
+    save_figure(figure, path)
+
+
+def draw_pareto_set(trials: pd.DataFrame, objective: Objective, title: str, path: Path) -> None:
+    """Draw the objective over the number of parameters, and name the trials that no other surpasses in both.
+
+    If the latency counts, a trial may be in the set because of it.
+    """
+    if "parameters" not in trials or objective not in trials:
+        _note(title, "The sizes of the networks are not known.", path)
+        return
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axis = figure.subplots()
+    axis.scatter(trials["parameters"], trials[objective], color="lightgray", label="surpassed by another trial")
+    chosen = trials[trials["pareto"]].sort_values("parameters")
+    axis.plot(chosen["parameters"], chosen[objective], "o--", color="tab:green", label="Pareto set")
+    for name, size, value in chosen[["trial", "parameters", objective]].itertuples(index=False):
+        axis.annotate(name, (size, value), textcoords="offset points", xytext=(4, 4), fontsize=8)
+    axis.set(xscale="log", xlabel="parameters", ylabel=objective, title=title)
+    axis.legend()
+    axis.grid(alpha=0.3)
     save_figure(figure, path)
 
 
