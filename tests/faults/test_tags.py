@@ -15,10 +15,10 @@ DAMAGES = {
 TABLES = {  # what holds them: table, and which rows
     "version": ("model_version_tags", "version = 1"),
     "model": ("registered_model_tags", "1"),
-    "train": ("tags", "run_uuid IN (SELECT run_uuid FROM runs WHERE name = 'train')"),
-    "trial": ("tags", "run_uuid IN (SELECT run_uuid FROM runs WHERE name = 'trial-000')"),
+    "train": ("tags", "run_uuid IN (SELECT run_uuid FROM runs WHERE name LIKE 'train %')"),
+    "trial": ("tags", "run_uuid IN (SELECT run_uuid FROM runs WHERE name LIKE 'trial-000 %')"),
     "history": ("tags", f"run_uuid IN (SELECT run_uuid FROM runs WHERE name = 'history of {MODEL}')"),
-    "parameter of train": ("params", "run_uuid IN (SELECT run_uuid FROM runs WHERE name = 'train')"),
+    "parameter of train": ("params", "run_uuid IN (SELECT run_uuid FROM runs WHERE name LIKE 'train %')"),
     "history entry": ("params", f"run_uuid IN (SELECT run_uuid FROM runs WHERE name = 'history of {MODEL}')"),
 }
 COMMANDS = {

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ from emotion.tracking.delivery import RESTORED_FROM_TAG
 from emotion.tracking.metric_names import evaluation_metrics
 from emotion.tracking.operations import MAX_DIGEST, current_milliseconds
 from emotion.tracking.queries import get_run
-from emotion.tracking.records import Registered, Scores
+from emotion.tracking.records import Registered, Scores, read_record
 from emotion.tracking.restore import resume_train_run
 from emotion.tracking.stage_runs import dataset_info
 from emotion.tracking.views import update_views
@@ -108,6 +109,7 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
             _log_model_metrics(run.id, registered.source.removeprefix("models:/"), evaluation_metrics(scores))
             version, trained = get_version(name, str(registered.version)), get_run(run.id)
             assert trained is not None
+            trained = replace(trained, params=read_record("train").params)  # which nobody can edit in MLflow
             _, verdicts = split_description(version.description)
             text = describe(name, version.number, trained, scores, join_description("", verdicts))
             connection().client.update_model_version(name, version.number, text)

@@ -50,7 +50,7 @@ def describe(name: str, number: str, run: RunInfo, scores: Mapping[str, Any], ve
         network=network_name(run.params),
         epochs=run.params["train.epochs"],
         run=run_link(run.id),
-        trial={"name": trial, "link": run_link(run.tags["tune.trial_run_id"])} if trial else None,
+        trial={"name": trial, "link": run_link(run.tags.get("tune.trial_run_id", ""))} if trial else None,
     )
     return text.strip() + verdicts
 

@@ -98,7 +98,7 @@ def search_progress(run_id: str) -> SearchProgress:
             "trial": run.tags.get(KEY_TAG, run.name),
             "status": run.tags.get("outcome", run.status.lower()),
             "epoch": f"{metric_steps(run.id, 'train/loss')} of {run.params.get('train.epochs', epochs)}",
-            "score": run.metrics.get("score", run.metrics.get(f"train/{search.params['tune.objective']}")),
+            "score": run.metrics.get("score", run.metrics.get(f"train/{search.params.get('tune.objective')}")),
             "values": run.name.partition(" · ")[2],
         }
         for run in sorted(runs, key=lambda run: (run.status != "RUNNING", -run.start))
@@ -106,7 +106,8 @@ def search_progress(run_id: str) -> SearchProgress:
     ended = [run.metrics["trial/duration"] for run in runs if "trial/duration" in run.metrics]
     scores = [run.metrics["score"] for run in runs if "score" in run.metrics]
     pick = min if search.params.get("tune.objective") == Objective.VAL_LOSS else max
-    left = int(search.params.get("tune.max_trials", "0")) - len(ended)
-    is_running = search.status == "RUNNING" and ended
-    seconds_left = left * sum(ended) / len(ended) if is_running else None
+    wanted = _to_number(search.params.get("tune.max_trials"))
+    seconds_left = None
+    if search.status == "RUNNING" and ended and isinstance(wanted, float):
+        seconds_left = (wanted - len(ended)) * sum(ended) / len(ended)
     return SearchProgress(search, rows, pick(scores) if scores else None, seconds_left)

@@ -104,11 +104,11 @@ def _differing(params: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
 def _canonical(text: str) -> str:
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        if isinstance(value, list | tuple):
+            return str([_canonical(str(item)) for item in value])
+        return str(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else text
+    except (ValueError, SyntaxError, OverflowError, MemoryError, RecursionError):  # anyone can edit a parameter's text
         return text
-    if isinstance(value, list | tuple):
-        return str([_canonical(str(item)) for item in value])
-    return str(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else text
 
 
 def _predictions(runs: Sequence[RunInfo], labels: Sequence[str]) -> tuple[str, dict[str, pd.DataFrame]]:
