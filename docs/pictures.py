@@ -84,7 +84,7 @@ PICTURES = {
     ),
     "version": Picture(
         lambda at: f"{at.ui}/#/models/facial-emotion/versions/1?workflowType=machine_learning",
-        ("Version 1", "champion", "Learned from", "model card"),
+        ("Version 1", "champion", "Trained on", "model card"),
         _close_assistant,
     ),
     "search": Picture(

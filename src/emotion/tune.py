@@ -39,7 +39,7 @@ def save(trials: Sequence[Trial], space: Mapping[str, object], objective: Object
         took = max(trial.ended_after for trial in trials)
         trained = sum(trial.result.metrics.get("training_seconds", 0) for trial in trials)
         print(f"{len(trials)} trials in {took:.0f} s, of which {trained:.0f} s were training.")
-        print(f"Best trial: {ranked[0].trial}, {objective} {ranked[0].score:.4f}, {ranked[0].values}")
+        print(f"Best trial: {ranked[0].trial}, score {ranked[0].score:.4f} ({objective}), {ranked[0].values}")
     return SearchRecord(objective=objective, best=ranked[0] if ranked else None, runners_up=tuple(ranked[1:]))
 
 

@@ -13,7 +13,7 @@ def change_gate(project: Project, **bounds: float) -> None:
         project.set_params(**{f"register__gate__{key}": value})
 
 
-CALLED = "`emotion versions` shows by which names they can be called."
+CALLED = "`emotion versions` lists their aliases, experiments and run ids."
 
 
 def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -> None:

@@ -32,5 +32,11 @@ def test_the_model_card_describes_data_limits_use_figures_and_origin(finished_pr
     logged = {file.path for file in finished_project.client.list_artifacts(run_id, "model_card")}
     assert logged == {"model_card/model_card.md", "model_card/model_card.html", "model_card/figures"}
     assert {path.name for path in (folder / "figures").iterdir()} == {path.name for path in FIGURES}
-    for words in ("**With the champion**: there is none.", "**not measured**", "MTCNN", "`train.epochs`", "Apache"):
+    for words in (
+        "**Compared with the champion**: there was none",
+        "**not measured**",
+        "MTCNN",
+        "`train.epochs`",
+        "Apache",
+    ):
         assert words in text

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emotion.runtime.errors import INTERRUPTED, run_main
-from emotion.tracking import delivery, runs
+from emotion.tracking import delivery, run, runs
 from emotion.tracking.client import reset_connection
 from emotion.tracking.operations import AnyOperation, LogParams
 from emotion.tracking.queries import search_runs
@@ -28,10 +28,11 @@ def test_a_run_interrupted_right_after_its_creation_is_closed(
         with runs.start_run("tune", {}, {}) as search:
             runs.get_or_create_child_run("trial-000", "trial-000", {}, {"rate": 1}, search.id)
 
-    monkeypatch.setattr(runs, "log_or_enqueue", interrupted)
+    for module in (run, runs):
+        monkeypatch.setattr(module, "log_or_enqueue", interrupted)
     with pytest.raises(SystemExit, match=str(INTERRUPTED)):
         run_main("tune", main)
-    assert {run.name: run.status for run in search_runs()} == {"tune": "FAILED", "trial-000": "FAILED"}
+    assert {found.name: found.status for found in search_runs()} == {"tune": "FAILED", "trial-000": "FAILED"}
 
 
 def test_a_child_run_is_closed_unless_another_process_has_ended_it(mlflow_store: Path) -> None:
@@ -39,7 +40,7 @@ def test_a_child_run_is_closed_unless_another_process_has_ended_it(mlflow_store:
         runs.get_or_create_child_run("trial-000", "trial-000", {}, {}, search.id)
         runs.release_run(runs.get_or_create_child_run("trial-001", "trial-001", {}, {}, search.id))
         runs.fail_open_runs()
-    assert {run.name: run.status for run in search_runs()} == {
+    assert {found.name: found.status for found in search_runs()} == {
         "tune": "FINISHED", "trial-000": "FAILED", "trial-001": "RUNNING",
     }  # fmt: skip
 
@@ -56,4 +57,4 @@ def test_a_child_run_is_queued_if_the_server_disappears_after_its_parent_started
     server.start()
     reset_connection()
     delivery.flush()
-    assert {run.name: run.status for run in search_runs()} == {"tune": "FINISHED", "trial-000": "FINISHED"}
+    assert {found.name: found.status for found in search_runs()} == {"tune": "FINISHED", "trial-000": "FINISHED"}

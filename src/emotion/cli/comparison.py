@@ -18,12 +18,12 @@ RunsArgument = Annotated[
 
 
 def runs(as_json: JsonOption = False) -> None:
-    """List all trainings, the best first."""
+    """List all training runs, the best first."""
     from emotion.cli import tables
     from emotion.params.load import load_params
     from emotion.registry.listing import SHOWN_OF_RUNS, runs_table
 
-    tables.show_or_print(runs_table(load_params().register_.name), "Trainings", SHOWN_OF_RUNS, as_json)
+    tables.show_or_print(runs_table(load_params().register_.name), "Training runs", SHOWN_OF_RUNS, as_json)
 
 
 def versions(as_json: JsonOption = False) -> None:
@@ -39,7 +39,9 @@ def versions(as_json: JsonOption = False) -> None:
 def compare(
     runs: RunsArgument,
     code: Annotated[bool, typer.Option("--code", help="Also show how the code differs.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page with all figures instead.", metavar="FILE")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with all figures instead.", metavar="FILE", dir_okay=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare runs with the first one: parameters, metrics, predictions, code."""
@@ -55,7 +57,7 @@ def compare(
         from emotion.registry.comparison.page import write_page
 
         write_page(result, differences, html)
-        print(f"{html} shows {', '.join(runs)}. It contains everything, so that it can be sent.")
+        print(f"Wrote {html}, a self-contained page that compares {', '.join(runs)}.")
         return
     if as_json:
         content = {

@@ -34,7 +34,7 @@ NoticeOption = Annotated[
         dir_okay=False,
     ),
 ]
-ContactOption = Annotated[str, typer.Option(help="Whom the people in front of the camera can ask, such as an address.")]
+ContactOption = Annotated[str, typer.Option(help="A contact for questions, such as an email address.")]
 
 
 class Format(StrEnum):
@@ -65,11 +65,14 @@ def predict(
     from rich.console import Console
 
     from emotion.cli import tables
+    from emotion.runtime.errors import UserError
     from emotion.runtime.text import printable
     from emotion.serving import batch, inputs
     from emotion.serving.predictor import Predictor
 
     files = inputs.expand_paths(paths)
+    if annotate and (inside := files.folders_with(annotate)):
+        raise UserError(f"--annotate {annotate} would write among the images of {inside}. Choose another folder.")
     predictor = Predictor.from_source(model, min_confidence)
     gc.enable()  # there may be many images
     console, is_silent = Console(stderr=True), not sys.stderr.isatty()

@@ -14,10 +14,10 @@ from emotion.runtime.text import printable
 
 EXIT_CODES = {"PROMOTED": 0, "UNCHANGED": 0, "HELD": 3, "REJECTED": 4}
 NEXT_STEPS = {
-    "HELD": "In these respects it is worse than the champion. `emotion compare champion {number} --html FILE` shows"
-    " where; `--force --reason WHY` promotes it all the same.",
+    "HELD": "`emotion compare champion {number} --html FILE` shows the differences; `--force --reason WHY` promotes it"
+    " anyway.",
     "REJECTED": "Train a better version, or change register.gate in params.yaml. If only thresholds failed,"
-    " `--force --reason WHY` promotes it all the same.",
+    " `--force --reason WHY` promotes it anyway.",
 }
 CONFLICT = 5
 
@@ -53,13 +53,13 @@ def promote(
     reason: ReasonOption = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the decision without writing anything.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Promote even if thresholds are not met; requires --reason.")
+        bool, typer.Option("--force", help="Promote even if threshold or comparison rules fail; needs --reason.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a registered version the champion, if it passes the gate.
 
-    Exit codes: 0 promoted, 3 held (worse than the champion), 4 rejected (not good enough on its own),
+    Exit codes: 0 promoted, 3 held (a comparison rule failed), 4 rejected (not good enough on its own),
     5 conflict (another change was made first), 1 any other error.
     """
     from emotion.cli import tables

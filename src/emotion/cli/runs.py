@@ -77,7 +77,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The port to listen on.")] = 5000,
     open_page: Annotated[bool, typer.Option("--open", help="Open the first view in a browser.")] = False,
 ) -> None:
-    """Browse runs and models in MLflow's UI, with prepared views of trainings and trials."""
+    """Browse runs and models in MLflow's UI, with prepared views of training runs and trials."""
     import webbrowser
 
     from emotion.tracking.client import connection
@@ -91,7 +91,11 @@ def ui(
     with mlflow_server(store, port) as address:
         for view in views:
             print(f"{view.name}: {address}{view.address}")
-        print(f"Models: {address}/#/models" + ("" if store.is_remote else "\nPress Ctrl-C to stop."), flush=True)
+        print(
+            f"Registered models: {address}/#/models?workflowType=machine_learning"
+            + ("" if store.is_remote else "\nPress Ctrl-C to stop."),
+            flush=True,
+        )
         if open_page:
             webbrowser.open(address + views[0].address)
         if not store.is_remote:

@@ -17,7 +17,6 @@ DETAILS = {
     "image_size",
     "loss",
     "score_spread",
-    "seconds",
     "training_seconds",
     "val_accuracy",
     "val_loss",
@@ -25,7 +24,7 @@ DETAILS = {
 
 
 def trials(
-    search: Annotated[str | None, typer.Option(help="The run id of the search. Default: the newest search.")] = None,
+    search: Annotated[str | None, typer.Option(help="The start of a search's run id. Default: the newest.")] = None,
     sort: Annotated[str | None, typer.Option(help="A column to sort by instead of the score.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the first N trials.", metavar="N")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show the search while it runs; Ctrl-C stops.")] = False,
@@ -43,6 +42,8 @@ def trials(
     run = find_runs(name, search)[0] if search else searches.newest_search()
     if run is None:
         raise UserError("there is no search in MLflow yet. Run `dvc repro tune`.")
+    if not searches.is_search(run):
+        raise UserError(f"{search} is not a search. Give the start of the run id of a search; MLflow lists them.")
     if watch:
         tables.watch(lambda: tables.progress_table(searches.search_progress(run.id)))
         return
@@ -55,7 +56,7 @@ def trials(
         wanted = (sort, *searches.searched_params(run))
         table["id"] = table["run_id"].str[:ID_LENGTH]
         columns = [name for name in table if name not in DETAILS or name in wanted]
-        tables.show_frame(table[columns], f"Search {run.id}, sorted by {sort or run.params.get('tune.objective')}")
+        tables.show_frame(table[columns], f"Search {run.id}, sorted by {sort or 'score'}")
 
 
 def preset(name: Annotated[str, typer.Argument(help="The preset: quick, standard or record.")]) -> None:

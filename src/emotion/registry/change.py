@@ -2,6 +2,7 @@
 
 from emotion.registry.comparison.compare import compare_runs
 from emotion.registry.versions import find_aliases, list_versions
+from emotion.runtime.errors import UserError
 from emotion.tracking.queries import RunInfo, get_run
 
 
@@ -22,16 +23,25 @@ def describe_change(name: str, number: str, run: RunInfo) -> str:
     }
     parts = []
     for title, other in others.items():
-        other_run = get_run(versions[other].run_id) if other in versions else None
-        if other_run is None or other_run.id == run.id:
-            parts.append(f"**With {title}**: there is none.")
+        other_run = get_run(versions[other].run_id) if other in versions and versions[other].run_id else None
+        if other is None or (other_run and other_run.id == run.id):
+            parts.append(f"**Compared with {title}**: there was none when this version was registered.")
+            continue
+        if other_run is None:
+            parts.append(f"**Compared with {title}** (version {other}): its run is no longer in MLflow.")
             continue
         labels = [f"version {other}", f"version {number}"]
-        found = compare_runs([other_run, run], labels)
+        try:
+            found = compare_runs([other_run, run], labels)
+        except UserError as error:  # what another run logged does not keep this one from being registered
+            parts.append(f"**Compared with {title}** (version {other}): not possible, because {error}")
+            continue
         sentences = [test.sentence for test in found.tests] or ["They did not predict the same images."]
         params = [f"`{key}` {row[labels[0]]} → {row[labels[1]]}" for key, row in found.params.iterrows()]
         changed = f" Changed parameters: {', '.join(params)}." if params else " No parameter changed."
-        parts.append(f"**With {title}** (version {other}, when this one was registered): {sentences[0]}{changed}")
+        parts.append(
+            f"**Compared with {title}** (version {other}, when this one was registered): {sentences[0]}{changed}"
+        )
     return "\n\n".join(
         [*parts, "The gate's verdict is on the page of the version in MLflow, and in `emotion history --all`."]
     )

@@ -7,6 +7,7 @@ import pandas as pd
 from emotion.registry.names import EXPERIMENT_TAG
 from emotion.registry.versions import find_aliases, list_versions
 from emotion.tracking.client import connection
+from emotion.tracking.delivery import RESTORED_FROM_TAG
 from emotion.tracking.metric_names import TEST_ACCURACY
 from emotion.tracking.queries import search_runs
 
@@ -33,8 +34,8 @@ def runs_table(name: str) -> pd.DataFrame:
             "run": run.name.removeprefix("train "),
             "test accuracy": run.metrics.get(TEST_ACCURACY),
             "validation accuracy": run.metrics.get("train_best_epoch/val_accuracy"),
-            "version": of_run.get(run.id),
-            "alias": aliases.get(of_run.get(run.id, "")),
+            "version": (number := of_run.get(run.id) or of_run.get(run.tags.get(RESTORED_FROM_TAG, ""))),
+            "alias": aliases.get(number or ""),
             "status": run.status.lower(),
             "age": age(run.start),
             "id": run.id[:ID_LENGTH],

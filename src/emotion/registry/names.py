@@ -3,6 +3,7 @@
 from emotion.registry.versions import Version, find_aliases, list_versions, no_model_error
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
+from emotion.tracking.delivery import RESTORED_FROM_TAG
 from emotion.tracking.queries import RunInfo, search_runs
 from emotion.tracking.runs import KEY_TAG, PARENT_TAG
 from emotion.tracking.searches import newest_search
@@ -27,8 +28,8 @@ def find_version(name: str, text: str) -> str:
     if number := _match_version(text, versions, find_aliases(name) or {}):
         return number
     raise UserError(
-        f"{name} has no version {text}. Its versions: {', '.join(versions)}. `emotion versions` shows by which names"
-        " they can be called."
+        f"{name} has no version {text}. Its versions: {', '.join(versions)}. `emotion versions` lists their aliases,"
+        " experiments and run ids."
     )
 
 
@@ -39,6 +40,8 @@ def _match_version(text: str, versions: dict[str, Version], aliases: dict[str, s
         return aliases[text]
     of_experiment = [number for number, version in versions.items() if version.tags.get(EXPERIMENT_TAG) == text]
     of_run = [number for number, version in versions.items() if _starts_with(version.run_id, text)]
+    if len({versions[number].run_id for number in of_run}) > 1:
+        raise UserError(f"the runs of versions {', '.join(of_run)} start with {text}. Give more characters of the id.")
     return next(reversed(of_experiment or of_run), None)
 
 
@@ -67,7 +70,7 @@ def _find_run(
     text: str, known: list[RunInfo], versions: dict[str, Version], aliases: dict[str, str], search: RunInfo | None
 ) -> RunInfo:
     if number := _match_version(text, versions, aliases):
-        matches = [run for run in known if run.id == versions[number].run_id]
+        matches = [run for run in known if versions[number].run_id in (run.id, run.tags.get(RESTORED_FROM_TAG))]
         if matches:
             return matches[0]
     for matches in (

@@ -116,7 +116,7 @@ def describe_verdict(name: str, version: Version, alias: str, verdict: Verdict, 
     compared = f", compared with version {verdict.champion}" if verdict.champion else ""
     failed = "".join(f"\n- {rule.name}: {rule.value} (required: {rule.threshold})" for rule in verdict.failed)
     rules = f"Failed rules:\n{failed}" if failed else f"All {len(verdict.rules)} rules passed."
-    body, verdicts = split_description(version.description)
+    body, verdicts = split_description(get_version(name, version.number).description)  # the gate took a while
     verdicts[alias] = f"\n**{decision}**{compared}. {rules}\n\n[All rules]({run_link(run_id, 'promotions')})"
     with connection().translate_errors():
         connection().client.update_model_version(name, version.number, join_description(body, verdicts))

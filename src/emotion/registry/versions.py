@@ -16,7 +16,7 @@ from emotion.registry.signature import DOWNLOAD_METADATA
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import file_digests
 from emotion.tracking.client import connection
-from emotion.tracking.queries import read_artifact
+from emotion.tracking.queries import get_run, read_artifact
 
 LOCK_TAG = "dvc.lock.sha256"
 FILES_TAG = "files.sha256"  # the digest of FILES, or FILES itself in versions of earlier releases
@@ -68,29 +68,37 @@ def files_digest(files: Mapping[str, str]) -> str:
 def changed_files(version: Version, folder: Path) -> list[str]:
     """The paths of a downloaded version's files that have changed since it was registered.
 
-    If the run with the list of the files is lost, all files are returned.
+    If the list of the files, an artifact of the run, is lost or damaged, all files are returned.
     """
     found = downloaded_digests(folder)
     if files_digest(found) == version.files_digest:
         return []
-    content = read_artifact(version.run_id, FILES) or b"{}"
-    recorded = json.loads(content)
+    recorded = _recorded_files(version)
     if files_digest(recorded) != version.files_digest:
-        return sorted(found)
+        return sorted(found) or [FILES]
     return sorted(path for path in {*recorded, *found} if recorded.get(path) != found.get(path))
+
+
+def _recorded_files(version: Version) -> dict[str, str]:
+    run = get_run(version.run_id) if version.files_digest and version.run_id else None
+    try:
+        content = json.loads(read_artifact(run.id, FILES) or b"{}") if run else {}
+    except ValueError:
+        content = {}
+    return content if isinstance(content, dict) else {}
 
 
 def parse_json_tag(tags: Mapping[str, str], key: str) -> dict[str, str]:
     """A JSON object in a tag, which anyone can edit in MLflow's UI; empty if there is no such tag.
 
     Raises:
-        UserError: if the tag is not a JSON object.
+        UserError: if the tag is not a JSON object of texts.
     """
     try:
         content = json.loads(tags.get(key, "{}"))
     except ValueError:
         content = None
-    if not isinstance(content, dict):
+    if not (isinstance(content, dict) and all(isinstance(value, str) for value in content.values())):
         raise UserError(f"the tag {key} of a version is damaged. Register the model again with `emotion restore`.")
     return content
 

@@ -28,6 +28,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(f"{path} is not a regular file, but a pipe, a socket or a device. Choose another path.")
+    path = path.resolve() if path.name in ("", "..") else path  # . has no name
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f"tmp-{path.name}")
     _remove(tmp)

@@ -17,6 +17,7 @@ SEARCH_FIGURES = Path("reports/tuning")
 
 OUTBOX = Path("models/outbox")  # what could not be logged to the tracking server yet
 CHECKPOINTS = Path("models/checkpoints")  # survives the stage, so that a killed training run can continue
+FINISHED_SEARCHES = Path("models/searches")  # the finished trials, which a larger search continues with
 CLASSIFIER = Path("models/classifier.keras")
 SAVED_MODEL = Path("models/saved_model")
 HISTORY = Path("reports/history.csv")

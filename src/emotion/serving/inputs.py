@@ -35,6 +35,11 @@ class Files:
     places: dict[str, Path]  # by name: where the file is below the folder that was given
     skipped: int  # how many others the folders contain
 
+    def folders_with(self, output: Path) -> str:
+        """A file that would be in a folder for output, or be overwritten there; empty if there is none."""
+        output = output.resolve()
+        return next((name for name in self.places if output in Path(name).resolve().parents), "")
+
 
 def expand_paths(names: Iterable[str]) -> Files:
     """Expand files, folders and patterns to files, in order and without duplicates.

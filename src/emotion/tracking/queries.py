@@ -46,9 +46,10 @@ def search_runs(stage: str | None = None, parent: str | None = None, status: str
     runs: list[RunInfo] = []
     token = None
     with store.translate_errors():
+        experiments = store.experiment_ids
         while True:
             page = store.client.search_runs(
-                store.experiment_ids, " and ".join(conditions), max_results=MAX_RUNS_PER_PAGE, page_token=token
+                experiments, " and ".join(conditions), max_results=MAX_RUNS_PER_PAGE, page_token=token
             )
             runs += map(_run_info, page)
             token = page.token

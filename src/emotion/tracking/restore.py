@@ -151,6 +151,7 @@ def _restore_trials(search: Run, record: RunRecord, period: Period) -> None:
     for row in read_csv(TRIALS, ("trial", "run_id", "outcome", "ended_after"), fix, dtype=str).to_dict("records"):
         trial = {str(key): value for key, value in row.items() if value == value}
         name, lost, outcome = trial.pop("trial"), trial.pop("run_id"), trial.pop("outcome")
+        trial.pop("pareto", None)
         tags = {"outcome": outcome, "reason": trial.pop("reason", ""), "restored": "true"}
         values = {key: trial.pop(key) for key in list(trial) if key.startswith("train.")}
         metrics = {key: float(value) for key, value in trial.items()}
@@ -182,10 +183,18 @@ def start_trial_run(
         start: when it started, if it is logged afterwards, in milliseconds since 1970.
     """
     own = {key: value for key, value in params.items() if key.startswith("train.")} | values
-    searched = {key: value for key, value in values.items() if _is_searched(key, params)}
+    searched = {key: _number(value) for key, value in values.items() if _is_searched(key, params)}
     return get_or_create_child_run(
         name, trial_run_name(name, searched), {**tags, "stage": "trial"}, own, search, start
     )  # fmt: skip
+
+
+def _number(value: Scalar) -> Scalar:
+    """A value from a table of texts."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _is_searched(name: str, params: Mapping[str, str]) -> bool:

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import file_digest, write_json
-from emotion.runtime.paths import CHECKPOINTS, DATASET, project_root
+from emotion.runtime.paths import CHECKPOINTS, DATASET, FINISHED_SEARCHES, project_root
 from emotion.tracking.dvc_files import read_pipeline
 from emotion.tracking.queries import kill_runs
 from emotion.training.checkpoints import Checkpoints
@@ -129,7 +129,7 @@ def finished_trials_path(params: Mapping[str, Any]) -> Path:
         params: every parameter that determines the result of the search.
     """
     compared = {key: value for key, value in params.items() if not f"{key}.".startswith(CONTINUABLE)}
-    return project_root() / CHECKPOINTS / "searches" / f"{_digest('tune', compared)}.json"
+    return project_root() / FINISHED_SEARCHES / f"{_digest('tune', compared)}.json"
 
 
 def _digest(stage: str, params: Mapping[str, Any]) -> str:

@@ -13,13 +13,14 @@ from emotion.tracking.runs import KEY_TAG
 SPACE = "tune.space."
 
 
-def _is_search(run: RunInfo) -> bool:
+def is_search(run: RunInfo) -> bool:
+    """Whether a run is a search."""
     return run.tags.get("stage") == "tune" and run.params.get("tune.max_trials") != "0"
 
 
 def newest_search() -> RunInfo | None:
     """The run of the most recently started search; None if there is none."""
-    return next(filter(_is_search, search_runs("tune")), None)
+    return next(filter(is_search, search_runs("tune")), None)
 
 
 def trials_table(search: RunInfo, sort: str | None = None) -> pd.DataFrame:
@@ -90,7 +91,8 @@ class SearchProgress:
 def search_progress(run_id: str) -> SearchProgress:
     """The progress of a search, from the runs of its trials."""
     search = get_run(run_id)
-    assert search is not None
+    if search is None:
+        raise UserError(f"the search {run_id} is no longer in MLflow.")
     runs = search_runs(parent=run_id)
     epochs = search.params.get("tune.epochs", "?")
     rows = [

@@ -105,7 +105,7 @@ def stage_run(
     tags: Mapping[str, str] | None = None,
     unfinished: str | None = None,
 ) -> Iterator[StageRun]:
-    """Execute a stage in an MLflow run of the same name, then write its record and log its outputs.
+    """Execute a stage in an MLflow run, then write its record and log its outputs.
 
     Args:
         stage: the name of the stage.
@@ -147,7 +147,7 @@ def log_outputs(run: Run, stage: str) -> None:
             run.log_metrics({key: source[key] for key in ("images", "ignored", "bytes")})
             run.log_files(SOURCE)
             run.set_tags({"data.sha256": source["sha256"]})
-            run.rename(f"fetch {_data()}")
+            run.rename(f"fetch {_data(stage)}")
         case "preprocess":
             counts = read_json(DATA_REPORT / "counts.json", "Run `dvc repro --force preprocess`.")
             figures = {key.replace(".", "/"): value for key, value in flatten(counts).items() if value is not None}
@@ -182,12 +182,15 @@ def log_outputs(run: Run, stage: str) -> None:
 
 def run_name(stage: str, tags: Mapping[str, str], params: Mapping[str, object], score: str = "") -> str:
     """The name of a stage's run, see `stage_run_name`; the data is that of the outputs in this folder."""
-    return stage_run_name(stage, tags, params, "" if stage == "fetch" else _data(), score)
+    return stage_run_name(stage, tags, params, "" if stage == "fetch" else _data(stage), score)
 
 
-def _data() -> str:
+def _data(stage: str) -> str:
     """Where the faces come from, in a few words."""
-    source = read_json(SOURCE, "Run `dvc repro --force fetch`.", SourceMetadata)
+    if stage in ("fetch", "preprocess"):
+        source = read_json(SOURCE, "Run `dvc repro --force fetch`.", SourceMetadata)
+    else:
+        source = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.", DatasetMetadata)["source"]
     return "drawn faces" if source["source"] == "synthetic" else str(source["origin"])
 
 

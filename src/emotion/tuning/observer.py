@@ -31,6 +31,7 @@ class TrialLogger:
     def trial_continued(self, name: str, trial: Trial) -> str:
         """Log a trial of an earlier search again, as a child run of this one."""
         own: dict[str, Scalar] = {f"train.{key}": value for key, value in trial.values.items()}
+        own["train.epochs"] = trial.epochs
         run_id = start_trial_run(name, self.search.run.id, self.search.tags, self.search.params, own)
         with resume_run(run_id) as run:
             run.log_metrics(trial_metrics(trial.result.metrics))

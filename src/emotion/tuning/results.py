@@ -24,7 +24,7 @@ class Trial(Section):
 
     @property
     def score(self) -> float | None:
-        """The value of the search's objective; None if the trial failed."""
+        """The objective less the penalties; None if the trial failed."""
         return self.result.metrics.get("score")
 
 

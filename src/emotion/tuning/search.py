@@ -235,7 +235,7 @@ class Search:
         if trial.score is None:
             print(f"{name} failed: {result.reason}", flush=True)
         else:
-            print(f"{name} {result.outcome}: {self.settings.objective} {trial.score:.4f}", flush=True)
+            print(f"{name} {result.outcome}: score {trial.score:.4f}", flush=True)
         is_retried = self._end(proposal, trial)
         self.events.append(trial)
         self._save()

@@ -40,10 +40,10 @@ class PairedTest:
             verdict = "The difference is not significant"
         else:
             verdict = f"{self.run if self.difference > 0 else self.first} is significantly better"
-        points = f"{100 * self.difference:+.1f} percentage points"
+        points = f"{abs(100 * self.difference):.1f} percentage points {'lower' if self.difference < 0 else 'higher'}"
         return (
-            f"Accuracy of {self.run} compared with {self.first}, on {self.images:,} {self.split} images: {points}."
-            f" {self.only_second} images are correct only with {self.run}, {self.only_first} only with {self.first}."
+            f"On {self.images:,} {self.split} images, the accuracy of {self.run} is {points} than that of {self.first}."
+            f" Only {self.run} classifies {self.only_second} images correctly, only {self.first} {self.only_first}."
             f" {verdict} (McNemar's exact test, p = {self.p_value:.2g})."
         )
 

@@ -80,7 +80,7 @@ def _figures(comparison: Comparison) -> Iterator[dict[str, str]]:
         if len(history := _history(run.id))
     }
     if histories:
-        yield _figure("Curves", "Each epoch of the trainings.", lambda path: draw_curves(histories, path))
+        yield _figure("Curves", "By epoch of each run.", lambda path: draw_curves(histories, path))
     tables = comparison.predictions
     if len(tables) > 1:
         images = f"{comparison.split} images"

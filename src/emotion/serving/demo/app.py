@@ -5,6 +5,7 @@
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -82,6 +83,7 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path], notice: str) 
         samples: the files from `write_samples`.
         notice: what people must know before they use it, as Markdown.
     """
+    lock = threading.Lock()
     first = next(path for path in samples if path.stem == FIRST_SAMPLE)
     first_answers: dict[str, tuple[str, dict[str, Any]]] = {}  # by the title of the model
 
@@ -119,10 +121,12 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path], notice: str) 
         """The content of the page when it is opened: the answer about a sample."""
         model, note = models.get(alias)
         title = model.info.title
-        if title not in first_answers:
-            first_answers.clear()  # of models that are no longer served
-            first_answers[title] = answer(model, load_image(first.read_bytes()), True)
-        return *_choose_sample(first), *first_answers[title], *model_info(model, note, alias)
+        with lock:
+            if title not in first_answers:
+                first_answers.clear()  # of models that are no longer served
+                first_answers[title] = answer(model, load_image(first.read_bytes()), True)
+            answered = first_answers[title]
+        return *_choose_sample(first), *answered, *model_info(model, note, alias)
 
     blocks: gr.Blocks
     with gr.Blocks(title="Which emotion?", analytics_enabled=False, delete_cache=DELETE_UPLOADS) as blocks:

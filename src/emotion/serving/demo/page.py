@@ -99,7 +99,16 @@ def render_model_info(title: str, facts: Mapping[str, str], note: str = "") -> s
         facts: the tags of a registered version.
         note: a note to show with the model.
     """
-    scores = [(name, float(facts[key])) for key, name in SCORES.items() if key in facts]
+    known = {name: _number(facts.get(key, "")) for key, name in SCORES.items()}
+    scores = [(name, value) for name, value in known.items() if value is not None]
     return TEMPLATES.get_template("model_info.html.j2").render(
         title=title, scores=scores, data=facts.get("data"), note=note
     )
+
+
+def _number(text: str) -> float | None:
+    """A number in a tag, which anyone can edit in MLflow."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
