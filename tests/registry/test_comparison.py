@@ -25,6 +25,16 @@ def compared(finished_project: Project, tmp_path_factory: pytest.TempPathFactory
     return project
 
 
+def test_the_card_of_a_version_has_the_verdict_of_the_gate(compared: Project) -> None:
+    for number, said in (("1", "None yet"), ("2", "promoted by force, by ")):
+        run_id = compared.client.get_model_version(MODEL, number).run_id
+        for name in ("model_card.md", "model_card.html"):
+            path = compared.client.download_artifacts(run_id, f"model_card/{name}")
+            text = Path(path).read_text()
+            assert said in text.partition("<!-- verdicts -->")[2].partition("<!-- end of verdicts -->")[0]
+            assert "MTCNN" in text, "the rest stays"
+
+
 def shown(project: Project, *command: str) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = json.loads(project.run("emotion", *command, "--json").stdout)
     return rows

@@ -42,6 +42,4 @@ def describe_change(name: str, number: str, run: RunInfo) -> str:
         parts.append(
             f"**Compared with {title}** (version {other}, when this one was registered): {sentences[0]}{changed}"
         )
-    return "\n\n".join(
-        [*parts, "The gate's verdict is on the page of the version in MLflow, and in `emotion history --all`."]
-    )
+    return "\n\n".join(parts)

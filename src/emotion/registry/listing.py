@@ -16,7 +16,7 @@ RUN_COLUMNS = [*SHOWN_OF_RUNS, "validation accuracy", "status", "run_id"]
 SHOWN_OF_VERSIONS = ["version", "alias", "test accuracy", "gate", "experiment", "age", "id"]
 VERSION_COLUMNS = [*SHOWN_OF_VERSIONS, "data", "run_id"]
 ID_LENGTH = 8  # characters of a run id that are shown, as git does; they identify a run for every command
-UNITS = ((86400, "days"), (3600, "hours"), (60, "minutes"))
+UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 def runs_table(name: str) -> pd.DataFrame:
@@ -76,9 +76,9 @@ def _aliases_by_version(name: str) -> dict[str, str]:
 
 
 def age(milliseconds: int) -> str:
-    """How long ago a time in milliseconds since 1970 was, in words."""
+    """How long ago a time in milliseconds since 1970 was, in a few characters."""
     seconds = time.time() - milliseconds / 1000
     for length, unit in UNITS:
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} seconds"
+    return f"{max(0.0, seconds):.0f} s"

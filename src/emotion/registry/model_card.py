@@ -20,9 +20,10 @@ from emotion.evaluation.metrics import evaluation_subsets
 from emotion.evaluation.significance import CONFIDENCE, format_interval
 from emotion.registry.versions import Version, parse_json_tag
 from emotion.runtime.files import atomic_write, read_csv, read_json
-from emotion.runtime.paths import DATASET, EVALUATION, LAYERS, NETWORK, SPEED, TRAINING_CURVES
+from emotion.runtime.paths import DATASET, EVALUATION, LAYERS, MODEL_CARD, NETWORK, SPEED, TRAINING_CURVES
 from emotion.runtime.text import without_front_matter
-from emotion.tracking.queries import RunInfo
+from emotion.tracking.client import connection
+from emotion.tracking.queries import RunInfo, read_artifact
 from emotion.tracking.run_names import network_name
 
 # Only figures without faces: the training images may not be shown publicly.
@@ -37,7 +38,8 @@ FIGURES = {  # paths, and what they show
     EVALUATION / "familiarity.png": "How unlike the training faces several kinds of inputs are.",
     EVALUATION / "robustness.png": "The accuracy on corrupted test images.",
 }
-CARD, FOLDER = "model_card.md", "figures"
+CARD, PAGE, FOLDER = "model_card.md", "model_card.html", "figures"
+MARKS = "<!-- verdicts -->", "<!-- end of verdicts -->"  # around what a promotion replaces
 SUBSETS = {"validation": "validation", "test": "test", "test_unseen": "test, without images seen in training"}
 ORIGIN = {  # tags of the version, and their names in the card
     "run_id": "MLflow run",
@@ -59,7 +61,14 @@ ORIGIN = {  # tags of the version, and their names in the card
 
 
 def write(
-    folder: Path, title: str, run: RunInfo, version: Version, scores: Mapping[str, Any], bins: int, change: str
+    folder: Path,
+    title: str,
+    run: RunInfo,
+    version: Version,
+    scores: Mapping[str, Any],
+    bins: int,
+    change: str,
+    verdicts: Mapping[str, str],
 ) -> None:
     """Write model_card.md with its figures, and model_card.html, which contains them.
 
@@ -71,6 +80,7 @@ def write(
         scores: the content of reports/evaluation/scores.json.
         bins: the number of bins for the calibration error.
         change: how it compares with the champion and with the version before, as Markdown.
+        verdicts: the gate's verdicts so far, by alias, as Markdown.
     """
     templates = Environment(
         loader=PackageLoader("emotion.registry"),
@@ -87,6 +97,7 @@ def write(
         emotions=EMOTIONS,
         is_drawn=is_drawing,
         change=change,
+        verdicts=_between_marks(verdicts),
         scores=_scores_table(scores, bins),
         confidence=CONFIDENCE,
         answered=scores["test_answered"],
@@ -117,7 +128,32 @@ def write(
             data = base64.b64encode(path.read_bytes()).decode()
             body = body.replace(f'src="{FOLDER}/{path.name}"', f'src="data:image/png;base64,{data}"')
         page = templates.get_template("model_card.html.j2").render(title=title, body=body)
-        (tmp / "model_card.html").write_text(page)
+        (tmp / PAGE).write_text(page)
+
+
+def log_verdicts(run_id: str, verdicts: Mapping[str, str]) -> None:
+    """Replace the verdicts on the card of a version, among the artifacts of its run, if it has one.
+
+    Args:
+        run_id: the id of the run.
+        verdicts: by alias, as Markdown.
+    """
+    text = _between_marks(verdicts)
+    for name, replacement in ((CARD, text), (PAGE, MarkdownIt("commonmark").render(text))):
+        content = read_artifact(run_id, f"{MODEL_CARD.name}/{name}")
+        if content:
+            before, _, rest = content.decode().partition(MARKS[0])
+            after = rest.partition(MARKS[1])[2]
+            if rest:
+                with connection().translate_errors():
+                    new = f"{before}{replacement.strip()}{after}"
+                    connection().client.log_text(run_id, new, f"{MODEL_CARD.name}/{name}")
+
+
+def _between_marks(verdicts: Mapping[str, str]) -> str:
+    texts = [f"Verdict for the {alias}: {text.strip()}" for alias, text in verdicts.items()]
+    inside = "\n\n".join(texts or ["None yet: `emotion promote` asks for one."])
+    return f"{MARKS[0]}\n\n{inside}\n\n{MARKS[1]}"
 
 
 def _front_matter(title: str, scores: Mapping[str, Any]) -> str:

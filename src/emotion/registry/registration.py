@@ -115,7 +115,14 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
             connection().client.update_model_version(name, version.number, text)
         change = describe_change(name, version.number, trained)
         model_card.write(
-            card, f"{name} version {version.number}", trained, version, scores, params.evaluate.calibration_bins, change
+            card,
+            f"{name} version {version.number}",
+            trained,
+            version,
+            scores,
+            params.evaluate.calibration_bins,
+            change,
+            verdicts,
         )
         run.log_files(card)
         if version.tags[LOCK_TAG] == tags[LOCK_TAG] != "unknown":

@@ -14,7 +14,7 @@ from emotion.runtime.files import read_json
 from emotion.runtime.paths import DATASET
 from emotion.tracking.client import connection
 from emotion.tracking.experiments import Purpose
-from emotion.tracking.queries import RunInfo
+from emotion.tracking.queries import RunInfo, get_run
 from emotion.tracking.run_names import network_name
 
 VERDICTS = re.compile(r"\n\n### Verdict for the (?=champion|challenger)")  # separates a version's description
@@ -103,7 +103,7 @@ def join_description(body: str, verdicts: Mapping[str, str]) -> str:
 
 
 def describe_verdict(name: str, version: Version, alias: str, verdict: Verdict, decision: str, run_id: str) -> None:
-    """Replace the verdict about an alias in a version's description; those about other aliases stay.
+    """Replace the verdict about an alias in a version's description and card; those about other aliases stay.
 
     Args:
         name: the name of the model.
@@ -113,6 +113,8 @@ def describe_verdict(name: str, version: Version, alias: str, verdict: Verdict, 
         decision: what was decided, by whom, when and why.
         run_id: the id of the run with the verdict.
     """
+    from emotion.registry.model_card import log_verdicts  # scikit-learn, which takes a second
+
     compared = f", compared with version {verdict.champion}" if verdict.champion else ""
     failed = "".join(f"\n- {rule.name}: {rule.value} (required: {rule.threshold})" for rule in verdict.failed)
     rules = f"Failed rules:\n{failed}" if failed else f"All {len(verdict.rules)} rules passed."
@@ -120,3 +122,5 @@ def describe_verdict(name: str, version: Version, alias: str, verdict: Verdict, 
     verdicts[alias] = f"\n**{decision}**{compared}. {rules}\n\n[All rules]({run_link(run_id, 'promotions')})"
     with connection().translate_errors():
         connection().client.update_model_version(name, version.number, join_description(body, verdicts))
+    if run := get_run(version.run_id) if version.run_id else None:
+        log_verdicts(run.id, verdicts)
