@@ -85,6 +85,8 @@ def predict(
         print(batch.results_table(results).to_csv(index=False), end="")
     else:
         tables.show(tables.predictions_table(results))
+    if annotate:
+        print(f"Wrote copies with boxes and scores to {annotate}.", file=sys.stderr)
     if files.skipped:
         print(f"Skipped {files.skipped} files whose names are not those of images or videos.", file=sys.stderr)
     failed = [result for result in results if result.error]

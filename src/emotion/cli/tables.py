@@ -135,7 +135,7 @@ def history_table(name: str, entries: "list[Entry]") -> Table:
     """A row per entry, the newest last."""
     table = _table(f"History of {name}", "time (UTC)", "action", "before", "verdict", "by", "reason")
     for entry in entries:
-        verdict = f"{entry.verdict}{', forced' if entry.forced else ''}"
+        verdict = f"{entry.verdict}{', promoted by force' if entry.forced else ''}"
         action = f"{entry.action} {entry.version or ''}"
         cells = (entry.at[:16].replace("T", " "), action, entry.before, verdict, entry.by, entry.reason)
         table.add_row(*(_text(_cell(cell)) for cell in cells))

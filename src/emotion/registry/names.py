@@ -1,5 +1,6 @@
 """Find runs and versions by the names that people give: numbers, aliases, DVC experiments, trials, and run ids."""
 
+from emotion.registry.promotion.history import ALIASES
 from emotion.registry.versions import Version, find_aliases, list_versions, no_model_error
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
@@ -27,6 +28,8 @@ def find_version(name: str, text: str) -> str:
         raise no_model_error(name)
     if number := _match_version(text, versions, find_aliases(name) or {}):
         return number
+    if text in ALIASES:
+        raise UserError(f"{name} has no {text} now. `emotion versions` lists its versions with their aliases.")
     raise UserError(
         f"{name} has no version {text}. Its versions: {', '.join(versions)}. `emotion versions` lists their aliases,"
         " experiments and run ids."

@@ -43,7 +43,7 @@ class PairedTest:
         points = f"{abs(100 * self.difference):.1f} percentage points {'lower' if self.difference < 0 else 'higher'}"
         return (
             f"On {self.images:,} {self.split} images, the accuracy of {self.run} is {points} than that of {self.first}."
-            f" Only {self.run} classifies {self.only_second} images correctly, only {self.first} {self.only_first}."
+            f" {self.only_second} images are correct only with {self.run}, {self.only_first} only with {self.first}."
             f" {verdict} (McNemar's exact test, p = {self.p_value:.2g})."
         )
 
