@@ -16,7 +16,7 @@ import pandas as pd
 import typer
 
 from emotion.evaluation import predictions
-from emotion.evaluation.significance import bootstrap_ci, mcnemar_test
+from emotion.evaluation.significance import mcnemar_test, paired_interval
 from emotion.params.load import load_params
 from emotion.runtime.errors import UserError, causes, run_main
 from emotion.runtime.paths import EVALUATION, METRICS
@@ -118,12 +118,12 @@ def _accuracy_section(base: str, head: str) -> str:
         return "The two models were tested on different images, so their accuracies cannot be compared."
     before, after = predictions.is_correct(first), predictions.is_correct(second)
     gate = load_params().register_.gate
-    test, confidence = mcnemar_test(before, after), 1 - gate.significance
-    low, high = bootstrap_ci(before, after, confidence, gate.resamples, gate.seed)
+    test, confidence = mcnemar_test(before, after), 1 - 2 * gate.significance
+    low, high = paired_interval(before, after, confidence)
     verdict = "is" if test["p_value"] < gate.significance else "is not"
     return (
         f"On the same {len(before)} test images, {base} has an accuracy of {before.mean():.2%} and {head} of"
-        f" {after.mean():.2%}: {100 * test['difference']:+.2f} percentage points ({100 * confidence:g}% bootstrap"
+        f" {after.mean():.2%}: {100 * test['difference']:+.2f} percentage points ({100 * confidence:g}%"
         f" interval {100 * low:+.2f} to {100 * high:+.2f}). The difference {verdict} statistically significant"
         f" (McNemar's exact test, p = {test['p_value']:.3g})."
     )

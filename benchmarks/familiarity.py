@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Images, open_dataset, subset
-from emotion.evaluation.familiarity import TEST_FACES, familiarity_table, other_inputs
+from emotion.evaluation.report.familiarity import TEST_FACES, familiarity_table, other_inputs
 from emotion.networks import familiarity
 from emotion.networks.build import members
 from emotion.networks.inference import SHIFT, AverageViews, TestTimeAugmentation, fold_normalization, inference_model

@@ -16,9 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Dataset, Images, open_dataset, subset
-from emotion.evaluation.familiarity import TEST_FACES, novelty_by_kind
 from emotion.evaluation.metrics import Probabilities, confidence_threshold, selective_accuracy
-from emotion.evaluation.report import write_familiarity, write_robustness, write_split, write_test_figures
+from emotion.evaluation.report.familiarity import TEST_FACES, novelty_by_kind
+from emotion.evaluation.report.write import (
+    write_familiarity,
+    write_groups,
+    write_robustness,
+    write_split,
+    write_test_figures,
+)
 from emotion.inference.benchmark import measure_speed
 from emotion.inference.load import NOVELTY_LIMIT, Model, assess, load_saved_model, predict
 from emotion.params.load import load_params
@@ -64,6 +70,7 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
         scores["test_answered"] = selective_accuracy(test.labels, probabilities, unsure_below, familiar)
         scores["familiarity"] = write_familiarity(novelty, NOVELTY_LIMIT, dataset.caption, folder)
         scores["test_per_class"] = write_test_figures(test, probabilities, settings, dataset.caption, folder)
+        scores["test_groups"] = write_groups(test, probabilities, dataset.caption, folder)
         some = subset(test, min(1.0, settings.robustness_images / len(test)), seed=0)
         scores["test_robustness"] = write_robustness(predict_split, some, dataset.caption, folder)
         write_json(folder / SCORES.name, scores)

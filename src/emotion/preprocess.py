@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from emotion.data.dataset import INDEX_COLUMNS, SourceMetadata, open_dataset
-from emotion.data.preparation.decode import decode_archive
+from emotion.data.preparation.decode import decode_archive, read_attributes
 from emotion.data.preparation.splits import assign_splits, summarize
 from emotion.data.sources.archive import open_archive
 from emotion.params.load import load_params
@@ -42,13 +42,20 @@ def preprocess(settings: Preprocess, archive: Path, source: dict[str, Any], fold
         tmp.mkdir()
         with open_archive(archive, str(archive)) as opened:
             decoded = decode_archive(opened, tmp / "images.npy")
+            attributes = read_attributes(opened, str(archive))
         bad = decoded.quarantine
         pd.DataFrame(bad, columns=["name", "reason"]).to_csv(report / "quarantine.csv", index=False)
         _refuse_too_many(bad, len(bad) + len(decoded.rows), settings.max_bad_fraction, report / "quarantine.csv")
         index = assign_splits(
-            decoded.table(), settings.protocol, settings.validation_fraction, settings.drop_leaked, settings.seed
+            decoded.table(),
+            settings.protocol,
+            settings.validation_fraction,
+            settings.drop_leaked,
+            settings.seed,
+            settings.gate_fraction,
         )
-        index[list(INDEX_COLUMNS)].to_csv(tmp / "index.csv", index=False)
+        described = index[list(INDEX_COLUMNS)].merge(attributes, "left", "name")
+        described.to_csv(tmp / "index.csv", index=False)
         counts = {**summarize(index), "quarantined": len(bad)}
         write_json(report / "counts.json", counts)
         write_json(tmp / "dataset.json", {"source": source, "preprocess": settings.model_dump(), "counts": counts})

@@ -202,3 +202,44 @@ def test_an_unknown_label_in_the_index_gives_one_message(run: Run, tmp_path: Pat
     index.write_text(index.read_text().replace(f",{known},", f",{unknown},"))
     with pytest.raises(UserError, match=f"index.csv is damaged: its column .* contains '{unknown}'"):
         open_dataset(tmp_path / "faces")
+
+
+def test_images_for_the_gate_come_from_every_emotion_of_the_test_images_alone(run: Run) -> None:
+    files = layout(private=False, each=10)
+    names = [name for name in files if name.startswith("test/")]
+    for name in names[1::5]:  # some test images duplicate the one before
+        files[name] = files[names[names.index(name) - 1]]
+    whole, split = (run(files, protocol="folders", gate_fraction=fraction).index for fraction in (0, 0.5))
+    assert set(whole["split"][split["split"] == "gate"]) == {"test"}
+    assert set(split["split"][whole["split"] == "test"]) == {"test", "gate"}
+    assert set(split["emotion"][split["split"] == "gate"]) == set(split["emotion"])
+    of_gate, of_test = (set(split["pixel_hash"][split["split"] == name]) for name in ("gate", "test"))
+    assert not of_gate & of_test
+
+
+def test_attributes_in_the_archive_become_columns_of_the_index(run: Run) -> None:
+    files = layout()
+    first, second, *_ = files
+    table = f"name,age,glasses\n{second},30,no\n{first},41,yes\nelsewhere.jpg,1,no\n"
+    index = run({**files, "attributes.csv": table.encode()}).index.set_index("name")
+    assert index.loc[first, ["age", "glasses"]].astype(str).tolist() == ["41", "yes"]
+    assert index.loc[second, ["age", "glasses"]].astype(str).tolist() == ["30", "no"]
+    assert len(index) == len(files)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        (b"name,emotion\na.jpg,happy\n", "has the column emotion, which the dataset has"),
+        (b"file,age\na.jpg,30\n", "has the columns ['file', 'age']; expected name and at most 20 attributes"),
+        (b"name,age\na.jpg,30\na.jpg,31\n", "names a.jpg twice"),
+        (b"", "cannot be read: No columns to parse"),
+        (b"name,age\n\xff\xfe,1\n", "cannot be read: 'utf-8' codec can't decode"),
+        (("name," + ",".join(f"a{n}" for n in range(21)) + "\n").encode(), "expected name and at most 20 attributes"),
+    ],
+)
+def test_a_wrong_table_of_attributes_is_refused_with_one_message(run: Run, table: bytes, reason: str) -> None:
+    with pytest.raises(UserError) as refused:
+        run({**layout(), "attributes.csv": table})
+    assert reason in str(refused.value)
+    assert str(refused.value).endswith("Fix attributes.csv in the archive, or remove it.")

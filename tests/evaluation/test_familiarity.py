@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emotion.data.dataset import Images
-from emotion.evaluation.familiarity import TEST_FACES, familiarity_summary, familiarity_table, other_inputs
+from emotion.evaluation.report.familiarity import TEST_FACES, familiarity_summary, familiarity_table, other_inputs
 
 TEST = np.random.default_rng(0).integers(0, 256, (300, 48, 48), dtype=np.uint8)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emotion.evaluation import robustness
+from emotion.evaluation.report import robustness
 from support.training import VALIDATION
 
 

@@ -23,7 +23,7 @@ from emotion.tracking.client import connection
 from emotion.tracking.runs import start_run
 from support.networks import to_export
 from support.stores import connected_to
-from support.versions import NAME, FromTable, numbered_images, table
+from support.versions import NAME, FromTable, numbered_images, subset_of_images, table, with_gate
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,7 @@ def project(mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     class Dataset:
         def split(self, name: str) -> Split:
-            assert name == "test"
-            return numbered_images()
+            return subset_of_images(0) if name == "gate" else numbered_images()
 
     monkeypatch.setattr(promote, "open_dataset", Dataset)
     return mlflow_store
@@ -62,8 +61,7 @@ def project(mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def lenient(params: Params) -> Params:
     """Parameters without limits on latency, which is noisy, and on calibration."""
-    gate = params.register_.gate.model_copy(update={"max_latency_ratio": 1e6, "max_calibration_error": 1.0})
-    return params.model_copy(update={"register_": params.register_.model_copy(update={"gate": gate})})
+    return with_gate(params, max_latency_ratio=1e6, max_calibration_error=1.0)
 
 
 @pytest.fixture

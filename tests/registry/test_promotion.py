@@ -7,15 +7,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emotion.data.dataset import Split
 from emotion.data.labels import EMOTIONS
+from emotion.inference.load import predict
 from emotion.params.sections import Params
+from emotion.registry.promotion import promote as promotion
 from emotion.registry.promotion.history import CHALLENGER, Entry
 from emotion.registry.promotion.ledger import read_entries, write_entry
 from emotion.registry.promotion.promote import promote, rollback
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
 from emotion.tracking.queries import read_artifact, search_runs
-from support.versions import COUNT, LABELS, NAME, aliases, rule, tags_of, wrong_in
+from support.versions import (
+    COUNT,
+    LABELS,
+    NAME,
+    aliases,
+    numbered_images,
+    rule,
+    subset_of_images,
+    tags_of,
+    with_gate,
+    wrong_in,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
 
@@ -78,9 +92,76 @@ def test_a_candidate_that_is_worse_for_disgust_is_held(add: Any, lenient: Params
     assert "disgust" in failed.value
 
 
-def test_a_tie_is_promoted(add: Any, lenient: Params) -> None:
+def test_a_tie_is_held_unless_the_policy_is_not_worse(add: Any, lenient: Params) -> None:
     promote(lenient, add(wrong_in(0.1)))
-    assert promote(lenient, add(wrong_in(0.1))).outcome == "PROMOTED"
+    assert promote(lenient, add(wrong_in(0.1))).outcome == "HELD"
+    assert promote(with_gate(lenient, policy="not_worse"), "2").outcome == "PROMOTED"
+
+
+def test_forced_promotions_and_rollbacks_do_not_lower_the_mark(add: Any, lenient: Params) -> None:
+    for share in (0.2, 0.1):
+        promote(lenient, add(wrong_in(share)))
+    better_than_the_champion = add(wrong_in(0.15))
+    rollback(NAME)
+    decision = promote(lenient, better_than_the_champion)
+    assert decision.outcome == "HELD"
+    assert decision.verdict
+    assert (decision.verdict.champion, decision.verdict.former) == ("1", "2")
+    assert "Version 2, a former champion, has a higher accuracy" in decision.verdict.notes[0]
+    promote(lenient, better_than_the_champion, force=True, reason="for a test")
+    assert promote(lenient, add(wrong_in(0.12))).outcome == "HELD"
+    assert promote(lenient, add(wrong_in(0.02))).outcome == "PROMOTED"
+
+
+def test_a_version_answers_the_test_images_once(
+    add: Any, lenient: Params, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted: list[int] = []
+
+    def spy(model: Any, images: np.ndarray, batch_size: int) -> np.ndarray:
+        predicted.append(len(images))
+        return predict(model, images, batch_size)
+
+    monkeypatch.setattr("emotion.inference.load.predict", spy)
+    for share in (0.2, 0.1, 0.02):
+        promote(lenient, add(wrong_in(share)))
+    assert predicted.count(COUNT) == 3
+    assert len(list(project.rglob("answers-*.npy"))) == 3
+
+
+def test_damaged_answers_are_predicted_again(add: Any, lenient: Params, project: Path) -> None:
+    promote(lenient, add(wrong_in(0.1)))
+    (kept,) = project.rglob("answers-*.npy")
+    for content in (b"", b"damaged", kept.read_bytes()[:-8], kept.read_bytes()[:-8] + 8 * b"\xff"):
+        kept.write_bytes(content)
+        decision = promote(lenient, add(wrong_in(0.05)), dry_run=True)
+        assert decision.verdict
+        assert decision.verdict.metrics["champion/accuracy"] == pytest.approx(1 - wrong_in(0.1).mean())
+
+
+def test_the_verdict_says_how_often_the_test_images_have_decided(add: Any, lenient: Params) -> None:
+    promote(lenient, add(wrong_in(0.2)))
+    promote(lenient, add(wrong_in(0.3)))
+    number = add(wrong_in(0.1))
+    promote(lenient, number, dry_run=True)  # decides nothing
+    decision = promote(with_gate(lenient, max_uses=2), number)
+    assert decision.verdict
+    assert decision.verdict.uses == 3
+    worn = decision.verdict.notes[-1]
+    assert worn.startswith("These test images have decided about this model 3 times. The best of 3 equally good")
+    assert "WARNING: this is more often than register.gate.max_uses (2)." in worn
+    assert [entry.uses for entry in read_entries(NAME)] == [1, 3]
+
+
+def test_images_that_were_set_aside_decide_alone(add: Any, lenient: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dataset:
+        def split(self, name: str) -> Split:
+            return subset_of_images(100) if name == "gate" else numbered_images()
+
+    monkeypatch.setattr(promotion, "open_dataset", Dataset)
+    decision = promote(lenient, add(wrong_in(0.1)))
+    assert decision.verdict
+    assert decision.verdict.metrics["candidate/images"] == 100
 
 
 def test_candidate_and_champion_are_reevaluated_on_the_same_images(add: Any, lenient: Params) -> None:
@@ -140,7 +221,7 @@ def test_force_needs_a_reason_and_is_recorded_as_forced(add: Any, lenient: Param
     assert tags_of("2")["gate.champion"].startswith("HELD, promoted by force, by ")
     (run,) = [run for run in search_runs("promote") if run.tags["forced"] == "true"]
     assert run.name == "promote 2 · HELD, forced"
-    promote(lenient, add(wrong_in(0.1)))
+    promote(lenient, add(wrong_in(0.05)))
     promote(lenient, "2", to=CHALLENGER)
     assert tags_of("2")["gate.champion"].startswith("HELD, promoted by force, by ")
     description = connection().client.get_model_version(NAME, "2").description

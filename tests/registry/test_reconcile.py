@@ -148,8 +148,8 @@ def test_a_promotion_whose_alias_does_not_stay_is_an_error(
 
 
 def test_deleting_the_champion_keeps_the_rollback_target(add: Any, lenient: Params) -> None:
-    for _ in range(2):
-        promote(lenient, add(wrong_in(0.1)))
+    for share in (0.2, 0.1):
+        promote(lenient, add(wrong_in(share)))
     connection().client.delete_model_version(NAME, "2")
     assert current_state(NAME).champion is None
     assert aliases() == {"previous": "1"}
@@ -168,8 +168,8 @@ def test_the_error_for_a_deleted_history_says_how_to_restore_it(add: Any, lenien
 def test_a_permanently_deleted_history_is_restarted_from_the_aliases(
     add: Any, lenient: Params, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(3):
-        promote(lenient, add(wrong_in(0.1)))
+    for share in (0.3, 0.2, 0.1):
+        promote(lenient, add(wrong_in(share)))
     with pytest.raises(UserError, match="exists, so it cannot be restarted"):
         restart_history(NAME)
     run_id = ledger_run(NAME)

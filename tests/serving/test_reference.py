@@ -16,7 +16,7 @@ from PIL import Image
 from emotion.data.labels import EMOTIONS
 from emotion.data.preparation.images import RGBImage
 from emotion.data.sources.drawing import draw_face
-from emotion.evaluation.familiarity import other_inputs
+from emotion.evaluation.report.familiarity import other_inputs
 from emotion.inference.half_precision import write_half_precision
 from emotion.inference.load import NOVELTY_LIMIT, assess, load_saved_model
 from emotion.inference.op_allowlist import disallowed_ops

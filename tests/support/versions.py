@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from emotion.data.dataset import Split
 from emotion.data.labels import EMOTIONS
+from emotion.params.sections import Params
 from emotion.registry.promotion.promote import Decision
 from emotion.registry.versions import get_aliases, get_version
 
@@ -27,6 +28,12 @@ def numbered_images() -> Split:
     images[:, 0, 0], images[:, 0, 1] = np.divmod(np.arange(COUNT), 256)
     index = pd.DataFrame({"name": [f"{n}.png" for n in range(COUNT)], "emotion": [EMOTIONS[n] for n in LABELS]})
     return Split(images, LABELS, index)
+
+
+def subset_of_images(count: int) -> Split:
+    """The first of the numbered images."""
+    split = numbered_images()
+    return Split(split.images[:count], split.labels[:count], split.index[:count])
 
 
 class FromTable(tf.Module):
@@ -64,3 +71,9 @@ def rule(decision: Decision, name: str) -> Any:
 
 def tags_of(number: str) -> dict[str, str]:
     return get_version(NAME, number).tags
+
+
+def with_gate(params: Params, **changes: Any) -> Params:
+    """Parameters with other rules of the gate."""
+    gate = params.register_.gate.model_copy(update=changes)
+    return params.model_copy(update={"register_": params.register_.model_copy(update={"gate": gate})})

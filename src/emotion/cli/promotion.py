@@ -84,6 +84,8 @@ def promote(
         print(f"{name} version {number} is already the {to}.")
         return
     tables.show(tables.verdict_table(decision.verdict))
+    for note in decision.verdict.notes:
+        print(printable(note))
     forced = ", forced" if decision.forced else ""
     print(f"{name} version {number}: {decision.outcome}{forced}{' (dry run: nothing was changed)' if dry_run else ''}.")
     if decision.outcome == "PROMOTED" and not dry_run:

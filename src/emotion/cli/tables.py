@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from emotion.cli.doctor import Finding
     from emotion.inference.convert import Parity
     from emotion.registry.lineage import Lineage
+    from emotion.registry.promotion.gate.rules import Verdict
     from emotion.registry.promotion.history import Entry
-    from emotion.registry.promotion.rules import Verdict
     from emotion.registry.reproduce import Reproduction
     from emotion.serving.batch import ImageResult
     from emotion.tracking.searches import SearchProgress
@@ -126,8 +126,8 @@ def verdict_table(verdict: "Verdict") -> Table:
     champion = f"compared with version {verdict.champion}" if verdict.champion else "there is no champion yet"
     table = _table(f"Version {verdict.version}, {champion}", "rule", "value", "threshold", "outcome")
     for rule in verdict.rules:
-        outcome = "[green]passed" if rule.passed else "[red bold]failed"
-        table.add_row(_text(rule.name), _text(rule.value), _text(rule.threshold), outcome)
+        style = "red bold" if not rule.passed else "green" if rule.judged else "yellow"
+        table.add_row(_text(rule.name), _text(rule.value), _text(rule.threshold), f"[{style}]{rule.outcome}")
     return table
 
 

@@ -2,7 +2,8 @@
 
 data/faces/images.npy    (n, 48, 48) uint8, 0..255
 data/faces/index.csv     name, emotion, usage, split, pixel_hash, duplicate_group,
-                         seen_in_training; row i describes image i
+                         seen_in_training, and the attributes of the data, such as age or
+                         glasses; row i describes image i
 data/faces/dataset.json  the source of the images, how they were split, and image counts
 """
 
@@ -15,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE, SPLITS, UNUSED
+from emotion.data.labels import EMOTIONS, GATE, IMAGE_SIZE, SPLITS, UNUSED
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import read_csv, read_json
 from emotion.runtime.paths import DATASET
@@ -58,6 +59,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def attributes(self) -> pd.DataFrame:
+        """The attributes that the data has, (n, number of attributes), as texts; empty where unknown."""
+        return self.index.drop(columns=[*INDEX_COLUMNS], errors="ignore").astype(str)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -68,7 +74,7 @@ class Dataset:
     metadata: dict[str, Any]  # dataset.json
 
     def split(self, name: str) -> Split:
-        """Return one split (train, validation or test), loaded into memory."""
+        """Return one split (train, validation, test or gate), loaded into memory."""
         rows = np.flatnonzero(self.index["split"] == name)
         index = self.index.iloc[rows].reset_index(drop=True)
         labels = pd.Categorical(index["emotion"], categories=EMOTIONS).codes.astype(np.int64)
@@ -109,7 +115,7 @@ def open_dataset(folder: Path = DATASET) -> Dataset:
     images = _read_images(folder / "images.npy")
     index = read_csv(folder / "index.csv", INDEX_COLUMNS, FIX, keep_default_na=False)
     metadata = read_json(folder / "dataset.json", FIX, DatasetMetadata)
-    for column, known in (("emotion", EMOTIONS), ("split", (*SPLITS, UNUSED))):
+    for column, known in (("emotion", EMOTIONS), ("split", (*SPLITS, GATE, UNUSED))):
         if unknown := set(index[column].astype(str)) - set(known):
             raise UserError(f"{folder / 'index.csv'} is damaged: its column {column} contains {min(unknown)!r}. {FIX}")
     if images.shape != (len(index), IMAGE_SIZE, IMAGE_SIZE) or images.dtype != np.uint8:

@@ -32,6 +32,7 @@ class Preprocess(Section):
 
     protocol: Literal["challenge", "folders"]
     validation_fraction: float = Field(gt=0, lt=0.5)  # folders: the fraction of train/ held out
+    gate_fraction: float = Field(ge=0, lt=1)  # the fraction of the test images that only `emotion promote` looks at
     drop_leaked: bool  # drop training images that are also in validation or test
     max_bad_fraction: Fraction  # fail if a larger fraction of the images cannot be read
     seed: Seed
@@ -137,10 +138,12 @@ class Gate(Section):
     max_calibration_error: Fraction  # expected calibration error, on the test images
     max_size_mib: float = Field(gt=0)  # of the SavedModel
     max_latency_ratio: float = Field(gt=0)  # latency for a single image, relative to the champion
+    policy: Literal["improve", "not_worse"]  # what a version needs, compared with the champion
+    max_accuracy_loss: float = Field(gt=0, le=1)  # a loss that must be excluded, compared with the champion
+    significance: float = Field(gt=0, lt=0.5)  # of every comparison with the champion, one-sided
     max_recall_loss: Fraction  # maximum loss of recall for any emotion, compared with the champion
-    significance: float = Field(gt=0, lt=1)  # significance level for a loss of accuracy compared with the champion
-    resamples: int = Field(ge=100, le=1_000_000)  # for the bootstrap confidence interval of the difference in accuracy
-    seed: Seed
+    max_group_loss: Fraction  # maximum loss of accuracy for any group, compared with the champion
+    max_uses: int = Field(ge=1)  # decisions about the same test images before a warning
 
 
 class Register(Section):

@@ -35,6 +35,7 @@ FIGURES = {  # paths, and what they show
     EVALUATION / "reliability.png": "Whether a confidence of 0.8 means that 80% are right.",
     EVALUATION
     / "coverage.png": "How many images are answered, and how accurately, if less confident answers are withheld.",
+    EVALUATION / "groups.png": "The accuracy for each group that the attributes of the data form.",
     EVALUATION / "familiarity.png": "How unlike the training faces several kinds of inputs are.",
     EVALUATION / "robustness.png": "The accuracy on corrupted test images.",
 }
@@ -102,6 +103,7 @@ def write(
         confidence=CONFIDENCE,
         answered=scores["test_answered"],
         per_emotion=_emotions_table(scores),
+        groups=_groups_table(scores["test_groups"]),
         familiarity=_familiarity_table(),
         robustness=_robustness_table(),
         speed=read_json(SPEED, "Run `dvc repro --force evaluate`.", dict[str, float]) if SPEED.exists() else None,
@@ -227,6 +229,21 @@ def _emotions_table(metrics: Mapping[str, Any]) -> str:
         for emotion, scores in metrics["test_per_class"].items()
     ]
     return _to_markdown(pd.DataFrame(rows))
+
+
+def _groups_table(groups: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Accuracy per group; empty if the data has no attributes."""
+    rows = [
+        {
+            "attribute": attribute,
+            "group": group,
+            "test images": int(scores["images"]),
+            "accuracy": format_interval(scores["accuracy"], scores["images"]),
+        }
+        for attribute, of_attribute in groups.items()
+        for group, scores in of_attribute.items()
+    ]
+    return _to_markdown(pd.DataFrame(rows)) if rows else ""
 
 
 def _familiarity_table() -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emotion.data.dataset import FIX, DatasetMetadata, is_drawn
-from emotion.registry.promotion.rules import Verdict
+from emotion.registry.promotion.gate.rules import Verdict
 from emotion.registry.versions import Version, find_aliases, get_version
 from emotion.runtime.files import read_json
 from emotion.runtime.paths import DATASET
@@ -119,7 +119,8 @@ def describe_verdict(name: str, version: Version, alias: str, verdict: Verdict, 
     failed = "".join(f"\n- {rule.name}: {rule.value} (required: {rule.threshold})" for rule in verdict.failed)
     rules = f"Failed rules:\n{failed}" if failed else f"All {len(verdict.rules)} rules passed."
     body, verdicts = split_description(get_version(name, version.number).description)  # the gate took a while
-    verdicts[alias] = f"\n**{decision}**{compared}. {rules}\n\n[All rules]({run_link(run_id, 'promotions')})"
+    notes = "".join(f"\n- {note}" for note in verdict.notes)
+    verdicts[alias] = f"\n**{decision}**{compared}. {rules}\n{notes}\n\n[All rules]({run_link(run_id, 'promotions')})"
     with connection().translate_errors():
         connection().client.update_model_version(name, version.number, join_description(body, verdicts))
     if run := get_run(version.run_id) if version.run_id else None:

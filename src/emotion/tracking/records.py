@@ -61,6 +61,7 @@ class Scores(BaseModel):
     test_answered: dict[str, float]
     familiarity: dict[str, dict[str, float]]  # by kind of input
     test_per_class: dict[str, dict[str, float]]
+    test_groups: dict[str, dict[str, dict[str, float]]]  # by attribute and group
 
 
 class Registered(BaseModel):

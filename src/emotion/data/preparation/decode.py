@@ -1,6 +1,7 @@
 """Decode an archive of images into one array of 48x48 gray faces."""
 
 import hashlib
+import io
 import warnings
 import zipfile
 import zlib
@@ -11,10 +12,14 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
+from emotion.data.dataset import INDEX_COLUMNS
 from emotion.data.labels import IMAGE_SIZE
 from emotion.data.preparation.images import UnreadableImageError, load_face
-from emotion.data.sources.archive import parse
+from emotion.data.sources.archive import ATTRIBUTES, parse
+from emotion.runtime.errors import UserError
 from emotion.runtime.progress import track
+
+MAX_ATTRIBUTES = 20
 
 
 @dataclass
@@ -51,6 +56,33 @@ def decode_archive(archive: zipfile.ZipFile, path: Path) -> DecodedArchive:
         _write_header(output, len(decoded.rows))
         assert output.tell() == start, "NumPy pads headers, so a smaller count should fit"
     return decoded
+
+
+def read_attributes(archive: zipfile.ZipFile, shown: str) -> pd.DataFrame:
+    """The table of attributes in an archive, as texts, with the column name; only that column if there is none.
+
+    Raises:
+        UserError: if it cannot be read, or its columns have the names of those of the index; it names `shown`.
+    """
+    if ATTRIBUTES not in archive.namelist():
+        return pd.DataFrame({"name": pd.Series(dtype=str)})
+    fix = f"Fix {ATTRIBUTES} in the archive, or remove it."
+    try:
+        table = pd.read_csv(io.BytesIO(archive.read(ATTRIBUTES)), dtype=str, keep_default_na=False)
+    except (ValueError, zipfile.BadZipFile, zlib.error) as reason:
+        raise UserError(f"{ATTRIBUTES} in {shown} cannot be read: {str(reason).splitlines()[0]}. {fix}") from None
+    columns = [str(column) for column in table.columns]
+    taken = sorted({*columns} & {*INDEX_COLUMNS} - {"name"})
+    if "name" not in columns or taken or len(columns) > MAX_ATTRIBUTES + 1:
+        problem = f"has the column {taken[0]}, which the dataset has" if taken else f"has the columns {columns[:9]}"
+        raise UserError(
+            f"{ATTRIBUTES} in {shown} {problem}; expected name and at most {MAX_ATTRIBUTES} attributes. {fix}"
+        )
+    if table["name"].duplicated().any():
+        raise UserError(
+            f"{ATTRIBUTES} in {shown} names {table['name'][table['name'].duplicated()].iloc[0]} twice. {fix}"
+        )
+    return table
 
 
 def _decode_all(archive: zipfile.ZipFile, output: BinaryIO) -> DecodedArchive:

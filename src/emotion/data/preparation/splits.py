@@ -5,12 +5,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emotion.data.labels import EMOTIONS, SPLITS, UNUSED, USAGES
+from emotion.data.labels import EMOTIONS, GATE, SPLITS, UNUSED, USAGES
 from emotion.runtime.errors import UserError
 
 
 def assign_splits(
-    index: pd.DataFrame, protocol: str, validation_fraction: float, drop_leaked: bool, seed: int
+    index: pd.DataFrame,
+    protocol: str,
+    validation_fraction: float,
+    drop_leaked: bool,
+    seed: int,
+    gate_fraction: float = 0,
 ) -> pd.DataFrame:
     """Add the columns split, duplicate_group (-1 if unique) and seen_in_training.
 
@@ -20,21 +25,28 @@ def assign_splits(
         validation_fraction: the fraction of each emotion in train/ that becomes validation.
         drop_leaked: whether training images that also occur in validation or test become `unused`.
         seed: random seed for choosing the validation images.
+        gate_fraction: the fraction of each emotion in the test images that becomes `gate`.
 
     Raises:
         UserError: if the archive lacks images that the protocol needs.
     """
-    split = _by_usage(index) if protocol == "challenge" else _by_folder(index, validation_fraction, seed)
+    if protocol == "challenge":
+        split = _by_usage(index)
+    else:
+        held_out = _held_out(index, index["folder"] == "train", validation_fraction, seed)
+        split = index["folder"].mask(held_out, "validation")
+    if gate_fraction:
+        split = split.mask(_held_out(index, split == "test", gate_fraction, seed), GATE)
     pixel_hash = index["pixel_hash"]
     if drop_leaked:
-        held_out = pixel_hash[split != "train"]
-        split = split.mask((split == "train") & pixel_hash.isin(held_out), UNUSED)
-    _require_every_split(index, split, protocol)
+        elsewhere = pixel_hash[split != "train"]
+        split = split.mask((split == "train") & pixel_hash.isin(elsewhere), UNUSED)
+    _require_every_split(index, split, (*SPLITS, GATE) if gate_fraction else SPLITS, protocol)
     repeated = pixel_hash.duplicated(keep=False)
     return index.assign(
         split=split,
         duplicate_group=index[repeated].groupby("pixel_hash", sort=False).ngroup().reindex(index.index, fill_value=-1),
-        seen_in_training=split.isin(SPLITS[1:]) & pixel_hash.isin(pixel_hash[split == "train"]),
+        seen_in_training=split.isin((*SPLITS[1:], GATE)) & pixel_hash.isin(pixel_hash[split == "train"]),
     )
 
 
@@ -54,29 +66,28 @@ def _by_usage(index: pd.DataFrame) -> pd.Series:
     return index["usage"].map(dict(zip(USAGES, SPLITS, strict=True)))
 
 
-def _by_folder(index: pd.DataFrame, validation_fraction: float, seed: int) -> pd.Series:
-    """Split by folder. Identical images stay together, so that none is in both train and validation."""
-    train = index[index["folder"] == "train"]
-    copies = train["pixel_hash"].value_counts()
-    distinct = train.drop_duplicates("pixel_hash")
+def _held_out(index: pd.DataFrame, chosen_from: pd.Series, fraction: float, seed: int) -> pd.Series:
+    """A random fraction of some images of each emotion. Identical images stay together, on one side."""
+    rows = index[chosen_from]
+    copies = rows["pixel_hash"].value_counts()
+    distinct = rows.drop_duplicates("pixel_hash")
     rng = np.random.default_rng(seed)
-    validation: list[str] = []
+    held_out: list[str] = []
     for emotion in EMOTIONS:
         shuffled = rng.permutation(distinct.loc[distinct["emotion"] == emotion, "pixel_hash"].to_numpy())
         total = copies[shuffled].cumsum().to_numpy()
-        target = validation_fraction * total[-1] if len(total) else 0
-        validation.extend(shuffled[: np.searchsorted(total, target) + 1])
-    held_out = train["pixel_hash"].isin(validation).reindex(index.index, fill_value=False)
-    return index["folder"].mask(held_out, "validation")
+        target = fraction * total[-1] if len(total) else 0
+        held_out.extend(shuffled[: np.searchsorted(total, target) + 1])
+    return rows["pixel_hash"].isin(held_out).reindex(index.index, fill_value=False)
 
 
-def _require_every_split(index: pd.DataFrame, split: pd.Series, protocol: str) -> None:
+def _require_every_split(index: pd.DataFrame, split: pd.Series, needed: tuple[str, ...], protocol: str) -> None:
     present = set(zip(split, index["emotion"], strict=True))
-    missing = [f"{name}/{emotion}" for name in SPLITS for emotion in EMOTIONS if (name, emotion) not in present]
+    missing = [f"{name}/{emotion}" for name in needed for emotion in EMOTIONS if (name, emotion) not in present]
     if missing:
         raise UserError(
             f"with preprocess.protocol={protocol}, there is no image for {', '.join(missing)}."
-            " Every split needs every emotion: use a larger archive or the other protocol."
+            " Every split needs every emotion: use a larger archive, the other protocol, or other fractions."
         )
 
 

@@ -5,7 +5,9 @@ The expected layout is that of Kaggle's `facial-expression-dataset` (FER-2013):
     train/train/<emotion>/Training_<number>.jpg
     test/test/<emotion>/PublicTest_<number>.jpg, PrivateTest_<number>.jpg
 
-The repeated folder level may be missing, and everything may be inside a single top-level folder.
+The repeated folder level may be missing, and everything may be inside a single top-level folder. A table
+attributes.csv at the top level may tell what else is known about the images: `name`, the path of an image in the
+archive, and a column per attribute, such as age or glasses.
 """
 
 import re
@@ -21,6 +23,7 @@ from pathlib import Path
 from emotion.data.labels import EMOTIONS, USAGES
 from emotion.runtime.errors import UserError
 
+ATTRIBUTES = "attributes.csv"
 MAX_ENTRIES = 2_000_000
 MAX_ENTRY_BYTES = 32 * 2**20
 MAX_BYTES = 64 * 2**30
@@ -107,7 +110,7 @@ def check(path: Path, shown: str) -> dict[str, int]:
             face = parse(entry.filename)
             if face:
                 counts[face.folder, face.emotion] += 1
-            elif not entry.is_dir():
+            elif not entry.is_dir() and entry.filename != ATTRIBUTES:
                 ignored += 1
                 if image := _IMAGE.fullmatch(entry.filename):
                     unknown[image["label"]] += 1

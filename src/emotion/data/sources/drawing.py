@@ -87,6 +87,11 @@ def draw_face(emotion: str, rng: np.random.Generator) -> Image.Image:
 
     The same generator state always produces the same pixels.
     """
+    return draw_face_with_attributes(emotion, rng)[0]
+
+
+def draw_face_with_attributes(emotion: str, rng: np.random.Generator) -> tuple[Image.Image, dict[str, str]]:
+    """The face that `draw_face` draws, and its attributes: skin, hair, glasses, pose and light."""
     person, units = a_person(rng), action_units(emotion, rng)
     pose = {
         "yaw": rng.normal(0, 0.22),
@@ -104,7 +109,14 @@ def draw_face(emotion: str, rng: np.random.Generator) -> Image.Image:
         _draw_eye(canvas, person, units, side)
         _draw_brow(canvas, person, units, side)
     _draw_fringe(canvas, person, rng)
-    return _photograph(canvas.image, rng)
+    image, side_light = _photograph(canvas.image, rng)
+    return image, {
+        "skin": "dark" if person.skin < 132 else "medium" if person.skin < 178 else "light",
+        "hair": "long" if person.hair_length > 0 else "short" if person.hairline > -1.2 else "none",
+        "glasses": "yes" if person.glasses else "no",
+        "pose": "frontal" if abs(pose["yaw"]) < 0.22 else "turned",
+        "light": "even" if side_light < 0.2 else "from one side",
+    }
 
 
 def _draw_head(canvas: Canvas, person: Person, units: Mapping[int, float]) -> None:
@@ -238,8 +250,8 @@ def _draw_mouth(canvas: Canvas, person: Person, units: Mapping[int, float]) -> N
     canvas.line(arc((-0.1, below), (0, below - 0.03), (0.1, below)), 0.02, person.skin * 0.85)
 
 
-def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Simulate light from one side, defocus, exposure and sensor noise."""
+def _photograph(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, float]:
+    """Simulate light from one side, defocus, exposure and sensor noise; return the strength of the light, too."""
     blurred = image.filter(ImageFilter.GaussianBlur(OVERSAMPLING * rng.uniform(0.1, 0.75)))
     pixels = np.asarray(blurred.reduce(OVERSAMPLING), dtype=np.float64)
     across = np.linspace(-1, 1, IMAGE_SIZE)
@@ -248,4 +260,4 @@ def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     pixels *= 1 + strength * slope
     pixels = 128 + (pixels - 128) * rng.uniform(0.6, 1.1) + rng.normal(0, 15)
     pixels += rng.normal(0, rng.uniform(1, 11), pixels.shape)
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), strength

@@ -1,9 +1,11 @@
 """The built-in dataset: drawn faces with the layout, file names and class proportions of FER-2013.
 
 Every image depends only on the seed and its own number, so the zip file is identical byte for byte
-on every machine with the same versions of NumPy and Pillow.
+on every machine with the same versions of NumPy and Pillow. Its table attributes.csv tells the skin, hair, glasses,
+pose and light of every face.
 """
 
+import csv
 import io
 import zipfile
 from pathlib import Path
@@ -11,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from emotion.data.labels import EMOTIONS, USAGES
-from emotion.data.sources.drawing import draw_face
+from emotion.data.sources.archive import ATTRIBUTES
+from emotion.data.sources.drawing import draw_face_with_attributes
 from emotion.runtime.progress import track
 
 # Images per emotion in FER-2013's training set (Goodfellow et al., 2013).
@@ -31,14 +34,24 @@ def fetch_synthetic(images: int, seed: int, destination: Path) -> None:
         for emotion, count in FER2013_TRAINING.items()
         for number in range(max(1, round(images * share * count / sum(FER2013_TRAINING.values()))))
     ]
+    table = io.StringIO()
     with zipfile.ZipFile(destination, "w") as archive:
-        for name, jpeg in track(map(_draw, tasks), "Drawing faces", len(tasks)):
-            # The date is fixed, because a zip file stores one for every entry.
-            archive.writestr(zipfile.ZipInfo(name, date_time=(2013, 1, 1, 0, 0, 0)), jpeg)
+        for name, jpeg, attributes in track(map(_draw, tasks), "Drawing faces", len(tasks)):
+            archive.writestr(_dated(name), jpeg)
+            writer = csv.DictWriter(table, ["name", *attributes], lineterminator="\n")
+            if not table.tell():
+                writer.writeheader()
+            writer.writerow({"name": name, **attributes})
+        archive.writestr(_dated(ATTRIBUTES), table.getvalue(), zipfile.ZIP_DEFLATED)
 
 
-def _draw(task: tuple[str, str, int, int]) -> tuple[str, bytes]:
-    """Return the path in the archive and the JPEG of one face."""
+def _dated(name: str) -> zipfile.ZipInfo:
+    """An entry with a fixed date, because a zip file stores one for every entry."""
+    return zipfile.ZipInfo(name, date_time=(2013, 1, 1, 0, 0, 0))
+
+
+def _draw(task: tuple[str, str, int, int]) -> tuple[str, bytes, dict[str, str]]:
+    """Return the path in the archive, the JPEG and the attributes of one face."""
     usage, emotion, number, seed = task
     folder = "train" if usage == "Training" else "test"
     name = f"{folder}/{folder}/{emotion}/{usage}_{EMOTIONS.index(emotion)}{number:06d}.jpg"
@@ -46,5 +59,6 @@ def _draw(task: tuple[str, str, int, int]) -> tuple[str, bytes]:
     if usage != "Training" and rng.random() < COPIES:
         rng = np.random.default_rng([seed, 0, EMOTIONS.index(emotion), number])
     buffer = io.BytesIO()
-    draw_face(emotion, rng).save(buffer, "JPEG", quality=90)
-    return name, buffer.getvalue()
+    image, attributes = draw_face_with_attributes(emotion, rng)
+    image.save(buffer, "JPEG", quality=90)
+    return name, buffer.getvalue(), attributes

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from emotion.data.dataset import Images
 from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.evaluation.figures.base import FACES_PER_ROW, save_figure, show_faces
-from emotion.evaluation.robustness import CORRUPTIONS
+from emotion.evaluation.report.groups import ALL
+from emotion.evaluation.report.robustness import CORRUPTIONS
 
 
 def draw_confusion(matrix: NDArray[np.int64], caption: str, path: Path) -> None:
@@ -38,6 +39,31 @@ def draw_per_class(table: pd.DataFrame, caption: str, path: Path) -> None:
     table.set_index("emotion")[["precision", "recall", "f1"]].plot.bar(ax=axis, rot=30, ylim=(0, 1.15), xlabel="")
     axis.legend(loc="upper center", ncols=3)
     axis.set_title(f"Test images: {caption}")
+    save_figure(figure, path)
+
+
+def draw_groups(table: pd.DataFrame, accuracy: float, caption: str, path: Path) -> None:
+    """Draw the accuracy of every group with its interval, from `emotion.evaluation.report.groups.groups_table`.
+
+    Args:
+        table: rows of other emotions than ALL are left out.
+        accuracy: of all images, drawn as a line.
+        caption: a description of the data.
+        path: the PNG file to write.
+    """
+    rows = table[table["emotion"] == ALL][::-1]
+    figure = Figure(figsize=(8, 0.32 * len(rows) + 1.6), layout="constrained")
+    axis = figure.subplots()
+    titles = [f"{attribute}: {group} ({images})" for attribute, group, images in
+              rows[["attribute", "group", "images"]].itertuples(index=False)]  # fmt: skip
+    errors = [rows["recall"] - rows["low"], rows["high"] - rows["recall"]]
+    axis.errorbar(rows["recall"], range(len(rows)), xerr=errors, fmt="o", capsize=3)
+    axis.set_yticks(range(len(rows)), titles)
+    axis.axvline(accuracy, color="gray", linestyle=":", label="all test images")
+    label = "accuracy (95% intervals)" if len(rows) else "The data has no attributes that form groups."
+    axis.set(xlabel=label, title=f"Test images by group: {caption}")
+    axis.legend(loc="lower left")
+    axis.grid(alpha=0.3, axis="x")
     save_figure(figure, path)
 
 
@@ -72,7 +98,7 @@ def draw_coverage(table: pd.DataFrame, caption: str, path: Path) -> None:
 
 
 def draw_robustness(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Draw accuracy by severity for every corruption, from `emotion.evaluation.robustness.robustness_table`."""
+    """Draw accuracy by severity for every corruption, from `emotion.evaluation.report.robustness.robustness_table`."""
     figure = Figure(figsize=(3.2 * len(CORRUPTIONS), 3.6), layout="constrained")
     axes = figure.subplots(1, len(CORRUPTIONS), sharey=True)
     for axis, (name, (_, _, unit)) in zip(axes, CORRUPTIONS.items(), strict=True):

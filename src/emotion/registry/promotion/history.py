@@ -47,6 +47,8 @@ class Entry(Section):
     commit: str = ""  # the commit that the version was trained from
     files: str = ""  # SHA-256 of the version's SavedModel
     run_id: str = ""  # of the run with the gate's verdict
+    images: str = ""  # SHA-256 of the test images that decided
+    uses: int = 0  # how often they had decided about the model, this time included
     by: str = Field(default_factory=current_user)
     at: str = Field(default_factory=current_time)
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)  # no two entries are equal
@@ -75,6 +77,11 @@ class AliasState:
         """The aliases that the registry should have."""
         wanted = zip(ALIASES, (self.champion, self.previous, self.challenger), strict=True)
         return {alias: version for alias, version in wanted if version}
+
+
+def former_champions(entries: Iterable[Entry]) -> list[str]:
+    """The versions that were ever the champion, in the order of their first promotion."""
+    return list(dict.fromkeys(entry.version for entry in entries if entry.version and entry.action != "challenge"))
 
 
 def replay(entries: Iterable[Entry], existing: Iterable[str]) -> AliasState:

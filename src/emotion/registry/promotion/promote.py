@@ -4,13 +4,24 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion.data.dataset import open_dataset
+from emotion.data.dataset import Split, open_dataset
+from emotion.data.labels import GATE
 from emotion.params.sections import Params
-from emotion.registry.promotion.checks import files_rule, run_gate
-from emotion.registry.promotion.history import CHALLENGER, CHAMPION, MAX_REASON, AliasState, Entry, current_user, replay
+from emotion.registry.promotion.gate.checks import files_rule
+from emotion.registry.promotion.gate.rules import Verdict
+from emotion.registry.promotion.gate.run import run_gate
+from emotion.registry.promotion.history import (
+    CHALLENGER,
+    CHAMPION,
+    MAX_REASON,
+    AliasState,
+    Entry,
+    current_user,
+    former_champions,
+    replay,
+)
 from emotion.registry.promotion.ledger import applied_entries, read_entries
 from emotion.registry.promotion.reconcile import append_entry, gate_tags, reconcile
-from emotion.registry.promotion.rules import Verdict
 from emotion.registry.promotion.verdict_report import log_verdict
 from emotion.registry.versions import (
     Version,
@@ -58,8 +69,8 @@ def promote(
     version = get_version(name, number)
     if not dry_run:
         reconcile(name)
-    entries = read_entries(name)
-    state = replay(entries, list_versions(name))
+    entries, versions = read_entries(name), list_versions(name)
+    state = replay(entries, versions)
     if dry_run and applied_entries(name) == len(entries):  # respect aliases that were set manually
         found = get_aliases(name)
         state = AliasState((found.get(CHAMPION),), found.get(CHALLENGER))
@@ -69,7 +80,9 @@ def promote(
         return Decision(None, "UNCHANGED", False, state.champion)
     compared = state.champion if to == CHAMPION else None
     champion = get_version(name, compared) if compared else None
-    verdict = run_gate(params, version, champion, open_dataset().split("test"))
+    others = {*versions} - {number, compared} if to == CHAMPION else set()
+    formers = [versions[former] for former in former_champions(entries) if former in others]
+    verdict = run_gate(params, version, champion, formers, _gate_images(), dry_run)
     if to == CHALLENGER:
         verdict = verdict.without_comparison()
     forced = force and verdict.outcome != "PROMOTED" and verdict.has_integrity
@@ -79,12 +92,19 @@ def promote(
         if outcome == "PROMOTED":
             entry = _entry(
                 "promote" if to == CHAMPION else "challenge", version, state, reason,
-                verdict=verdict.outcome, forced=forced, run_id=run_id,
+                verdict=verdict.outcome, forced=forced, run_id=run_id, images=verdict.images, uses=verdict.uses,
             )  # fmt: skip
             append_entry(name, entries, entry)
         else:
             tag_version(name, number, gate_tags(to, outcome, False, current_user(), reason, run_id))
     return Decision(verdict, outcome, forced, state.champion)
+
+
+def _gate_images() -> Split:
+    """The images that only the gate looks at; all test images if none were set aside."""
+    dataset = open_dataset()
+    own = dataset.split(GATE)
+    return own if len(own) else dataset.split("test")
 
 
 def rollback(name: str, reason: str = "") -> Entry:
@@ -120,7 +140,7 @@ def _check_reason(reason: str) -> None:
 
 def _entry(
     action: str, version: Version, state: AliasState, reason: str,
-    verdict: str = "", forced: bool = False, run_id: str = "",
+    verdict: str = "", forced: bool = False, run_id: str = "", images: str = "", uses: int = 0,
 ) -> Entry:  # fmt: skip
     return Entry.model_validate(
         {
@@ -133,5 +153,7 @@ def _entry(
             "verdict": verdict,
             "forced": forced,
             "run_id": run_id,
+            "images": images,
+            "uses": uses,
         }
     )

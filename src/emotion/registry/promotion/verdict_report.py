@@ -3,9 +3,10 @@
 import pandas as pd
 
 from emotion.params.sections import Params
+from emotion.registry.promotion.gate.rules import Verdict
+from emotion.registry.promotion.gate.wear import IMAGES_TAG
 from emotion.registry.promotion.history import Entry, current_time, current_user
 from emotion.registry.promotion.reconcile import describe_decision
-from emotion.registry.promotion.rules import Verdict
 from emotion.registry.version_page import describe_verdict
 from emotion.registry.versions import Version, format_timestamp
 from emotion.tracking import provenance
@@ -22,6 +23,8 @@ def log_verdict(params: Params, version: Version, alias: str, verdict: Verdict, 
         "stage": "promote",
         "alias": alias,
         "version": version.number,
+        "model": params.register_.name,
+        IMAGES_TAG: verdict.images,
         "data.dvc_hash": provenance.data_hash(),
         "champion": verdict.champion or "",
         "verdict": verdict.outcome,
@@ -63,26 +66,28 @@ def to_markdown(verdict: Verdict) -> str:
                 "rule": rule.name,
                 "value": rule.value,
                 "threshold": rule.threshold,
-                "outcome": "passed" if rule.passed else "**failed**",
+                "outcome": rule.outcome if rule.passed else f"**{rule.outcome}**",
             }
             for rule in verdict.rules
         ]
     )
     parts = [f"# Version {verdict.version}: {verdict.outcome}, {champion}", _table(rules)]
-    if verdict.emotions:
-        emotions = pd.DataFrame(
+    parts += [f"- {note}" for note in verdict.notes]
+    if verdict.subsets:
+        subsets = pd.DataFrame(
             [
                 {
-                    "emotion": row["emotion"],
-                    "images": row["images"],
-                    "recall": f"{row['recall']:.4f}",
-                    "champion's recall": f"{row['champion_recall']:.4f}",
-                    "p (McNemar)": f"{row['p_value']:.3g}",
+                    "": subset.name if subset.kind == "emotion" else f"{subset.kind}: {subset.name}",
+                    "images": subset.images,
+                    "needed": subset.needed,
+                    "recall": f"{subset.recall:.4f}",
+                    "champion's recall": f"{subset.champion_recall:.4f}",
+                    "p of a loss (corrected)": f"{subset.p_value:.3g}",
                 }
-                for row in verdict.emotions
+                for subset in verdict.subsets
             ]
         )
-        parts.append(_table(emotions))
+        parts.append(_table(subsets))
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,18 +11,20 @@ from numpy.typing import NDArray
 from emotion.data.dataset import Images, Split
 from emotion.data.labels import EMOTIONS
 from emotion.evaluation import metrics, predictions
-from emotion.evaluation.familiarity import familiarity_summary, familiarity_table
 from emotion.evaluation.figures.metrics import (
     draw_confusion,
     draw_coverage,
     draw_familiarity,
+    draw_groups,
     draw_mistakes,
     draw_per_class,
     draw_reliability,
     draw_robustness,
 )
 from emotion.evaluation.metrics import Probabilities
-from emotion.evaluation.robustness import robustness_summary, robustness_table
+from emotion.evaluation.report.familiarity import familiarity_summary, familiarity_table
+from emotion.evaluation.report.groups import groups_summary, groups_table
+from emotion.evaluation.report.robustness import robustness_summary, robustness_table
 from emotion.params.sections import Evaluate
 
 
@@ -75,6 +78,14 @@ def write_test_figures(
     ]
     draw_mistakes(test.images[worst], titles, caption, folder / "mistakes.png")
     return {str(emotion): dict(scores) for emotion, scores in per_class.set_index("emotion").T.to_dict().items()}
+
+
+def write_groups(test: Split, probabilities: Probabilities, caption: str, folder: Path) -> dict[str, Any]:
+    """Write accuracy and recall per group as a table and a figure; return the accuracies."""
+    table = groups_table(test.labels, probabilities, test.attributes)
+    table.to_csv(folder / "groups.csv", index=False, float_format="%.5f")
+    draw_groups(table, float((probabilities.argmax(axis=1) == test.labels).mean()), caption, folder / "groups.png")
+    return groups_summary(table)
 
 
 def write_robustness(

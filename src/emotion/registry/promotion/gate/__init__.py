@@ -1,0 +1,1 @@
+"""The gate: whether a version may become the champion."""

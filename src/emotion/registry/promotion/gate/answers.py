@@ -1,0 +1,57 @@
+"""A version's answers for the test images, which are kept with it, so that each version predicts them only once."""
+
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from emotion.data.labels import EMOTIONS
+from emotion.registry.promotion.gate.rules import Probabilities
+from emotion.registry.versions import Version
+from emotion.runtime.errors import UserError
+from emotion.tracking.client import connection
+from emotion.tracking.queries import get_run, read_artifact
+
+TOLERANCE = 1e-3  # of the sum of probabilities
+
+
+def are_distributions(probabilities: Probabilities) -> bool:
+    """Whether no value is negative or NaN, and each row sums to 1."""
+    return bool((probabilities >= 0).all() and (np.abs(probabilities.sum(axis=1) - 1) < TOLERANCE).all())
+
+
+def read_answers(version: Version, images: str, count: int) -> Probabilities | None:
+    """The answers that were kept with a version; None if there are none for its files and these images.
+
+    Args:
+        version: the version.
+        images: SHA-256 of the test images, from `images_digest`.
+        count: how many there are.
+
+    Returns:
+        (count, 7) float32.
+    """
+    run = get_run(version.run_id) if version.run_id else None
+    try:
+        content = read_artifact(run.id, _path(version, images)) if run else None
+        answers = np.load(io.BytesIO(content), allow_pickle=False) if content else None
+    except (UserError, ValueError, EOFError, SyntaxError):  # lost, or damaged: they are predicted again
+        return None
+    if not isinstance(answers, np.ndarray) or answers.shape != (count, len(EMOTIONS)) or answers.dtype != np.float32:
+        return None
+    return answers if are_distributions(answers) else None
+
+
+def keep_answers(version: Version, images: str, answers: Probabilities) -> None:
+    """Keep a version's answers with it, among the artifacts of its run."""
+    run = get_run(version.run_id) if version.run_id else None
+    if run:
+        path = Path(_path(version, images))
+        with tempfile.TemporaryDirectory() as folder, connection().translate_errors(count_time=False):
+            np.save(Path(folder) / path.name, answers)
+            connection().client.log_artifact(run.id, str(Path(folder) / path.name), str(path.parent))
+
+
+def _path(version: Version, images: str) -> str:
+    return f"gate/answers-{version.files_digest[:16]}-{images[:16]}.npy"

@@ -1,0 +1,89 @@
+"""The gate's checks of a version's integrity: its files, its graph, its signature, and one prediction."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.inference.op_allowlist import disallowed_ops
+from emotion.registry.promotion.gate.answers import are_distributions
+from emotion.registry.promotion.gate.rules import Rule
+from emotion.registry.signature import (
+    has_expected_signature,
+    has_only_saved_model,
+    input_example,
+    saved_model_of,
+)
+from emotion.registry.versions import Version, changed_files
+
+
+def integrity_rules(version: Version, folder: Path) -> list[Rule]:
+    """Check that the files are unchanged since registration and safe to load; stop at the first failure."""
+    results: list[Rule] = []
+    for name, check in CHECKS.items():
+        try:
+            results.append(check(version, folder))
+        except Exception as error:  # noqa: BLE001  a file that cannot be loaded fails the check
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            results.append(integrity_rule(name, reason, "can be read and loaded", False))
+        if not results[-1].passed:
+            break
+    return results
+
+
+def integrity_rule(name: str, value: str, threshold: str, passed: bool) -> Rule:
+    """A rule about the integrity of a version."""
+    return Rule(name=name, kind="integrity", value=value, threshold=threshold, passed=passed)
+
+
+def files_rule(version: Version, folder: Path) -> Rule:
+    """Check that the files are unchanged since registration."""
+    changed = changed_files(version, folder)
+    value = "unchanged"
+    if not version.files_digest:
+        value = "no digests recorded"
+    elif changed:
+        others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        value = f"changed: {changed[0]}{others}"
+    return integrity_rule("files", value, "as registered", value == "unchanged")
+
+
+def _operations_rule(version: Version, folder: Path) -> Rule:
+    disallowed = disallowed_ops(saved_model_of(folder))
+    listed = ", ".join(f"{operation} in {place}" for operation, place in sorted(disallowed.items())[:3])
+    return integrity_rule("operations", listed or "all allowed", "no files, no randomness, no Python", not disallowed)
+
+
+def _signature_rule(version: Version, folder: Path) -> Rule:
+    is_expected = has_expected_signature(folder)
+    expected = f"({IMAGE_SIZE}, {IMAGE_SIZE}, 1) float32 to {len(EMOTIONS)}"
+    return integrity_rule("signature", expected if is_expected else "different", expected, is_expected)
+
+
+def _flavor_rule(version: Version, folder: Path) -> Rule:
+    passed = has_only_saved_model(folder)
+    value = "only the SavedModel" if passed else "other code or files, see MLmodel"
+    return integrity_rule("MLflow flavor", value, "only the SavedModel", passed)
+
+
+def _prediction_rule(version: Version, folder: Path) -> Rule:
+    from emotion.inference.load import load_saved_model, predict
+
+    face = input_example()[..., 0].astype(np.uint8)
+    model = load_saved_model(saved_model_of(folder))
+    first, second = predict(model, face, 1), predict(model, face, 1)
+    passed = first.shape == (1, len(EMOTIONS)) and are_distributions(first)
+    value = "a distribution" if passed else f"shape {first.shape}, sum {first.sum():.3g}"
+    if passed and not np.array_equal(first, second):
+        value, passed = "differs between two calls", False
+    return integrity_rule("prediction", value, "a distribution", passed)
+
+
+CHECKS: dict[str, Callable[[Version, Path], Rule]] = {
+    "files": files_rule,
+    "operations": _operations_rule,
+    "MLflow flavor": _flavor_rule,
+    "signature": _signature_rule,
+    "prediction": _prediction_rule,
+}

@@ -1,0 +1,130 @@
+"""The rules that compare a version with another one, by their predictions for the same images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion.params.sections import Gate
+from emotion.registry.promotion.gate.rules import Probabilities, Rule
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions' predictions for the same images: the candidate's, and those of the version to compare it with."""
+
+    title: str  # of the other version, such as "version 3, the champion"
+    labels: NDArray[np.int64]  # (n,)
+    candidate: Probabilities
+    other: Probabilities
+
+    @property
+    def is_correct(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which images the other version, and the candidate, predict correctly, (n,) each."""
+        other, candidate = (p.argmax(axis=1) == self.labels for p in (self.other, self.candidate))
+        return other, candidate
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many images only the other version, and only the candidate, predicts correctly."""
+        other, candidate = self.is_correct
+        return int((other & ~candidate).sum()), int((candidate & ~other).sum())
+
+    @property
+    def difference(self) -> float:
+        """The candidate's accuracy minus the other version's."""
+        lost, won = self.counts
+        return (won - lost) / len(self.labels)
+
+    @property
+    def discordant(self) -> float:
+        """The share of images that only one of them predicts correctly."""
+        return sum(self.counts) / len(self.labels)
+
+
+def comparison_rules(settings: Gate, compared: Comparison) -> Iterator[Rule]:
+    """The rules of `settings.policy`.
+
+    A loss of `settings.max_accuracy_loss` must be excluded by the interval of the difference (non-inferiority). The
+    policy `improve` also asks for an accuracy that is not lower and for a log loss that is lower, as observed: the
+    first because an interval around a loss may still exclude a larger one, the second because log loss sees changes of
+    probabilities that no change of answers shows, and so tells better from worse with fewer images.
+    """
+    from emotion.evaluation.significance import loss_per_image, paired_interval  # SciPy, which takes half a second
+
+    confidence = 1 - 2 * settings.significance
+    low, _ = paired_interval(*compared.is_correct, confidence)
+    lost, won = compared.counts
+    is_improvement = settings.policy == "improve"
+    if is_improvement:
+        yield _rule(
+            f"accuracy compared with {compared.title}", f"{compared.difference:+.4f} ({won} won, {lost} lost)",
+            ">= 0", won >= lost,
+        )  # fmt: skip
+    yield _rule(
+        f"{'its' if is_improvement else f'accuracy compared with {compared.title}:'} {100 * confidence:g}% interval,"
+        " lower end", f"{low:+.4f}", f"> {-settings.max_accuracy_loss:g}", low > -settings.max_accuracy_loss,
+    )  # fmt: skip
+    if is_improvement:
+        changes = loss_per_image(compared.labels, compared.candidate) - loss_per_image(compared.labels, compared.other)
+        error = float(changes.std(ddof=1) / np.sqrt(len(changes)))
+        yield _rule(
+            f"log loss compared with {compared.title}", f"{changes.mean():+.4f} (standard error {error:.4f})", "< 0",
+            changes.mean() < 0,
+        )  # fmt: skip
+
+
+def latency_rule(settings: Gate, candidate_ms: float, champion_ms: float) -> Rule:
+    """Whether the candidate is not much slower than the champion."""
+    ratio = candidate_ms / champion_ms
+    return _rule(
+        "latency compared with the champion", f"{ratio:.2f} x", f"<= {settings.max_latency_ratio:g} x",
+        ratio <= settings.max_latency_ratio,
+    )  # fmt: skip
+
+
+def _rule(name: str, value: str, threshold: str, passed: bool) -> Rule:
+    return Rule(name=name, kind="comparison", value=value, threshold=threshold, passed=bool(passed))
+
+
+def describe_power(settings: Gate, compared: Comparison) -> str:
+    """What the number of images can tell, in a sentence."""
+    from emotion.evaluation.significance import images_needed, smallest_difference
+
+    count, discordant = len(compared.labels), compared.discordant
+    if not discordant:
+        return f"Both versions answer all {count:,} images alike."
+    smallest = smallest_difference(discordant, count, settings.significance)
+    needed = images_needed(discordant, settings.max_accuracy_loss, settings.significance)
+    return (
+        f"On {count:,} images, of which the versions answer {discordant:.1%} differently, a difference in accuracy below"
+        f" {100 * smallest:.1f} points cannot be told from none; for {100 * settings.max_accuracy_loss:g} points, about"
+        f" {needed:,} images would be needed."
+    )
+
+
+def describe_remedy(settings: Gate, compared: Comparison) -> str:
+    """How many more correct answers would be enough for a version that is held; empty if its accuracy is enough."""
+    from emotion.evaluation.significance import images_needed, paired_interval
+
+    other, candidate = compared.is_correct
+    lost, won = compared.counts
+    more = 0
+    chosen = np.flatnonzero(~candidate)
+    while more < len(chosen):
+        better = candidate.copy()
+        better[chosen[:more]] = True
+        low, _ = paired_interval(other, better, 1 - 2 * settings.significance)
+        if low > -settings.max_accuracy_loss and (settings.policy == "not_worse" or won + more >= lost):
+            break
+        more += 1
+    if not more:
+        return ""
+    text = f"Compared with {compared.title}, {more} more correct answers would be enough"
+    if settings.policy == "not_worse" or won >= lost:
+        margin = compared.difference + settings.max_accuracy_loss
+        if margin > 0:
+            needed = images_needed(compared.discordant, margin, settings.significance)
+            text += f", or the same difference on about {needed:,} images"
+    return f"{text}."

@@ -1,0 +1,193 @@
+"""Run the gate: check a version's files, get its predictions and those of other versions, and judge it."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from emotion.data.dataset import Split
+from emotion.inference.load import Model
+from emotion.params.sections import Params
+from emotion.registry.promotion.gate import wear
+from emotion.registry.promotion.gate.answers import are_distributions, keep_answers, read_answers
+from emotion.registry.promotion.gate.checks import integrity_rule, integrity_rules
+from emotion.registry.promotion.gate.judge import Scored, judge, judge_alone
+from emotion.registry.promotion.gate.rules import Measured, Probabilities, Rule, Verdict
+from emotion.registry.signature import saved_model_of
+from emotion.registry.versions import Version, download_version
+from emotion.runtime.errors import UserError
+from emotion.runtime.files import folder_size
+from emotion.tracking import provenance
+
+LATENCY_CALLS = 50
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A version whose files were downloaded and checked."""
+
+    version: Version
+    model: Model
+    size_mib: float
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Gets versions and their answers for the test images.
+
+    Args:
+        name: the name of the registered model.
+        test: the test images.
+        digest: of the test images.
+        batch_size: of predictions.
+        is_dry_run: whether to write nothing.
+        folders: of downloaded files, which exist until it is closed.
+    """
+
+    name: str
+    test: Split
+    digest: str
+    batch_size: int
+    is_dry_run: bool
+    folders: ExitStack
+
+    def load(self, version: Version) -> tuple[list[Rule], Loaded | None]:
+        """Download and check a version; return the rules about its integrity, and the version if it passed them."""
+        from emotion.inference.load import load_saved_model
+
+        scratch = self.folders.enter_context(tempfile.TemporaryDirectory())
+        folder = download_version(self.name, version.number, Path(scratch) / version.number)
+        found = integrity_rules(version, folder)
+        if not all(rule.passed for rule in found):
+            return found, None
+        saved_model = saved_model_of(folder)
+        return found, Loaded(version, load_saved_model(saved_model), folder_size(saved_model) / 2**20)
+
+    def answers(self, loaded: Loaded) -> Probabilities:
+        """What a version answers: as kept with it, or predicted now, and kept."""
+        from emotion.inference.load import predict
+
+        known = read_answers(loaded.version, self.digest, len(self.test))
+        if known is None:
+            known = predict(loaded.model, self.test.images, self.batch_size)
+            if not self.is_dry_run and are_distributions(known):
+                keep_answers(loaded.version, self.digest, known)
+        return known
+
+    def former_champions(self, versions: Sequence[Version]) -> tuple[list[Scored], list[str]]:
+        """The former champions that can be compared, and why others cannot."""
+        scored, notes = [], []
+        for version in versions:
+            if not _has_this_data(version):
+                notes.append(f"Version {version.number}, a former champion, learned from other data: not compared.")
+                continue
+            answers = read_answers(version, self.digest, len(self.test))  # then its files are not needed
+            if answers is None:
+                found, loaded = self.load(version)
+                if loaded is None:
+                    failed = f"{found[-1].name}: {found[-1].value}"
+                    notes.append(f"Version {version.number}, a former champion, is not compared: {failed}.")
+                    continue
+                answers = self.answers(loaded)
+            scored.append(Scored(version.number, answers))
+        return scored, notes
+
+    def measure(self, *loaded: Loaded | None) -> list[Measured]:
+        """Time versions in turn, so that noise affects all equally."""
+        from emotion.inference.benchmark import time_call
+        from emotion.inference.load import predict
+
+        present = [it for it in loaded if it]
+        latencies: list[list[float]] = [[] for _ in present]
+        for _ in range(LATENCY_CALLS):
+            for it, times in zip(present, latencies, strict=True):
+                times.append(time_call(partial(predict, it.model, self.test.images[:1], 1)))
+        return [
+            Measured(1000 * float(np.median(times[1:])), it.size_mib)  # the first call is slower
+            for it, times in zip(present, latencies, strict=True)
+        ]
+
+
+def run_gate(
+    params: Params,
+    version: Version,
+    champion: Version | None,
+    formers: Sequence[Version],
+    test: Split,
+    is_dry_run: bool = False,
+) -> Verdict:
+    """Apply every rule to a version's files from the registry, and to their predictions.
+
+    Args:
+        params: only the sections `register` and `evaluate` are used.
+        version: the candidate.
+        champion: the version to compare it with, or None.
+        formers: the former champions.
+        test: the test images that all versions predict.
+        is_dry_run: whether to write nothing.
+
+    Raises:
+        UserError: if there are no test images.
+    """
+    if not len(test):
+        raise UserError("data/faces has no test images to score versions on. Run `dvc repro preprocess`.")
+    settings, bins, name = params.register_.gate, params.evaluate.calibration_bins, params.register_.name
+    digest = wear.images_digest(test)
+    verdict = Verdict(version=version.number, champion=champion.number if champion else None, rules=(), images=digest)
+    with ExitStack() as folders:
+        scorer = Scorer(name, test, digest, params.evaluate.batch_size, is_dry_run, folders)
+        found, candidate = scorer.load(version)
+        if candidate is None:
+            return verdict.model_copy(update={"rules": tuple(found)})
+        scored = Scored(version.number, scorer.answers(candidate))
+        if not are_distributions(scored.answers):
+            found.append(integrity_rule("predictions", "some do not sum to 1 or are negative", "distributions", False))
+            return verdict.model_copy(update={"rules": tuple(found)})
+        reference = scorer.load(champion)[1] if champion else None
+        before = Scored(reference.version.number, scorer.answers(reference)) if reference else None
+        former_scored, notes = scorer.former_champions(formers)
+        measured = scorer.measure(candidate, reference)
+    scored = replace(scored, measured=measured[0])
+    before = replace(before, measured=measured[1]) if before else None
+    alone, metrics = judge_alone(settings, test.labels, scored, before, bins)
+    judged = judge(settings, test.labels, test.attributes, scored, before, former_scored)
+    uses = wear.count_uses(name, digest) + 1
+    return verdict.model_copy(
+        update={
+            "former": judged.former,
+            "rules": (*found, *alone, *_data_rules(version), *_missing_champion(champion, before), *judged.rules),
+            "metrics": metrics,
+            "subsets": tuple(judged.subsets),
+            "notes": (*notes, *judged.notes, wear.describe_wear(settings, uses, judged.comparison)),
+            "uses": uses,
+        }
+    )
+
+
+def _has_this_data(version: Version) -> bool:
+    here, there = provenance.data_hash(), version.tags.get("data.dvc_hash", "unknown")
+    return "unknown" in (here, there) or here == there
+
+
+def _data_rules(version: Version) -> list[Rule]:
+    """Check the training data: other data may include some of the current test images."""
+    here, there = provenance.data_hash(), version.tags.get("data.dvc_hash", "unknown")
+    if "unknown" in (here, there):
+        return []
+    value = "this dataset" if here == there else f"another dataset: {there[:8]}, not {here[:8]}"
+    return [Rule(name="training data", kind="comparison", value=value, threshold="this dataset", passed=here == there)]
+
+
+def _missing_champion(champion: Version | None, scored: Scored | None) -> list[Rule]:
+    if champion is None or scored is not None:
+        return []
+    return [
+        Rule(
+            name="the champion's files", kind="comparison", value="changed since registration",
+            threshold="as registered", passed=False,
+        )
+    ]  # fmt: skip
