@@ -221,9 +221,10 @@ def test_attributes_in_the_archive_become_columns_of_the_index(run: Run) -> None
     files = layout()
     first, second, *_ = files
     table = f"name,age,glasses\n{second},30,no\n{first},41,yes\nelsewhere.jpg,1,no\n"
-    index = run({**files, "attributes.csv": table.encode()}).index.set_index("name")
-    assert index.loc[first, ["age", "glasses"]].astype(str).tolist() == ["41", "yes"]
-    assert index.loc[second, ["age", "glasses"]].astype(str).tolist() == ["30", "no"]
+    index = run({**files, "attributes.csv": table.encode()}).index
+    described = {row["name"]: (str(row["age"]), row["glasses"]) for row in index.to_dict("records")}
+    assert described[first] == ("41", "yes")
+    assert described[second] == ("30", "no")
     assert len(index) == len(files)
 
 

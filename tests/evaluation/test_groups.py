@@ -18,11 +18,12 @@ def table(attributes: dict[str, list[str]], wrong: np.ndarray) -> pd.DataFrame:
 def test_a_group_has_the_accuracy_and_the_recalls_of_its_images() -> None:
     glasses = ["yes" if n < 14 else "no" for n in range(70)]
     found = table({"glasses": glasses}, (np.arange(70) < 7))
-    rows = found.set_index(["group", "emotion"])
-    assert rows.loc[("yes", ALL), ["images", "recall"]].tolist() == [14, 0.5]
-    assert rows.loc[("no", ALL), "recall"] == 1
-    assert rows.loc[("yes", "happy"), ["images", "recall"]].tolist() == [2, 0.5]
-    assert rows.loc[("yes", ALL), "low"] < 0.5 < rows.loc[("yes", ALL), "high"]
+    rows = {(row["group"], row["emotion"]): row for row in found.to_dict("records")}
+    of_yes = rows["yes", ALL]
+    assert (of_yes["images"], of_yes["recall"]) == (14, 0.5)
+    assert of_yes["low"] < 0.5 < of_yes["high"]
+    assert rows["no", ALL]["recall"] == 1
+    assert (rows["yes", "happy"]["images"], rows["yes", "happy"]["recall"]) == (2, 0.5)
     assert groups_summary(found)["glasses"]["yes"]["accuracy"] == 0.5
 
 

@@ -98,8 +98,8 @@ def describe_power(settings: Gate, compared: Comparison) -> str:
     smallest = smallest_difference(discordant, count, settings.significance)
     needed = images_needed(discordant, settings.max_accuracy_loss, settings.significance)
     return (
-        f"On {count:,} images, of which the versions answer {discordant:.1%} differently, a difference in accuracy below"
-        f" {100 * smallest:.1f} points cannot be told from none; for {100 * settings.max_accuracy_loss:g} points, about"
+        f"On {count:,} images, of which the versions answer {discordant:.1%} differently, a difference in accuracy"
+        f" below {100 * smallest:.1f} points cannot be told from none; for {100 * settings.max_accuracy_loss:g} points, about"
         f" {needed:,} images would be needed."
     )
 
