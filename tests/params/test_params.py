@@ -23,6 +23,15 @@ def changed(tmp_path: Path, section: str, **values: Any) -> Path:
     return path
 
 
+@pytest.mark.parametrize("reason", ["medical: patients who cannot speak", "safety: drivers who fall asleep"])
+def test_an_area_that_the_law_prohibits_is_accepted_with_a_medical_or_safety_reason(
+    tmp_path: Path, reason: str
+) -> None:
+    use = {"area": "workplace", "purpose": "warning drivers", "not_for": "assessing them", "exception": reason}
+    read = load_params(changed(tmp_path, "register", intended_use=use))
+    assert read.register_.intended_use.tags()["use.exception"] == reason
+
+
 def test_the_shipped_parameters_are_accepted(params: Params) -> None:
     assert params.fetch.source == "synthetic"
 
@@ -35,6 +44,22 @@ def test_the_shipped_parameters_are_accepted(params: Params) -> None:
         ("train", {"network": "lenet"}, "got 'lenet'"),
         ("fetch", {"source": "web"}, "fetch.source should be 'synthetic', 'archive' or 'kaggle', got 'web'"),
         ("fetch", {"sha256": "12"}, "fetch.sha256"),
+        (
+            "register",
+            {"intended_use": {"area": "workplace", "purpose": "assessing employees", "not_for": "anything else"}},
+            "register.intended_use: recognizing emotions is prohibited at the workplace except for medical or safety"
+            " reasons (Art. 5(1)(f)) of Regulation (EU) 2024/1689",
+        ),
+        (
+            "register",
+            {"intended_use": {"area": "education", "purpose": "who listens", "not_for": "x" * 10, "exception": "fun"}},
+            "register.intended_use.exception",
+        ),
+        (
+            "register",
+            {"intended_use": {"area": "research", "not_for": "x" * 10}},
+            "register.intended_use.purpose is missing",
+        ),
         ("tune", {"space": {"depth": {"choice": [1]}}}, "tune.space allows depth 1: unknown key train.depth"),
         (
             "tune",

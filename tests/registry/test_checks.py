@@ -70,7 +70,7 @@ def test_a_graph_with_disallowed_operations_is_rejected(
     assert decision.outcome == "REJECTED"
     assert operation in rule(decision, "operations").value
     assert decision.verdict
-    assert [rule.name for rule in decision.verdict.rules] == ["files", "operations"]
+    assert [rule.name for rule in decision.verdict.rules] == ["files", "provenance", "operations"]
 
 
 def test_predictions_that_are_not_a_distribution_are_rejected(add: Any, lenient: Params) -> None:

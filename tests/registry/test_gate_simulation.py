@@ -1,23 +1,16 @@
 """The errors of the gate, as `benchmarks/gate.py` simulates them, on a small scale."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from emotion.params.sections import Params
-
-BENCHMARK = Path(__file__).parents[2] / "benchmarks/gate.py"
+from support.benchmarks import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def simulation() -> Any:
-    spec = importlib.util.spec_from_file_location("gate_simulation", BENCHMARK)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_benchmark("gate")
     vars(module)["POPULATION"] = 100_000
     return module
 

@@ -39,7 +39,7 @@ def test_a_store_error_is_not_reported_as_a_conflict(
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_param", refuse)
     with pytest.raises(UserError, match="Permission denied"):
-        append_entry(NAME, [], Entry(action="promote", version="1"))
+        append_entry(NAME, [], Entry(action="promote", version="1"), None)
 
 
 def test_reconciling_an_unknown_model_does_not_create_it(mlflow_store: Path) -> None:
@@ -53,9 +53,9 @@ def test_the_second_of_two_concurrent_decisions_is_a_conflict(add: Any, lenient:
         add(wrong_in(0.1))
     promote(lenient, "1")
     entries = read_entries(NAME)
-    append_entry(NAME, entries, Entry(action="promote", version="2", before="1"))
+    append_entry(NAME, entries, Entry(action="promote", version="2", before="1"), None)
     with pytest.raises(ConflictError, match=r"nothing was changed: .* promoted version 2 at the same time"):
-        append_entry(NAME, entries, Entry(action="promote", version="3", before="1"))
+        append_entry(NAME, entries, Entry(action="promote", version="3", before="1"), None)
     assert aliases() == {"champion": "2", "previous": "1"}
     assert [entry.version for entry in read_entries(NAME)] == ["1", "2"]
 

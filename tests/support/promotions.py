@@ -47,7 +47,7 @@ def change(version, kill_at, start, report):
         time.sleep(0.001)
     entry = Entry(action="promote", version=version, before="1", verdict="PROMOTED", run_id="a run")
     try:
-        append_entry(name, entries, entry)
+        append_entry(name, entries, entry, None)
     except ConflictError:
         return 5
     os.write(report, str(done).encode())

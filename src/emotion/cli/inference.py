@@ -140,10 +140,10 @@ def demo(
         models = StaticModel(load_model(model, min_confidence))
     else:
         from emotion.params.load import load_params
-        from emotion.registry.versions import find_aliases
+        from emotion.registry.promotion.reconcile import trusted_aliases
 
         name = load_params().register_.name
-        models = AliasWatcher(name, lambda: find_aliases(name) or {}, lambda uri: load_model(uri, min_confidence))
+        models = AliasWatcher(name, lambda: trusted_aliases(name), lambda uri: load_model(uri, min_confidence))
     from emotion.serving.demo.app import NOTICE, launch
 
     gc.enable()  # this may run for months

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from emotion.cli import comparison, inference, lineage, promotion, runs, search, system
+from emotion.cli import comparison, inference, lineage, promotion, runs, search, signing, system
 from emotion.runtime.errors import run_main
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ for command in (  # in the order in which people need them
     promotion.rollback,
     promotion.history,
     lineage.trace,
+    signing.verify,
     lineage.reproduce,
     inference.predict,
     inference.demo,
@@ -58,6 +59,7 @@ for command in (  # in the order in which people need them
     runs.cleanup_runs,
 ):
     app.command()(command)
+app.add_typer(signing.keys, name="keys")
 
 
 def main() -> None:

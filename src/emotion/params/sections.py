@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from emotion.data.labels import IMAGE_SIZE
+from emotion.params.intended_use import IntendedUse
 from emotion.params.objective import Objective
 from emotion.params.space import Minutes, Scalar, Seed, Tune
 from emotion.params.validation import Section, format_validation_errors
@@ -150,6 +151,7 @@ class Register(Section):
     """The registered model and its promotion rules."""
 
     name: str = Field(pattern=r"^[\w][\w .-]*$")
+    intended_use: IntendedUse
     gate: Gate
 
 

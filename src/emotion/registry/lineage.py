@@ -5,7 +5,9 @@ from typing import Any
 from pydantic import Field
 
 from emotion.params.validation import Section
-from emotion.registry.versions import LOCK_TAG, format_timestamp, get_aliases, get_version, parse_json_tag
+from emotion.registry.promotion.reconcile import trusted_aliases
+from emotion.registry.signing.versions import UNSIGNED, verify_version
+from emotion.registry.versions import LOCK_TAG, format_timestamp, get_version, parse_json_tag
 from emotion.runtime.errors import UserError
 from emotion.tracking.queries import RunInfo, get_run
 
@@ -20,6 +22,7 @@ class VersionLineage(Section):
     aliases: tuple[str, ...]
     registered: str
     registered_by: str | None = Field(title="registered by")
+    signed: str
     saved_model_sha256: str | None = Field(title="SavedModel, SHA-256")
 
 
@@ -80,23 +83,26 @@ def trace_version(name: str, number: str) -> Lineage:
     """Collect the lineage of a version from the registry and from MLflow runs.
 
     Raises:
+        SignatureError: if the project lists keys, and the version is not as a holder of one signed it.
         UserError: if there is no such version, or its run was deleted.
     """
     version = get_version(name, number)
     run = run_of_version(number, version.run_id)
+    signed = verify_version(name, version)
     tags, parameters = {**run.tags, **version.tags}, run.params
     search = get_run(tags["tune.run_id"]) if "tune.run_id" in tags else None
     return Lineage(
         version=VersionLineage(
             name=name,
             number=number,
-            aliases=tuple(alias for alias, holder in get_aliases(name).items() if holder == number),
+            aliases=tuple(alias for alias, holder in trusted_aliases(name).items() if holder == number),
             registered=format_timestamp(version.created),
             registered_by=tags.get("registered_by"),
+            signed=f"by {signed[1]}" if signed else UNSIGNED,
             saved_model_sha256=tags.get("saved_model.sha256"),
         ),
         code=CodeLineage(
-            commit=tags.get("mlflow.source.git.commit"),
+            commit=version.tags.get("git.commit") or tags.get("mlflow.source.git.commit"),
             is_dirty=tags.get("git.dirty") == "true",
             dvc_experiment=tags.get("dvc.experiment"),
             dvc_lock_sha256=tags.get(LOCK_TAG),

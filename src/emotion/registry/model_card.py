@@ -18,6 +18,7 @@ from emotion.evaluation import predictions
 from emotion.evaluation.intervals import score_intervals
 from emotion.evaluation.metrics import evaluation_subsets
 from emotion.evaluation.significance import CONFIDENCE, format_interval
+from emotion.params.intended_use import IntendedUse
 from emotion.registry.versions import Version, parse_json_tag
 from emotion.runtime.files import atomic_write, read_csv, read_json
 from emotion.runtime.paths import DATASET, EVALUATION, LAYERS, MODEL_CARD, NETWORK, SPEED, TRAINING_CURVES
@@ -70,6 +71,7 @@ def write(
     bins: int,
     change: str,
     verdicts: Mapping[str, str],
+    use: IntendedUse,
 ) -> None:
     """Write model_card.md with its figures, and model_card.html, which contains them.
 
@@ -82,6 +84,7 @@ def write(
         bins: the number of bins for the calibration error.
         change: how it compares with the champion and with the version before, as Markdown.
         verdicts: the gate's verdicts so far, by alias, as Markdown.
+        use: what the model is for.
     """
     templates = Environment(
         loader=PackageLoader("emotion.registry"),
@@ -97,6 +100,7 @@ def write(
         title=title,
         emotions=EMOTIONS,
         is_drawn=is_drawing,
+        use=use,
         change=change,
         verdicts=_between_marks(verdicts),
         scores=_scores_table(scores, bins),

@@ -1,7 +1,10 @@
 """Find runs and versions by the names that people give: numbers, aliases, DVC experiments, trials, and run ids."""
 
+import re
+
 from emotion.registry.promotion.history import ALIASES
-from emotion.registry.versions import Version, find_aliases, list_versions, no_model_error
+from emotion.registry.promotion.reconcile import trusted_aliases
+from emotion.registry.versions import Version, get_version, list_versions, no_model_error
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
@@ -26,7 +29,7 @@ def find_version(name: str, text: str) -> str:
     versions = list_versions(name) if connection().has_store else {}
     if not versions:
         raise no_model_error(name)
-    if number := _match_version(text, versions, find_aliases(name) or {}):
+    if number := _match_version(text, versions, trusted_aliases(name)):
         return number
     if text in ALIASES:
         raise UserError(f"{name} has no {text} now. `emotion versions` lists its versions with their aliases.")
@@ -34,6 +37,28 @@ def find_version(name: str, text: str) -> str:
         f"{name} has no version {text}. Its versions: {', '.join(versions)}. `emotion versions` lists their aliases,"
         " experiments and run ids."
     )
+
+
+def parse_model_uri(uri: str) -> tuple[str, Version] | None:
+    """The model and version that models:/NAME/NUMBER, /latest or @ALIAS names; None for other URIs.
+
+    Raises:
+        UserError: if there is no such version.
+    """
+    parts = re.fullmatch(r"models:/([^/@]+)(?:/(\d+|latest)|@(.+))", uri)
+    if not parts:
+        return None
+    name, number, alias = parts.groups()
+    if alias:
+        number = trusted_aliases(name).get(alias)
+    elif number == "latest":
+        number = next(reversed(list_versions(name)), "latest")
+    if number is None:
+        raise UserError(
+            f"{name} has no {alias}. `emotion promote VERSION` makes a version the champion;"
+            f" models:/{name}/VERSION names any version."
+        )
+    return name, get_version(name, number)
 
 
 def _match_version(text: str, versions: dict[str, Version], aliases: dict[str, str]) -> str | None:
@@ -64,7 +89,7 @@ def find_runs(name: str, *texts: str) -> list[RunInfo]:
     """
     known = search_runs()
     versions = list_versions(name) if known else {}
-    aliases = (find_aliases(name) or {}) if known else {}
+    aliases = (trusted_aliases(name)) if known else {}
     search = newest_search() if known else None
     return [_find_run(text, known, versions, aliases, search) for text in texts]
 

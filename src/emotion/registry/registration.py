@@ -22,14 +22,18 @@ from emotion.data.dataset import FIX, DatasetMetadata
 from emotion.params.sections import Params
 from emotion.registry import model_card
 from emotion.registry.change import describe_change
+from emotion.registry.events import notify
 from emotion.registry.promotion.history import current_user
 from emotion.registry.promotion.ledger import ledger_run
 from emotion.registry.signature import SIGNATURE, classifier_of, input_example, saved_model_of
+from emotion.registry.signing.keys import load_signer
+from emotion.registry.signing.versions import Training, sign_version
 from emotion.registry.version_page import describe, join_description, split_description
 from emotion.registry.versions import (
     FILES,
     FILES_TAG,
     LOCK_TAG,
+    SAVED_MODEL_TAG,
     UNSURE_BELOW_TAG,
     download_model,
     downloaded_digests,
@@ -104,15 +108,18 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
     name = params.register_.name
     with resume_train_run("register", params, exit_callbacks) as run:
         with connection().translate_errors(count_time=False):
-            tags = version_tags(run.id, scores, SAVED_MODEL)
+            tags = {**version_tags(run.id, scores, SAVED_MODEL), **params.register_.intended_use.tags()}
             registered = register(name, run.id, CLASSIFIER, SAVED_MODEL, tags)
             _log_model_metrics(run.id, registered.source.removeprefix("models:/"), evaluation_metrics(scores))
             version, trained = get_version(name, str(registered.version)), get_run(run.id)
             assert trained is not None
             trained = replace(trained, params=read_record("train").params)  # which nobody can edit in MLflow
             _, verdicts = split_description(version.description)
-            text = describe(name, version.number, trained, scores, join_description("", verdicts))
+            text = describe(
+                name, version.number, trained, scores, params.register_.intended_use, join_description("", verdicts)
+            )
             connection().client.update_model_version(name, version.number, text)
+            _sign(name, version.number, evaluation_metrics(scores))
         change = describe_change(name, version.number, trained)
         model_card.write(
             card,
@@ -123,11 +130,28 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
             params.evaluate.calibration_bins,
             change,
             verdicts,
+            params.register_.intended_use,
         )
         run.log_files(card)
         if version.tags[LOCK_TAG] == tags[LOCK_TAG] != "unknown":
             run.log_files(Path("dvc.lock"), "source")
-    return Registered(name=name, version=version.number, run_id=run.id, saved_model_sha256=tags["saved_model.sha256"])
+    facts = {"run_id": run.id, "test_accuracy": scores["test"]["accuracy"], "by": version.tags["registered_by"]}
+    notify("registered", name, version.number, facts)
+    return Registered(name=name, version=version.number, run_id=run.id, saved_model_sha256=tags[SAVED_MODEL_TAG])
+
+
+def _sign(name: str, number: str, metrics: Mapping[str, float]) -> None:
+    """Sign a version, if the project lists keys and this machine has one of them."""
+    try:
+        signer = load_signer(ask=False)
+    except UserError as error:
+        print(f"Version {number} is not signed: {error} Then run `emotion keys sign {number}`.")
+        return
+    if signer:
+        record = read_record("train")  # which nobody can edit in MLflow
+        training = Training(record.params, metrics, record.tags, record.patch.encode())
+        title = f"{name} version {number}"
+        sign_version(name, number, _check_files(f"models:/{name}/{number}", title, SAVED_MODEL), training, signer)
 
 
 def register(name: str, run_id: str, classifier: Path, saved_model: Path, tags: Mapping[str, str]) -> ModelVersion:
@@ -251,7 +275,7 @@ def version_tags(run_id: str, scores: Mapping[str, Any], saved_model: Path) -> d
         **{key.removeprefix("mlflow.source."): run.tags[key] for key in RUN_TAGS if key in run.tags},
         "data": scores["data"],
         "data.source": read_json(DATASET / "dataset.json", FIX, DatasetMetadata)["source"]["source"],
-        "saved_model.sha256": folder_digest(saved_model),
+        SAVED_MODEL_TAG: folder_digest(saved_model),
         UNSURE_BELOW_TAG: str(scores["test_answered"]["unsure_below"]),
         LOCK_TAG: provenance.lock_hash(),
         "registered_by": current_user(),

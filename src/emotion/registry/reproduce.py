@@ -14,9 +14,10 @@ from pathlib import Path
 from emotion.data.dataset import SourceMetadata
 from emotion.registry import lineage
 from emotion.registry.promotion.history import current_time, current_user
+from emotion.registry.signing.versions import verify_version
 from emotion.registry.versions import LOCK_TAG, get_version, tag_version
 from emotion.runtime.errors import UserError
-from emotion.runtime.files import read_json
+from emotion.runtime.files import bytes_digest, read_json
 from emotion.runtime.paths import ARCHIVE, EVALUATION, METRICS, SCORES, SOURCE, project_root
 from emotion.tracking import provenance
 from emotion.tracking.dvc_files import read_pipeline
@@ -63,8 +64,11 @@ def reproduce(name: str, number: str) -> Reproduction:
         raise UserError(f"version {number} of {name} has no recorded commit or data. Choose another version.")
     before = recorded_scores(run, number)
     with worktree(commit) as tree:
-        _apply_patch(run, tree)
+        signed = verify_version(name, version)
+        _apply_patch(run, tree, signed[0].source("train.patch") if signed else None)
         lock = read_artifact(run.id, lineage.LOCK)
+        if signed and lock is not None and bytes_digest(lock) != signed[0].source("dvc.lock"):
+            raise UserError(f"{lineage.LOCK} of run {run.id} was changed after version {number} was signed.")
         if lock is None and version.tags.get(LOCK_TAG, "unknown") != "unknown":
             raise UserError(f"{lineage.LOCK} of run {run.id} cannot be downloaded. Check the artifact store.")
         if lock is not None:
@@ -131,10 +135,13 @@ def worktree(commit: str) -> Iterator[Path]:
             _run(["git", "worktree", "remove", "--force", str(tree)], root)
 
 
-def _apply_patch(run: RunInfo, tree: Path) -> None:
-    if run.tags.get("git.dirty") != "true":
+def _apply_patch(run: RunInfo, tree: Path, signed: str | None) -> None:
+    """Apply the uncommitted changes, whose SHA-256 must be `signed`, if it is not None."""
+    if run.tags.get("git.dirty") != "true" and not signed:
         return
     patch = read_artifact(run.id, lineage.PATCH)
+    if patch is not None and signed is not None and bytes_digest(patch) != signed:
+        raise UserError(f"{lineage.PATCH} of run {run.id} was changed after the version was signed.")
     if patch is None:
         raise UserError(f"{lineage.PATCH} of run {run.id} cannot be downloaded. Check the artifact store.")
     file = tree.with_name("uncommitted.patch")

@@ -8,8 +8,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emotion.data.dataset import FIX, DatasetMetadata, is_drawn
+from emotion.params.intended_use import IntendedUse
 from emotion.registry.promotion.gate.rules import Verdict
-from emotion.registry.versions import Version, find_aliases, get_version
+from emotion.registry.promotion.reconcile import trusted_aliases
+from emotion.registry.versions import Version, get_version
 from emotion.runtime.files import read_json
 from emotion.runtime.paths import DATASET
 from emotion.tracking.client import connection
@@ -20,7 +22,7 @@ from emotion.tracking.run_names import network_name
 VERDICTS = re.compile(r"\n\n### Verdict for the (?=champion|challenger)")  # separates a version's description
 
 
-def describe(name: str, number: str, run: RunInfo, scores: Mapping[str, Any], verdicts: str) -> str:
+def describe(name: str, number: str, run: RunInfo, scores: Mapping[str, Any], use: IntendedUse, verdicts: str) -> str:
     """The description of a version, as Markdown.
 
     Args:
@@ -28,6 +30,7 @@ def describe(name: str, number: str, run: RunInfo, scores: Mapping[str, Any], ve
         number: the number of the version.
         run: the run that trained it.
         scores: the content of reports/evaluation/scores.json.
+        use: what the model is for.
         verdicts: the verdicts so far, from its description; see `split_description`.
     """
     from emotion.evaluation.significance import CONFIDENCE, wilson_interval  # SciPy, which takes half a second
@@ -44,6 +47,7 @@ def describe(name: str, number: str, run: RunInfo, scores: Mapping[str, Any], ve
         interval=wilson_interval(round(test["accuracy"] * test["images"]), int(test["images"])),
         is_drawn=is_drawn(metadata),
         champion=_champion(name, number, run),
+        use=use,
         per_emotion=_recalls(scores),
         data=scores["data"],
         images=sum(metadata["counts"]["splits"]["train"].values()),
@@ -62,7 +66,7 @@ def run_link(run_id: str, purpose: Purpose = "training") -> str:
 
 def _champion(name: str, number: str, run: RunInfo) -> dict[str, Any] | None:
     """The champion's number and accuracy, and whether it learned from the same data; None if there is none."""
-    champion = (find_aliases(name) or {}).get("champion")
+    champion = trusted_aliases(name).get("champion")
     if champion in (None, number):
         return None
     tags = get_version(name, str(champion)).tags

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from emotion.tracking.client import connection
 from emotion.tracking.queries import get_run, read_artifact
 
 LOCK_TAG = "dvc.lock.sha256"
+SAVED_MODEL_TAG = "saved_model.sha256"
 FILES_TAG = "files.sha256"  # the digest of FILES, or FILES itself in versions of earlier releases
 FILES = "source/files.json"  # an artifact of the run: the digest of each file of the version
 UNSURE_BELOW_TAG = "unsure_below"  # the confidence below which the answer is "unsure"
@@ -155,28 +155,6 @@ def download_model(uri: str, folder: Path) -> Path:
 def downloaded_digests(folder: Path) -> dict[str, str]:
     """The digests of a downloaded version's files, without those that the download adds."""
     return {path: digest for path, digest in file_digests(folder).items() if path != DOWNLOAD_METADATA}
-
-
-def parse_model_uri(uri: str) -> tuple[str, Version] | None:
-    """The model and version that models:/NAME/NUMBER, /latest or @ALIAS names; None for other URIs.
-
-    Raises:
-        UserError: if there is no such version.
-    """
-    parts = re.fullmatch(r"models:/([^/@]+)(?:/(\d+|latest)|@(.+))", uri)
-    if not parts:
-        return None
-    name, number, alias = parts.groups()
-    if alias:
-        number = get_aliases(name).get(alias)
-    elif number == "latest":
-        number = next(reversed(list_versions(name)), "latest")
-    if number is None:
-        raise UserError(
-            f"{name} has no {alias}. `emotion promote VERSION` makes a version the champion;"
-            f" models:/{name}/VERSION names any version."
-        )
-    return name, get_version(name, number)
 
 
 def get_aliases(name: str) -> dict[str, str]:

@@ -135,6 +135,11 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def bytes_digest(content: bytes) -> str:
+    """SHA-256 of some bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def folder_files(folder: Path) -> list[Path]:
     """All files below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -22,7 +22,7 @@ from emotion.runtime.text import without_front_matter
 
 CHAMPION = "champion"
 NO_CHAMPION = "There is no champion (`emotion promote VERSION` makes one): the reference model answers."
-SHIPPED_FACTS = ("data", "test.", "test_unseen.")  # tags of versions, by the beginning of their names
+SHIPPED_FACTS = ("data", "test.", "test_unseen.", "use.")  # tags of versions, by the beginning of their names
 REFERENCE = "reference"  # as a source: the model that is part of the package
 REFERENCE_MODEL = Path(__file__).parent / "reference_model"
 BUNDLE, MODEL, CLASSIFIER, CARD = "bundle.json", "saved_model", "classifier.keras", "model_card.md"
@@ -171,10 +171,10 @@ def champion_uri() -> str | None:
     if not Path("params.yaml").exists():
         return None
     from emotion.params.load import load_params
-    from emotion.registry.versions import find_aliases
+    from emotion.registry.promotion.reconcile import trusted_aliases
 
     name = load_params().register_.name
-    return f"models:/{name}@{CHAMPION}" if CHAMPION in (find_aliases(name) or {}) else None
+    return f"models:/{name}@{CHAMPION}" if CHAMPION in trusted_aliases(name) else None
 
 
 def _from_path(path: Path) -> ModelBundle:
@@ -193,11 +193,16 @@ def _from_path(path: Path) -> ModelBundle:
 
 def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
     from emotion.registry import versions
+    from emotion.registry.names import parse_model_uri
     from emotion.registry.signature import classifier_of, saved_model_of
+    from emotion.registry.signing.keys import trusted_keys
+    from emotion.registry.signing.versions import verify_version
     from emotion.tracking.queries import read_artifact
 
-    registered = versions.parse_model_uri(uri)
+    registered = parse_model_uri(uri)
     if not registered:
+        if trusted_keys():
+            raise UserError(f"{uri} is not a version, so its signature cannot be verified. Give a version instead.")
         downloaded = versions.download_model(uri, folder)
         found = sorted(downloaded.rglob("saved_model.pb"))
         if not found:
@@ -210,12 +215,14 @@ def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
             f"the files of {name} version {version.number} have changed since it was registered."
             " If it is the champion, `emotion rollback` returns to the previous one."
         )
+    signed = verify_version(name, version, versions.downloaded_digests(downloaded))
+    facts = signed[0].facts.tags if signed else version.tags
     classifier = classifier_of(downloaded)
     card = read_artifact(version.run_id, f"model_card/{CARD}") or b""
     info = ModelInfo(
         f"{name} version {version.number}",
         version.unsure_below,
-        {**version.tags, "run_id": version.run_id},
+        {**facts, "run_id": version.run_id},
         card.decode(),
     )
     return ModelBundle(info, saved_model_of(downloaded), classifier if classifier.exists() else None)

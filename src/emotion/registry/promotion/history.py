@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -36,8 +36,12 @@ def current_user() -> str:
 class Entry(Section):
     """One change of the champion or the challenger."""
 
-    # external: the aliases were changed by another program; refuse: the gate changed nothing (not in the ledger)
-    action: Literal["promote", "challenge", "rollback", "external", "refuse"]
+    # external: the aliases were changed by another program; refuse: the gate changed nothing (not in the ledger);
+    # unsigned: without a signature of a key in keys/, so ignored
+    action: Literal["promote", "challenge", "rollback", "external", "refuse", "unsigned"]
+    model: str = ""  # the name of the registered model
+    signed_by: str = ""  # the name of the key, known by verifying the signature
+    previous: str = ""  # SHA-256 of the entry before, as it is stored
     version: str | None  # the new champion; with `challenge`, the new challenger
     challenger: str | None = None  # with `external`: the challenger that was found
     before: str | None = None  # the champion before
@@ -47,6 +51,7 @@ class Entry(Section):
     commit: str = ""  # the commit that the version was trained from
     files: str = ""  # SHA-256 of the version's SavedModel
     run_id: str = ""  # of the run with the gate's verdict
+    intended_use: str = ""  # of the version: its area and purpose
     images: str = ""  # SHA-256 of the test images that decided
     uses: int = 0  # how often they had decided about the model, this time included
     by: str = Field(default_factory=current_user)
@@ -84,6 +89,17 @@ def former_champions(entries: Iterable[Entry]) -> list[str]:
     return list(dict.fromkeys(entry.version for entry in entries if entry.version and entry.action != "challenge"))
 
 
+def existing_versions(entries: Iterable[Entry], saved_models: Mapping[str, str]) -> set[str]:
+    """The versions that exist as the entries know them; MLflow gives the number of a deleted version away again.
+
+    Args:
+        entries: of a history.
+        saved_models: the SHA-256 of each existing version's SavedModel, by number.
+    """
+    named = {entry.version: entry.files for entry in entries if entry.version and entry.files}
+    return {number for number, digest in saved_models.items() if named.get(number, digest) == digest}
+
+
 def replay(entries: Iterable[Entry], existing: Iterable[str]) -> AliasState:
     """Apply all entries of a history.
 
@@ -95,6 +111,8 @@ def replay(entries: Iterable[Entry], existing: Iterable[str]) -> AliasState:
     challenger: str | None = None
     available = {None, *existing}
     for entry in entries:
+        if entry.action == "unsigned":
+            continue
         if entry.action == "challenge":
             challenger = entry.version
             continue

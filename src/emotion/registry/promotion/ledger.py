@@ -8,9 +8,11 @@ import re
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from pydantic import ValidationError
+from securesystemslib.signer import CryptoSigner
 
+from emotion.registry.promotion.chain import entry_key, entry_text, parse_entries, remember_newest
 from emotion.registry.promotion.history import Entry
+from emotion.registry.signing.keys import trusted_keys
 from emotion.registry.versions import no_model_error
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
@@ -87,16 +89,10 @@ def read_entries(name: str) -> list[Entry]:
 
     Raises:
         LostLedgerError: if the ledger was deleted permanently.
+        SignatureError: if the project has keys, and the entries are not as a holder of one wrote them.
         UserError: if there is no such model, or an entry was not written by this program.
     """
-    params = _read_ledger(name).data.params
-    entries: list[Entry] = []
-    for number in sorted(params):
-        try:
-            entries.append(Entry.model_validate_json(params[number]))
-        except ValidationError:
-            raise UserError(f"entry {number} of the history of {name} cannot be read. Update this program.") from None
-    return entries
+    return parse_entries(name, _read_ledger(name).data.params, trusted_keys())
 
 
 def _read_ledger(name: str) -> Run:
@@ -125,27 +121,32 @@ def replace_lost_ledger(name: str, entries: list[Entry]) -> None:
         client = connection().client
         with connection().translate_errors():
             created = _create_ledger(name)
+            text = ""
             for number, entry in enumerate(entries, start=1):
-                client.log_param(created, f"{number:05d}", entry.model_dump_json())
+                text = entry_text(name, entry, text, None)
+                client.log_param(created, entry_key(number), text)
             set_applied_entries(name, 0)
             client.set_registered_model_tag(name, LEDGER_TAG, created)  # last: until then, the history is lost
     else:
         raise UserError(f"the history of {name} exists, so it cannot be restarted. See `emotion history`.")
 
 
-def write_entry(name: str, number: int, entry: Entry) -> bool:
+def write_entry(name: str, number: int, entry: Entry, signer: CryptoSigner | None = None) -> bool:
     """Write an entry, unless its number is already taken.
 
     Args:
         name: the name of the model.
         number: the number of the entry, from 1.
         entry: the entry; its id makes it unique.
+        signer: the private key, if the project has keys.
 
     Returns:
         True if this entry was written, False if another process was first.
     """
-    client, run_id = connection().client, _read_ledger(name).info.run_id
-    key, text = f"{number:05d}", entry.model_dump_json()
+    client, ledger = connection().client, _read_ledger(name)
+    run_id = ledger.info.run_id
+    key, before = entry_key(number), ledger.data.params.get(entry_key(number - 1), "")
+    text = entry_text(name, entry, before, signer)
     if len(text) > MAX_ENTRY:
         raise UserError(f"an entry can have at most {MAX_ENTRY} characters, got {len(text)}. Shorten the reason.")
     with connection().translate_errors():
@@ -160,7 +161,10 @@ def write_entry(name: str, number: int, entry: Entry) -> bool:
                 ) from error
             if key not in run.data.params:
                 raise
-        return bool(client.get_run(run_id).data.params[key] == text)
+        is_first = bool(client.get_run(run_id).data.params[key] == text)
+    if is_first and signer:
+        remember_newest(name, number, text)
+    return is_first
 
 
 def applied_entries(name: str) -> int | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from emotion.data.dataset import Split, open_dataset
 from emotion.data.labels import GATE
 from emotion.params.sections import Params
-from emotion.registry.promotion.gate.checks import files_rule
+from emotion.registry.events import Event, notify
+from emotion.registry.promotion.gate.checks import files_rule, provenance_rule
 from emotion.registry.promotion.gate.rules import Verdict
 from emotion.registry.promotion.gate.run import run_gate
 from emotion.registry.promotion.history import (
@@ -18,11 +19,11 @@ from emotion.registry.promotion.history import (
     Entry,
     current_user,
     former_champions,
-    replay,
 )
 from emotion.registry.promotion.ledger import applied_entries, read_entries
-from emotion.registry.promotion.reconcile import append_entry, gate_tags, reconcile
+from emotion.registry.promotion.reconcile import append_entry, gate_tags, reconcile, state_after
 from emotion.registry.promotion.verdict_report import log_verdict
+from emotion.registry.signing.keys import load_signer, trusted_keys
 from emotion.registry.versions import (
     Version,
     download_version,
@@ -32,6 +33,8 @@ from emotion.registry.versions import (
     tag_version,
 )
 from emotion.runtime.errors import UserError
+
+EVENTS: dict[str, Event] = {"PROMOTED": "promoted", "HELD": "held", "REJECTED": "rejected"}
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,15 @@ def promote(
         raise UserError("--force needs a --reason, which is recorded.")
     _check_reason(reason)
     name = params.register_.name
+    signer = None if dry_run else load_signer()
     version = get_version(name, number)
     if not dry_run:
         reconcile(name)
     entries, versions = read_entries(name), list_versions(name)
-    state = replay(entries, versions)
-    if dry_run and applied_entries(name) == len(entries):  # respect aliases that were set manually
+    state = state_after(name, entries)
+    if (
+        dry_run and not trusted_keys() and applied_entries(name) == len(entries)
+    ):  # respect aliases that were set manually
         found = get_aliases(name)
         state = AliasState((found.get(CHAMPION),), found.get(CHALLENGER))
     if to == CHALLENGER and number == state.champion:
@@ -82,7 +88,7 @@ def promote(
     champion = get_version(name, compared) if compared else None
     others = {*versions} - {number, compared} if to == CHAMPION else set()
     formers = [versions[former] for former in former_champions(entries) if former in others]
-    verdict = run_gate(params, version, champion, formers, _gate_images(), dry_run)
+    verdict = run_gate(params, version, champion, formers, _gate_images(), dry_run, signer)
     if to == CHALLENGER:
         verdict = verdict.without_comparison()
     forced = force and verdict.outcome != "PROMOTED" and verdict.has_integrity
@@ -94,9 +100,13 @@ def promote(
                 "promote" if to == CHAMPION else "challenge", version, state, reason,
                 verdict=verdict.outcome, forced=forced, run_id=run_id, images=verdict.images, uses=verdict.uses,
             )  # fmt: skip
-            append_entry(name, entries, entry)
+            append_entry(name, entries, entry, signer)
         else:
             tag_version(name, number, gate_tags(to, outcome, False, current_user(), reason, run_id))
+        notify(
+            EVENTS[outcome], name, number,
+            {"alias": to, "forced": forced, "before": state.champion, "reason": reason, "by": current_user()},
+        )  # fmt: skip
     return Decision(verdict, outcome, forced, state.champion)
 
 
@@ -115,21 +125,26 @@ def rollback(name: str, reason: str = "") -> Entry:
         ConflictError: if another change was first.
     """
     _check_reason(reason)
+    signer = load_signer()
     reconcile(name)
     entries = read_entries(name)
-    state = replay(entries, list_versions(name))
+    state = state_after(name, entries)
     if state.previous is None:
         raise UserError(f"{name} has no previous champion to roll back to. See `emotion history`.")
     version = get_version(name, state.previous)
     with tempfile.TemporaryDirectory() as folder:
-        files = files_rule(version, download_version(name, version.number, Path(folder)))
+        downloaded = download_version(name, version.number, Path(folder))
+        files, signed = files_rule(name, version, downloaded), provenance_rule(name, version, downloaded)
     if not files.passed:
         raise UserError(
             f"the files of version {version.number} have changed since it was registered ({files.value})."
             " Promote another version."
         )
+    if not signed.passed:
+        raise UserError(f"{signed.value} Promote another version.")
     entry = _entry("rollback", version, state, reason)
-    append_entry(name, entries, entry)
+    append_entry(name, entries, entry, signer)
+    notify("rolled_back", name, version.number, {"before": state.champion, "reason": reason, "by": entry.by})
     return entry
 
 
@@ -149,6 +164,7 @@ def _entry(
             "before": state.champion,
             "reason": reason,
             "commit": version.tags.get("git.commit", ""),
+            "intended_use": ": ".join(version.tags.get(f"use.{key}", "") for key in ("area", "purpose")),
             "files": version.tags.get("saved_model.sha256", ""),
             "verdict": verdict,
             "forced": forced,

@@ -6,6 +6,9 @@ aliases, the next command completes the change. Changes to the aliases by other 
 
 import time
 
+from securesystemslib.signer import CryptoSigner
+
+from emotion.registry.promotion.chain import newest_path
 from emotion.registry.promotion.history import (
     ALIASES,
     CHALLENGER,
@@ -13,6 +16,7 @@ from emotion.registry.promotion.history import (
     PREVIOUS,
     AliasState,
     Entry,
+    existing_versions,
     replay,
 )
 from emotion.registry.promotion.ledger import (
@@ -23,7 +27,8 @@ from emotion.registry.promotion.ledger import (
     set_applied_entries,
     write_entry,
 )
-from emotion.registry.versions import get_aliases, list_versions, set_alias, tag_version
+from emotion.registry.signing.keys import trusted_keys
+from emotion.registry.versions import SAVED_MODEL_TAG, find_aliases, get_aliases, list_versions, set_alias, tag_version
 from emotion.runtime.errors import UserError
 
 RECONCILE_DELAY = 1.0  # seconds that a running process gets to complete its change
@@ -36,16 +41,42 @@ class ConflictError(UserError):
 
 def current_state(name: str) -> AliasState:
     """The champion, its predecessors and the challenger according to the ledger."""
-    return replay(read_entries(name), list_versions(name))
+    return state_after(name, read_entries(name))
 
 
-def append_entry(name: str, entries: list[Entry], entry: Entry) -> None:
+def state_after(name: str, entries: list[Entry]) -> AliasState:
+    """The champion, its predecessors and the challenger after some entries."""
+    saved_models = {number: version.tags.get(SAVED_MODEL_TAG, "") for number, version in list_versions(name).items()}
+    return replay(entries, existing_versions(entries, saved_models))
+
+
+def trusted_aliases(name: str) -> dict[str, str]:
+    """Version numbers by alias; empty if there is no such model.
+
+    If the project has keys, they follow from the signed history: what the registry says is not trusted.
+
+    Raises:
+        SignatureError: if the project has keys, and the history is not as a holder of one wrote it.
+    """
+    found = find_aliases(name)
+    if found is None or not trusted_keys():
+        return found or {}
+    return current_state(name).aliases()
+
+
+def append_entry(name: str, entries: list[Entry], entry: Entry, signer: CryptoSigner | None) -> None:
     """Append an entry to those that a decision was based on, and update aliases and tags.
+
+    Args:
+        name: the name of the model.
+        entries: the entries that the decision was based on.
+        entry: the new one.
+        signer: the private key, if the project has keys.
 
     Raises:
         ConflictError: if another change was first.
     """
-    if not write_entry(name, len(entries) + 1, entry):
+    if not write_entry(name, len(entries) + 1, entry, signer):
         winner = read_entries(name)[len(entries)]
         action = {"rollback": "rolled back to", "external": "changed the alias to"}.get(winner.action, "promoted")
         raise ConflictError(
@@ -68,7 +99,7 @@ def reconcile(name: str) -> list[str]:
     recorded = None
     for _ in range(MAX_ATTEMPTS):  # other processes may write at the same time
         applied, entries = applied_entries(name), read_entries(name)  # in this order: entries are written first
-        state, found = replay(entries, list_versions(name)), get_aliases(name)
+        state, found = state_after(name, entries), get_aliases(name)
         if applied is None or applied > len(entries):
             notes.append(f"the tag {APPLIED_TAG} was damaged; tags and aliases were set again from the history")
             set_applied_entries(name, 0)
@@ -83,6 +114,10 @@ def reconcile(name: str) -> list[str]:
             time.sleep(RECONCILE_DELAY)
             if get_aliases(name) != found or len(read_entries(name)) != len(entries):
                 continue  # another process is changing them
+            if trusted_keys():
+                _update_aliases(name, state, found)
+                notes.append("the aliases were changed without a key; they were set again from the signed history")
+                continue
             entry = Entry(
                 action="external", version=found.get(CHAMPION), challenger=found.get(CHALLENGER),
                 before=state.champion, by="unknown",
@@ -106,8 +141,13 @@ def restart_history(name: str) -> list[Entry]:
     """Begin a new history from the current aliases, if the earlier one was deleted permanently; return its entries.
 
     Raises:
-        UserError: if there is no such model, or its history exists.
+        UserError: if there is no such model, or its history exists, or the project has keys.
     """
+    if trusted_keys():
+        raise UserError(
+            f"the aliases of {name} are not signed, so no history can begin from them. Remove {newest_path(name)} if it"
+            " exists, and promote a version again."
+        )
     found = get_aliases(name)
     previous, champion = found.get(PREVIOUS), found.get(CHAMPION)
     reason = "the earlier history was deleted permanently"

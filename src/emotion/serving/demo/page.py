@@ -102,7 +102,11 @@ def render_model_info(title: str, facts: Mapping[str, str], note: str = "") -> s
     known = {name: _number(facts.get(key, "")) for key, name in SCORES.items()}
     scores = [(name, value) for name, value in known.items() if value is not None]
     return TEMPLATES.get_template("model_info.html.j2").render(
-        title=title, scores=scores, data=facts.get("data"), note=note
+        title=title,
+        scores=scores,
+        data=facts.get("data"),
+        use={key: facts.get(f"use.{key}", "") for key in ("area", "purpose", "not_for", "exception")},
+        note=note,
     )
 
 

@@ -5,11 +5,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from securesystemslib.signer import CryptoSigner
 
 from emotion.data.labels import EMOTIONS
 from emotion.registry.promotion.gate.rules import Probabilities
+from emotion.registry.signing.envelope import ANSWERS, sign, verify
+from emotion.registry.signing.keys import trusted_keys
 from emotion.registry.versions import Version
 from emotion.runtime.errors import UserError
+from emotion.runtime.files import bytes_digest
 from emotion.tracking.client import connection
 from emotion.tracking.queries import get_run, read_artifact
 
@@ -35,23 +39,40 @@ def read_answers(version: Version, images: str, count: int) -> Probabilities | N
     run = get_run(version.run_id) if version.run_id else None
     try:
         content = read_artifact(run.id, _path(version, images)) if run else None
+        if run and content and (trusted := trusted_keys()):
+            signed = read_artifact(run.id, _path(version, images, "json")) or b""
+            document, _ = verify(signed.decode(errors="replace"), ANSWERS, trusted, "the answers of a version")
+            if document != _document(version, images, content):
+                return None
         answers = np.load(io.BytesIO(content), allow_pickle=False) if content else None
-    except (UserError, ValueError, EOFError, SyntaxError):  # lost, or damaged: they are predicted again
+    except (UserError, ValueError, EOFError, SyntaxError):  # lost, damaged or unsigned: they are predicted again
         return None
     if not isinstance(answers, np.ndarray) or answers.shape != (count, len(EMOTIONS)) or answers.dtype != np.float32:
         return None
     return answers if are_distributions(answers) else None
 
 
-def keep_answers(version: Version, images: str, answers: Probabilities) -> None:
-    """Keep a version's answers with it, among the artifacts of its run."""
+def keep_answers(version: Version, images: str, answers: Probabilities, signer: CryptoSigner | None) -> None:
+    """Keep a version's answers with it, among the artifacts of its run, and sign them if the project has keys."""
     run = get_run(version.run_id) if version.run_id else None
-    if run:
-        path = Path(_path(version, images))
+    if run is None:
+        return
+    buffer = io.BytesIO()
+    np.save(buffer, answers)
+    contents = {_path(version, images): buffer.getvalue()}
+    if signer:
+        document = _document(version, images, buffer.getvalue())
+        contents[_path(version, images, "json")] = sign(document, ANSWERS, signer).encode()
+    for name, content in contents.items():
+        path = Path(name)
         with tempfile.TemporaryDirectory() as folder, connection().translate_errors(count_time=False):
-            np.save(Path(folder) / path.name, answers)
+            (Path(folder) / path.name).write_bytes(content)
             connection().client.log_artifact(run.id, str(Path(folder) / path.name), str(path.parent))
 
 
-def _path(version: Version, images: str) -> str:
-    return f"gate/answers-{version.files_digest[:16]}-{images[:16]}.npy"
+def _document(version: Version, images: str, content: bytes) -> dict[str, str]:
+    return {"files": version.files_digest, "images": images, "answers": bytes_digest(content)}
+
+
+def _path(version: Version, images: str, ending: str = "npy") -> str:
+    return f"gate/answers-{version.files_digest[:16]}-{images[:16]}.{ending}"

@@ -15,18 +15,20 @@ from emotion.registry.signature import (
     input_example,
     saved_model_of,
 )
-from emotion.registry.versions import Version, changed_files
+from emotion.registry.signing.envelope import SignatureError
+from emotion.registry.signing.versions import UNSIGNED, verify_version
+from emotion.registry.versions import Version, changed_files, downloaded_digests
 
 
-def integrity_rules(version: Version, folder: Path) -> list[Rule]:
+def integrity_rules(name: str, version: Version, folder: Path) -> list[Rule]:
     """Check that the files are unchanged since registration and safe to load; stop at the first failure."""
     results: list[Rule] = []
-    for name, check in CHECKS.items():
+    for title, check in CHECKS.items():
         try:
-            results.append(check(version, folder))
+            results.append(check(name, version, folder))
         except Exception as error:  # noqa: BLE001  a file that cannot be loaded fails the check
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            results.append(integrity_rule(name, reason, "can be read and loaded", False))
+            results.append(integrity_rule(title, reason, "can be read and loaded", False))
         if not results[-1].passed:
             break
     return results
@@ -37,7 +39,7 @@ def integrity_rule(name: str, value: str, threshold: str, passed: bool) -> Rule:
     return Rule(name=name, kind="integrity", value=value, threshold=threshold, passed=passed)
 
 
-def files_rule(version: Version, folder: Path) -> Rule:
+def files_rule(name: str, version: Version, folder: Path) -> Rule:
     """Check that the files are unchanged since registration."""
     changed = changed_files(version, folder)
     value = "unchanged"
@@ -49,25 +51,35 @@ def files_rule(version: Version, folder: Path) -> Rule:
     return integrity_rule("files", value, "as registered", value == "unchanged")
 
 
-def _operations_rule(version: Version, folder: Path) -> Rule:
+def provenance_rule(name: str, version: Version, folder: Path) -> Rule:
+    """Check that a key of the project signed the version as it is, if the project lists keys."""
+    try:
+        signed = verify_version(name, version, downloaded_digests(folder))
+    except SignatureError as error:
+        return integrity_rule("provenance", str(error), "signed by a key in keys/", False)
+    value = f"signed by {signed[1]}" if signed else UNSIGNED
+    return integrity_rule("provenance", value, "signed by a key in keys/, if there are any", True)
+
+
+def _operations_rule(name: str, version: Version, folder: Path) -> Rule:
     disallowed = disallowed_ops(saved_model_of(folder))
     listed = ", ".join(f"{operation} in {place}" for operation, place in sorted(disallowed.items())[:3])
     return integrity_rule("operations", listed or "all allowed", "no files, no randomness, no Python", not disallowed)
 
 
-def _signature_rule(version: Version, folder: Path) -> Rule:
+def _signature_rule(name: str, version: Version, folder: Path) -> Rule:
     is_expected = has_expected_signature(folder)
     expected = f"({IMAGE_SIZE}, {IMAGE_SIZE}, 1) float32 to {len(EMOTIONS)}"
     return integrity_rule("signature", expected if is_expected else "different", expected, is_expected)
 
 
-def _flavor_rule(version: Version, folder: Path) -> Rule:
+def _flavor_rule(name: str, version: Version, folder: Path) -> Rule:
     passed = has_only_saved_model(folder)
     value = "only the SavedModel" if passed else "other code or files, see MLmodel"
     return integrity_rule("MLflow flavor", value, "only the SavedModel", passed)
 
 
-def _prediction_rule(version: Version, folder: Path) -> Rule:
+def _prediction_rule(name: str, version: Version, folder: Path) -> Rule:
     from emotion.inference.load import load_saved_model, predict
 
     face = input_example()[..., 0].astype(np.uint8)
@@ -80,8 +92,9 @@ def _prediction_rule(version: Version, folder: Path) -> Rule:
     return integrity_rule("prediction", value, "a distribution", passed)
 
 
-CHECKS: dict[str, Callable[[Version, Path], Rule]] = {
+CHECKS: dict[str, Callable[[str, Version, Path], Rule]] = {
     "files": files_rule,
+    "provenance": provenance_rule,
     "operations": _operations_rule,
     "MLflow flavor": _flavor_rule,
     "signature": _signature_rule,

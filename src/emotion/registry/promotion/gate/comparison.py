@@ -97,10 +97,11 @@ def describe_power(settings: Gate, compared: Comparison) -> str:
         return f"Both versions answer all {count:,} images alike."
     smallest = smallest_difference(discordant, count, settings.significance)
     needed = images_needed(discordant, settings.max_accuracy_loss, settings.significance)
+    bound = 100 * settings.max_accuracy_loss
     return (
         f"On {count:,} images, of which the versions answer {discordant:.1%} differently, a difference in accuracy"
-        f" below {100 * smallest:.1f} points cannot be told from none; for {100 * settings.max_accuracy_loss:g} points, about"
-        f" {needed:,} images would be needed."
+        f" below {100 * smallest:.1f} points cannot be told from none; for {bound:g} points, about {needed:,} images"
+        " would be needed."
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from securesystemslib.signer import CryptoSigner
 
 from emotion.data.dataset import Split
 from emotion.inference.load import Model
@@ -45,6 +46,7 @@ class Scorer:
         digest: of the test images.
         batch_size: of predictions.
         is_dry_run: whether to write nothing.
+        signer: the private key, if the project has keys.
         folders: of downloaded files, which exist until it is closed.
     """
 
@@ -53,6 +55,7 @@ class Scorer:
     digest: str
     batch_size: int
     is_dry_run: bool
+    signer: CryptoSigner | None
     folders: ExitStack
 
     def load(self, version: Version) -> tuple[list[Rule], Loaded | None]:
@@ -61,7 +64,7 @@ class Scorer:
 
         scratch = self.folders.enter_context(tempfile.TemporaryDirectory())
         folder = download_version(self.name, version.number, Path(scratch) / version.number)
-        found = integrity_rules(version, folder)
+        found = integrity_rules(self.name, version, folder)
         if not all(rule.passed for rule in found):
             return found, None
         saved_model = saved_model_of(folder)
@@ -75,7 +78,7 @@ class Scorer:
         if known is None:
             known = predict(loaded.model, self.test.images, self.batch_size)
             if not self.is_dry_run and are_distributions(known):
-                keep_answers(loaded.version, self.digest, known)
+                keep_answers(loaded.version, self.digest, known, self.signer)
         return known
 
     def former_champions(self, versions: Sequence[Version]) -> tuple[list[Scored], list[str]]:
@@ -119,6 +122,7 @@ def run_gate(
     formers: Sequence[Version],
     test: Split,
     is_dry_run: bool = False,
+    signer: CryptoSigner | None = None,
 ) -> Verdict:
     """Apply every rule to a version's files from the registry, and to their predictions.
 
@@ -129,6 +133,7 @@ def run_gate(
         formers: the former champions.
         test: the test images that all versions predict.
         is_dry_run: whether to write nothing.
+        signer: the private key, if the project has keys.
 
     Raises:
         UserError: if there are no test images.
@@ -137,9 +142,9 @@ def run_gate(
         raise UserError("data/faces has no test images to score versions on. Run `dvc repro preprocess`.")
     settings, bins, name = params.register_.gate, params.evaluate.calibration_bins, params.register_.name
     digest = wear.images_digest(test)
-    verdict = Verdict(version=version.number, champion=champion.number if champion else None, rules=(), images=digest)
+    verdict = Verdict(version=version.number, champion=champion.number if champion else None, rules=())
     with ExitStack() as folders:
-        scorer = Scorer(name, test, digest, params.evaluate.batch_size, is_dry_run, folders)
+        scorer = Scorer(name, test, digest, params.evaluate.batch_size, is_dry_run, signer, folders)
         found, candidate = scorer.load(version)
         if candidate is None:
             return verdict.model_copy(update={"rules": tuple(found)})
@@ -163,6 +168,7 @@ def run_gate(
             "metrics": metrics,
             "subsets": tuple(judged.subsets),
             "notes": (*notes, *judged.notes, wear.describe_wear(settings, uses, judged.comparison)),
+            "images": digest,
             "uses": uses,
         }
     )

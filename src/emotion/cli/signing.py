@@ -1,0 +1,107 @@
+"""`emotion keys` and `verify`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emotion.cli.promotion import JsonOption, VersionArgument
+
+keys = typer.Typer(no_args_is_help=True, help="Create keys, and sign versions: who may move the champion.")
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Your name, as the name of the public key's file in keys/.")],
+    no_passphrase: Annotated[
+        bool, typer.Option("--no-passphrase", help="Do not encrypt the private key, for machines without people.")
+    ] = False,
+) -> None:
+    """Create your private key outside the repository, and its public key in keys/, which is to be committed.
+
+    With a first key, the project signs: from then on, only versions and promotions that a key signed count.
+    """
+    from emotion.registry.signing.keys import create_key, trusted_keys
+
+    is_first = not trusted_keys()
+    private, public = create_key(name, not no_passphrase)
+    print(f"Private key: {private}, which only you can read. Public key: {public}. Commit it.")
+    if is_first:
+        print(
+            "Versions and the history are signed from now on. Sign earlier versions that you trust with"
+            " `emotion keys sign VERSION`, and promote the champion again."
+        )
+
+
+@keys.command(name="list")
+def list_keys() -> None:
+    """List the public keys of the project."""
+    from emotion.registry.signing.keys import keys_folder, trusted_keys
+
+    found = trusted_keys()
+    for name, key in found.items():
+        print(f"{name}  {key.keyid[:16]}")
+    if not found:
+        print(f"No keys in {keys_folder()}: versions are not signed. `emotion keys create NAME` creates one.")
+
+
+@keys.command()
+def sign(version: VersionArgument) -> None:
+    """Sign a version that was registered without a key, after checking that its files are as registered."""
+    from emotion.params.load import load_params
+    from emotion.registry.names import find_version
+    from emotion.registry.signing.existing import sign_existing
+    from emotion.tracking.client import connection
+
+    name = load_params().register_.name
+    connection().disable_offline_mode()
+    number = find_version(name, version)
+    statement = sign_existing(name, number)
+    print(
+        f"Signed {name} version {number}: {len(statement.files)} files, commit {statement.source('git')[:8] or 'none'}."
+    )
+
+
+def verify(
+    version: VersionArgument,
+    offline: Annotated[
+        Path | None, typer.Option(help="Verify this file instead, without a server: source/provenance.json of its run.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify who signed a version, that nothing has changed since, and what it states about its origin."""
+    from emotion.params.load import load_params
+    from emotion.registry.signing.keys import trusted_keys
+    from emotion.registry.signing.provenance import read_statement
+    from emotion.runtime.errors import UserError
+
+    trusted = trusted_keys()
+    if not trusted:
+        raise UserError("this project lists no keys in keys/, so nothing is signed. See `emotion keys create --help`.")
+    if offline:
+        text = offline.read_text(errors="replace")
+        statement, signer = read_statement(text, trusted, str(offline))
+        if statement.facts.version != version:
+            raise UserError(f"{offline} is about version {statement.facts.version}, not {version}.")
+    else:
+        from emotion.registry.names import find_version
+        from emotion.registry.signing.existing import verify_existing
+
+        name = load_params().register_.name
+        statement, signer = verify_existing(name, find_version(name, version), trusted)
+    if as_json:
+        print(json.dumps({"signed_by": signer, **statement.model_dump(by_alias=True, mode="json")}, indent=2))
+        return
+    facts = {
+        "signed by": f"{signer} ({trusted[signer].keyid[:16]})",
+        "files": f"{len(statement.files)}{', not compared' if offline else ', as signed'}",
+        "run": statement.run_id,
+        "machine": statement.predicate.run_details.builder.id,
+        **{source.name: ", ".join(source.digest.values())
+           for source in statement.predicate.build_definition.resolved_dependencies},
+        **{key: statement.facts.tags.get(key, "") for key in ("test.accuracy", "use.area", "use.purpose")},
+    }  # fmt: skip
+    print(f"{statement.facts.model} version {statement.facts.version}: verified")
+    for title, value in facts.items():
+        print(f"  {title:<14} {value}")

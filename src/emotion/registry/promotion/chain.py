@@ -1,0 +1,124 @@
+"""The entries of a ledger as stored texts: each names the digest of the one before, and is signed if there are keys."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+from securesystemslib.signer import CryptoSigner, Key
+
+from emotion.params.validation import Section
+from emotion.registry.promotion.history import Entry
+from emotion.registry.signing.envelope import ENTRY, SignatureError, is_envelope, sign, verify
+from emotion.registry.signing.keys import keys_folder
+from emotion.runtime.errors import UserError
+from emotion.runtime.files import bytes_digest, read_json, write_json
+
+ADVICE = "Somebody without a key changed the registry: restore it from a backup."
+
+
+class Newest(Section):
+    """The newest entry that this project has seen, so that it notices if the registry goes back to an older state."""
+
+    entries: int
+    sha256: str
+
+
+def newest_path(name: str) -> Path:
+    """Where the newest entry of a model's history is remembered: a file to commit, like the keys."""
+    return keys_folder() / f"{name}.history.json"
+
+
+def entry_key(number: int) -> str:
+    """The name of an entry in the ledger, from 1."""
+    return f"{number:05d}"
+
+
+def entry_text(name: str, entry: Entry, before: str, signer: CryptoSigner | None) -> str:
+    """What is stored of an entry.
+
+    Args:
+        name: the name of the registered model.
+        entry: the entry.
+        before: the text of the entry before; empty if it is the first.
+        signer: the private key, if the project has keys.
+    """
+    linked = entry.model_copy(update={"model": name, "previous": bytes_digest(before.encode()) if before else ""})
+    return sign(linked.model_dump(), ENTRY, signer) if signer else linked.model_dump_json()
+
+
+def parse_entries(name: str, texts: Mapping[str, str], trusted: Mapping[str, Key]) -> list[Entry]:
+    """The entries of a ledger, in order.
+
+    With keys, what is before the first signed entry is not trusted: its entries have the action `unsigned`.
+
+    Args:
+        name: the name of the registered model.
+        texts: the stored entries by name.
+        trusted: the keys that may sign entries, by name; empty to accept unsigned ones.
+
+    Raises:
+        SignatureError: if an entry is not signed by a key of the project, does not follow from the one before, or is
+            about another model, or the newest entry that is remembered is missing.
+        UserError: if an entry was not written by this program.
+    """
+    stored = [texts[key] for key in sorted(texts)]
+    if not trusted:
+        return [_parse(name, number, text) for number, text in enumerate(stored, start=1)]
+    if set(texts) != {entry_key(number) for number in range(1, len(stored) + 1)}:
+        raise SignatureError(f"entries of the history of {name} are missing, or were added. {ADVICE}")
+    entries: list[Entry] = []
+    before = ""
+    for number, text in enumerate(stored, start=1):
+        if not is_envelope(text) and all(entry.action == "unsigned" for entry in entries):
+            entries.append(
+                Entry(action="unsigned", version=None, reason="not signed by a key in keys/", by="", at="", id="")
+            )
+        else:
+            entries.append(_verified(name, number, text, before, trusted))
+        before = text
+    _check_newest(name, stored)
+    return entries
+
+
+def _parse(name: str, number: int, text: str) -> Entry:
+    try:
+        if is_envelope(text):
+            raise SignatureError(
+                f"the history of {name} is signed, but {keys_folder()} has no keys. Restore them with `git checkout`."
+            )
+        return Entry.model_validate_json(text).model_copy(update={"signed_by": ""})
+    except ValidationError:
+        raise UserError(
+            f"entry {entry_key(number)} of the history of {name} cannot be read. Update this program."
+        ) from None
+
+
+def _verified(name: str, number: int, text: str, before: str, trusted: Mapping[str, Key]) -> Entry:
+    what = f"entry {number} of the history of {name}"
+    document, signer = verify(text, ENTRY, trusted, what)
+    try:
+        entry = Entry.model_validate(document)
+    except ValidationError:
+        raise UserError(f"{what} cannot be read. Update this program.") from None
+    if entry.model != name:
+        raise SignatureError(f"{what} belongs to the model {entry.model}. {ADVICE}")
+    if entry.previous != (bytes_digest(before.encode()) if before else ""):
+        raise SignatureError(f"{what} does not follow from the one before. {ADVICE}")
+    return entry.model_copy(update={"signed_by": signer})
+
+
+def _check_newest(name: str, stored: list[str]) -> None:
+    path = newest_path(name)
+    if not path.exists():
+        return
+    newest = Newest.model_validate(read_json(path, "Restore it with `git checkout`.", Newest))
+    if newest.entries > len(stored) or bytes_digest(stored[newest.entries - 1].encode()) != newest.sha256:
+        raise SignatureError(
+            f"the history of {name} is older than this project remembers: {path} names entry {newest.entries},"
+            f" {newest.sha256[:8]}. {ADVICE}"
+        )
+
+
+def remember_newest(name: str, number: int, text: str) -> None:
+    """Remember the newest entry."""
+    write_json(newest_path(name), Newest(entries=number, sha256=bytes_digest(text.encode())).model_dump())

@@ -1,0 +1,1 @@
+"""Signatures of versions and of the history: who may move the champion."""
