@@ -5,8 +5,8 @@
 A classifier sees a noisy signal of the actual emotion of each image, and answers with the exact probabilities given
 that signal. Two classifiers share a part of the noise, so that they answer some images differently; a part of the
 labels is wrong. The strength of the signals is chosen for an accuracy of 70%, and the shared part for 17% of images
-that only one of them answers correctly. A chain is a series of candidates for the same test images, whose true accuracies vary around
-0.3 points below the first champion's, by 0.7 points.
+that only one of them answers correctly. A chain is a series of candidates for the same test images, whose true
+accuracies vary around 0.3 points below the first champion's, by 0.7 points.
 
 Compared with the gate's policies: "not significantly worse" (McNemar's exact test, p < 0.05), which the gate asked
 for in earlier releases, and "not lower", which compares the observed accuracies only.

@@ -39,7 +39,7 @@ def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -
     refused = json.loads(project.run("emotion", "history", "--all", "--json").stdout)
     assert [(entry["action"], entry["verdict"]) for entry in refused] == [("refuse", "REJECTED")]
     first = project.run("emotion", "promote", "1", "--reason", "the first [of many]")
-    assert first.stdout.endswith("It is now the champion; there was none before.\n")
+    assert "It is now the champion; there was none before.\nWarning: " in first.stdout
     assert project.run("emotion", "promote", "1").stdout == f"{MODEL} version 1 is already the champion.\n"
     shown = project.run("emotion", "history")
     assert "the first [of many]" in shown.stdout

@@ -179,7 +179,18 @@ def _dvc() -> Finding:
     return Finding("DVC", "ok", f"dvc.lock is here; all {len(outputs)} outputs are here or cached")
 
 
+def _backup() -> Finding:
+    from emotion.registry.backup import backup_warnings, hashes
+
+    root = project_root()
+    if not (root / "dvc.lock").exists():
+        return Finding("backup", "ok", "nothing to push yet")
+    if warnings := backup_warnings(git_commit(), hashes(read_lock(root))):
+        return Finding("backup", "warning", " ".join(warnings))
+    return Finding("backup", "ok", "the commit, the data and the model were pushed")
+
+
 CHECKS: dict[str, Callable[[], Finding]] = {
     "Python": _python, "packages": _packages, "git": _git, "disk": _disk, "memory": _memory, "processor": _processor,
-    "MLflow": _mlflow, "outbox": _outbox, "Kaggle": _kaggle, "DVC": _dvc,
+    "MLflow": _mlflow, "outbox": _outbox, "Kaggle": _kaggle, "DVC": _dvc, "backup": _backup,
 }  # fmt: skip

@@ -57,6 +57,7 @@ for command in (  # in the order in which people need them
     runs.restore,
     runs.sync,
     runs.cleanup_runs,
+    runs.clean,
 ):
     app.command()(command)
 app.add_typer(signing.keys, name="keys")

@@ -64,8 +64,10 @@ def promote(
     """
     from emotion.cli import tables
     from emotion.params.load import load_params
+    from emotion.registry.backup import version_warnings
     from emotion.registry.names import find_version
     from emotion.registry.promotion import promote as promotion
+    from emotion.registry.versions import get_version
     from emotion.tracking.client import connection
     from emotion.tracking.runs import fail_open_runs
 
@@ -76,9 +78,11 @@ def promote(
     number = find_version(name, version)
     with _exit_on_conflict():
         decision = promotion.promote(params, number, to.value, reason, force, dry_run)
+    warnings = version_warnings(get_version(name, number)) if decision.outcome == "PROMOTED" and not dry_run else []
     if as_json:
         verdict = decision.verdict.model_dump() if decision.verdict else None
-        print(json.dumps({"version": number, "alias": to.value, **asdict(decision), "verdict": verdict}, indent=2))
+        facts = {"version": number, "alias": to.value, **asdict(decision), "verdict": verdict, "warnings": warnings}
+        print(json.dumps(facts, indent=2))
         raise typer.Exit(EXIT_CODES[decision.outcome])
     if decision.verdict is None:
         print(f"{name} version {number} is already the {to}.")
@@ -91,6 +95,8 @@ def promote(
     if decision.outcome == "PROMOTED" and not dry_run:
         before = f"it replaces version {decision.champion}" if decision.champion else "there was none before"
         print(f"It is now the {to}{f'; {before}' if to == Alias.CHAMPION else ''}.")
+        for warning in warnings:
+            print(f"Warning: {printable(warning)}")
     if decision.outcome in NEXT_STEPS:
         failed = ", ".join(rule.name for rule in decision.verdict.failed)
         print(f"Failed: {failed}.\n{NEXT_STEPS[decision.outcome].format(number=number, alias=to.value)}")

@@ -1,4 +1,4 @@
-"""`emotion restore`, `sync`, `cleanup-runs` and `ui`."""
+"""`emotion restore`, `sync`, `cleanup-runs`, `clean` and `ui`."""
 
 import contextlib
 import tempfile
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from emotion.cli.promotion import JsonOption
 from emotion.runtime.text import printable
 
 
@@ -71,6 +72,49 @@ def cleanup_runs() -> None:
     for model in models:
         print(f"Incomplete model {printable(model)}: deleted")
     print(f"Runs set to KILLED: {len(killed)}; left alone: {len(others)}. Models deleted: {len(models)}.")
+
+
+def clean(
+    older_than: Annotated[float, typer.Option(min=0, help="Days; anything younger is kept.")] = 30,
+    keep_best: Annotated[int, typer.Option(min=0, help="How many of each kind to keep, however old they are.")] = 10,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed, with its files.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List old trials, runs and versions that nothing needs, and how much space they take; delete them with --delete.
+
+    Kept: what a champion, an alias or an entry of the history leads to, the pipeline's current outputs, and the best.
+    """
+    import json
+    from dataclasses import asdict
+
+    import pandas as pd
+
+    from emotion.cli import tables
+    from emotion.params.load import load_params
+    from emotion.registry.cleaning import delete as delete_items
+    from emotion.registry.cleaning import find_old
+    from emotion.registry.listing import age
+    from emotion.tracking.client import connection
+
+    name = load_params().register_.name
+    connection().disable_offline_mode()
+    found = find_old(name, older_than, keep_best) if connection().has_store else []
+    if delete:
+        delete_items(name, found)
+    if as_json:
+        print(json.dumps({"deleted": delete, "items": [asdict(item) for item in found]}, indent=2))
+        return
+    rows = [
+        {"kind": item.kind, "name": item.name, "score": item.score, "age": age(item.created), "MiB": item.size / 2**20}
+        for item in found
+    ]
+    title = f"{'Deleted' if delete else 'Can be deleted'}: {len(found)}"
+    tables.show_frame(pd.DataFrame(rows, columns=["kind", "name", "score", "age", "MiB"]), title)
+    freed = sum(item.size for item in found) / 2**20
+    if delete:
+        print(f"Freed {freed:,.1f} MiB. `mlflow gc` also removes what MLflow has marked as deleted from its database.")
+    elif found:
+        print(f"`--delete` frees {freed:,.1f} MiB. Nothing was changed.")
 
 
 def ui(

@@ -33,6 +33,7 @@ class Version:
     created: int  # milliseconds since 1970
     tags: dict[str, str]
     description: str
+    source: str = ""  # URI of its files
 
     @property
     def unsure_below(self) -> float:
@@ -108,7 +109,9 @@ def list_versions(name: str) -> dict[str, Version]:
     with connection().translate_errors():
         found = connection().client.search_model_versions(f"name = '{name}'")
     return {
-        str(v.version): Version(str(v.version), v.run_id or "", v.creation_timestamp, v.tags, v.description or "")
+        str(v.version): Version(
+            str(v.version), v.run_id or "", v.creation_timestamp, v.tags, v.description or "", v.source or ""
+        )
         for v in sorted(found, key=lambda version: int(version.version))
     }
 

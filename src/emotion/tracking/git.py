@@ -23,6 +23,11 @@ def git_commit() -> str:
     return _git("rev-parse", "HEAD").strip() or "unknown"
 
 
+def is_pushed(commit: str) -> bool:
+    """Whether a branch of a remote repository, as known here, contains a commit."""
+    return bool(_git("branch", "--remotes", "--contains", commit).strip())
+
+
 def uncommitted_patch() -> str:
     """The diff of the pipeline's code against the checked-out commit, including new files; empty for a clean tree.
 

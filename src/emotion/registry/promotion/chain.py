@@ -15,6 +15,8 @@ from emotion.runtime.files import bytes_digest, read_json, write_json
 
 ADVICE = "Somebody without a key changed the registry: restore it from a backup."
 
+UNSIGNED = Entry(action="unsigned", version=None, reason="not signed by a key in keys/", by="", at="", id="")
+
 
 class Newest(Section):
     """The newest entry that this project has seen, so that it notices if the registry goes back to an older state."""
