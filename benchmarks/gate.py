@@ -1,6 +1,7 @@
 """Simulate the gate of `emotion promote`: how often it promotes versions that are truly better or worse.
 
     python benchmarks/gate.py [--draws 2000] [--chains 300] [--figure docs/pictures/gate.png]
+    python benchmarks/gate.py --pairs FIRST/predictions.csv --pairs SECOND/predictions.csv ...
 
 A classifier sees a noisy signal of the actual emotion of each image, and answers with the exact probabilities given
 that signal. Two classifiers share a part of the noise, so that they answer some images differently; a part of the
@@ -15,6 +16,7 @@ for in earlier releases, and "not lower", which compares the observed accuracies
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.optimize import brentq
 
-from emotion.evaluation.significance import mcnemar_test
+from emotion.data.labels import EMOTIONS
+from emotion.evaluation import predictions
+from emotion.evaluation.significance import loss_per_image, mcnemar_test
 from emotion.params.load import load_params
 from emotion.params.sections import Gate
 from emotion.registry.promotion.gate.comparison import Comparison, comparison_rules
@@ -235,8 +239,36 @@ def to_markdown(table: pd.DataFrame) -> str:
     return str(wide.reset_index().to_markdown(index=False))
 
 
-def main(draws: int = 2000, number_of_chains: int = typer.Option(300, "--chains"), figure: Path | None = None) -> None:
+def measured_pairs(paths: Sequence[Path]) -> pd.DataFrame:
+    """How real models differ on the same images: a row per pair of predictions.csv.
+
+    Returns:
+        difference (of accuracy, in points), discordant (the share of images that only one predicts correctly), and how
+        many standard errors the difference of accuracy, and that of log loss, is from 0.
+    """
+    tables = {path.parent.name or path.name: predictions.read(path, "Run `dvc repro`.") for path in paths}
+    rows = []
+    for (first, one), (second, other) in combinations(tables.items(), 2):
+        labels = np.asarray(pd.Categorical(one["actual"], categories=EMOTIONS).codes, np.int64)
+        answers = [table[list(EMOTIONS)].to_numpy(np.float32) for table in (one, other)]
+        before, after = (np.asarray(it.argmax(axis=1) == labels, float) for it in answers)
+        losses = loss_per_image(labels, answers[0]) - loss_per_image(labels, answers[1])
+        z = [float(change.mean() / change.std() * np.sqrt(len(labels))) for change in (after - before, losses)]
+        rows.append((first, second, 100 * (after - before).mean(), (before != after).mean(), *z))
+    columns = ["first", "second", "difference", "discordant", "z of accuracy", "z of log loss"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def main(
+    draws: int = 2000,
+    number_of_chains: int = typer.Option(300, "--chains"),
+    figure: Path | None = None,
+    pairs: list[Path] = typer.Option([], help="Only compare these predictions.csv of real models."),  # noqa: B008
+) -> None:
     """Print both tables, and draw the first."""
+    if pairs:
+        print(measured_pairs(pairs).round(2).to_markdown(index=False))
+        return
     world, gate = World(), load_params().register_.gate
     table = operating_characteristics(world, gate, SIZES, DIFFERENCES, draws)
     print(f"Promoted, in %, by the true difference in points of accuracy ({draws} test sets each):\n")

@@ -27,7 +27,14 @@ def main() -> None:
     assert isinstance(group, TyperGroup)
     context = typer.Context(group, info_name="emotion")
     print(START.format(help=group.help))
+    commands = dict(group.commands)
     for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            position = list(commands).index(name)
+            inner = {f"{name} {title}": it for title, it in command.commands.items()}
+            items = list(commands.items())
+            commands = dict([*items[:position], *inner.items(), *items[position + 1 :]])
+    for name, command in commands.items():
         usage = " ".join(command.collect_usage_pieces(context))
         print(COMMAND.format(name=name, help=command.help, usage=usage))
         records = filter(None, (param.get_help_record(context) for param in command.params))
