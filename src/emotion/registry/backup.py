@@ -55,8 +55,8 @@ def backup_warnings(commit: str, outputs: Mapping[str, str]) -> list[str]:
         return [*warnings, f"The DVC remote could not be asked whether it has the data and the model: {reason}."]
     if missing is None:
         warnings.append(
-            f"No DVC remote is set, so there is no other copy of {' and '.join(outputs)}. Add one with `dvc remote add`,"
-            " and run `dvc push`."
+            f"No DVC remote is set, so there is no other copy of {' and '.join(outputs)}. Add one with"
+            " `dvc remote add --default`, and run `dvc push`."
         )
     elif missing:
         warnings.append(f"No DVC remote has {' and '.join(missing)}. Run `dvc push`.")
