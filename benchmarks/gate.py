@@ -32,7 +32,8 @@ from emotion.evaluation import predictions
 from emotion.evaluation.significance import loss_per_image, mcnemar_test
 from emotion.params.load import load_params
 from emotion.params.sections import Gate
-from emotion.registry.promotion.gate.comparison import Comparison, comparison_rules
+from emotion.registry.promotion.gate.comparison import Comparison
+from emotion.registry.promotion.gate.judge import Scored, judge
 
 SIZES = (400, 3589, 7178)
 DIFFERENCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)  # points
@@ -101,7 +102,9 @@ def policies(gate: Gate) -> dict[str, Passes]:
     """The rules to compare, by name."""
 
     def passes(settings: Gate, compared: Comparison) -> bool:
-        return all(rule.passed for rule in comparison_rules(settings, compared))
+        nothing = pd.DataFrame(index=range(len(compared.labels)))
+        versions = Scored("2", compared.candidate), Scored("1", compared.other)
+        return all(rule.passed for rule in judge(settings, compared.labels, nothing, *versions, ()).rules)
 
     def is_not_significantly_worse(compared: Comparison) -> bool:
         test = mcnemar_test(*compared.is_correct)

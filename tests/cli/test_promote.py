@@ -23,7 +23,7 @@ def test_exit_codes_report_the_outcome_of_a_promotion(copied_project: Project) -
     rejected = project.run("emotion", "promote", "1", check=False)
     assert rejected.returncode == 4
     assert re.search(r"accuracy +│ 0\.\d+ +│ >= 0\.999 +│ failed", rejected.stdout)
-    assert f"{MODEL} version 1: REJECTED.\nFailed: accuracy.\nTrain a better version, or" in rejected.stdout
+    assert f"{MODEL} version 1: REJECTED.\nFailed: accuracy.\nTrain a better version, change" in rejected.stdout
     assert project.client.get_model_version(MODEL, "1").tags["gate.champion"].startswith("REJECTED, by ")
     without_reason = project.run("emotion", "promote", "1", "--force", check=False)
     assert (without_reason.returncode, without_reason.stderr) == (

@@ -39,14 +39,14 @@ def test_a_commit_that_was_never_pushed_is_named_until_it_is(clone: Path) -> Non
 
 def test_data_that_no_remote_has_is_named_until_it_is_pushed(clone: Path, tmp_path: Path) -> None:
     (warning,) = backup_warnings("unknown", DATA)
-    assert warning.startswith("No DVC remote is set, so there is no other copy of data/faces.")
+    assert warning.startswith("No default DVC remote is set, so DVC has no other copy of data/faces.")
     run("dvc", "remote", "add", "-q", "-d", "backup", str(tmp_path / "remote"), folder=clone)
-    assert backup_warnings("unknown", DATA) == ["No DVC remote has data/faces. Run `dvc push`."]
+    assert backup_warnings("unknown", DATA) == ["The default DVC remote lacks data/faces. Run `dvc push`."]
     (clone / "faces").mkdir()
     (clone / "faces/index.csv").write_text("name\n")
     run("dvc", "add", "-q", "faces", folder=clone)
     md5 = next(line.split()[-1] for line in (clone / "faces.dvc").read_text().splitlines() if "md5:" in line)
-    assert backup_warnings("unknown", {"faces": md5}) == ["No DVC remote has faces. Run `dvc push`."]
+    assert backup_warnings("unknown", {"faces": md5}) == ["The default DVC remote lacks faces. Run `dvc push`."]
     run("dvc", "push", "-q", folder=clone)
     assert backup_warnings("unknown", {"faces": md5}) == []
 
@@ -54,4 +54,4 @@ def test_data_that_no_remote_has_is_named_until_it_is_pushed(clone: Path, tmp_pa
 def test_a_remote_that_cannot_be_asked_is_named(clone: Path) -> None:
     run("dvc", "remote", "add", "-q", "-d", "backup", "ssh://127.0.0.1/somewhere", folder=clone)
     (warning,) = backup_warnings("unknown", DATA)
-    assert warning.startswith("The DVC remote could not be asked whether it has the data and the model: ")
+    assert warning.startswith("The default DVC remote could not be asked whether it has the data and the model: ")

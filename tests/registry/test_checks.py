@@ -158,4 +158,4 @@ def test_a_candidate_is_held_if_the_champions_files_have_changed(add: Any, lenie
     graph.write_bytes(graph.read_bytes() + b"\0")
     decision = promote(lenient, add(wrong_in(0.05)))
     assert decision.outcome == "HELD"
-    assert not rule(decision, "the champion's files").passed
+    assert not rule(decision, "integrity of the champion").passed

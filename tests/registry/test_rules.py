@@ -73,7 +73,7 @@ def test_a_better_candidate_passes(gate: Gate) -> None:
 
 def test_an_equal_candidate_is_no_improvement_but_not_worse(gate: Gate) -> None:
     same = scored(share_wrong(0.2))
-    assert failed(compare(gate, same, same).rules) == ["log loss compared with version 1, the champion"]
+    assert failed(compare(gate, same, same).rules) == ["log loss vs. version 1 (champion)"]
     assert not failed(compare(gate.model_copy(update={"policy": "not_worse"}), same, same).rules)
 
 
@@ -81,9 +81,7 @@ def test_a_candidate_with_fewer_correct_answers_is_no_improvement(gate: Gate) ->
     champion = share_wrong(0.2)
     worse = champion.copy()
     worse[np.flatnonzero(~champion)[:3]] = True
-    assert "accuracy compared with version 1, the champion" in failed(
-        compare(gate, scored(worse), scored(champion)).rules
-    )
+    assert "accuracy vs. version 1 (champion)" in failed(compare(gate, scored(worse), scored(champion)).rules)
     lenient = gate.model_copy(update={"policy": "not_worse"})
     assert not failed(compare(lenient, scored(worse), scored(champion)).rules)
 
@@ -93,18 +91,18 @@ def test_a_candidate_with_a_higher_log_loss_is_no_improvement(gate: Gate) -> Non
     fewer = wrong.copy()
     fewer[np.flatnonzero(wrong)[:10]] = False
     found = compare(gate, scored(fewer, confidence=0.9999), scored(wrong, confidence=0.8)).rules
-    assert failed(found) == ["log loss compared with version 1, the champion"]
+    assert failed(found) == ["log loss vs. version 1 (champion)"]
 
 
 def test_a_gain_that_may_as_well_be_a_loss_of_the_bound_is_held(gate: Gate) -> None:
     candidate, champion = exactly_wrong(140, seed=1), exactly_wrong(142, seed=2)
     judgement = compare(gate, scored(candidate), scored(champion))
-    assert failed(judgement.rules) == ["its 80% interval, lower end"]
+    assert failed(judgement.rules) == ["accuracy vs. version 1 (champion), lower end of the 80% interval"]
     power, remedy = judgement.notes
-    assert power.startswith("On 710 images, of which the versions answer ")
-    assert "cannot be told from none; for 1 points, about " in power
+    assert power.startswith("On 710 images, of which only one version is right on ")
+    assert "cannot be distinguished from none. To distinguish 1.0 points, about " in power
     assert remedy.endswith(" images.")
-    more = int(remedy.split(", ")[2].split(" ")[0])
+    more = int(remedy.split(", ")[1].split(" ")[0])
     candidate[np.flatnonzero(candidate)[:more]] = False
     assert not failed(compare(gate, scored(candidate), scored(champion)).rules)
 
@@ -113,7 +111,7 @@ def test_the_policy_not_worse_holds_a_loss_that_may_exceed_the_bound(gate: Gate)
     champion = share_wrong(0.2)
     lenient = gate.model_copy(update={"policy": "not_worse", "max_accuracy_loss": 0.05})
     assert failed(compare(lenient, scored(share_wrong(0.23, seed=1)), scored(champion)).rules) == [
-        "accuracy compared with version 1, the champion: 80% interval, lower end"
+        "accuracy vs. version 1 (champion), lower end of the 80% interval"
     ]
 
 
@@ -171,7 +169,7 @@ def test_a_candidate_that_is_worse_for_one_group_fails_and_the_rule_names_it(gat
 
 def test_a_much_slower_candidate_fails(gate: Gate) -> None:
     judgement = compare(gate, scored(share_wrong(0.1), latency=2.1), scored(share_wrong(0.2)))
-    assert failed(judgement.rules) == ["latency compared with the champion"]
+    assert failed(judgement.rules) == ["latency vs. the champion"]
 
 
 def test_a_better_former_champion_is_the_mark(gate: Gate) -> None:
@@ -179,7 +177,7 @@ def test_a_better_former_champion_is_the_mark(gate: Gate) -> None:
     judgement = compare(gate, scored(share_wrong(0.1)), scored(share_wrong(0.2)), *formers)
     assert judgement.former == "8"
     assert failed(judgement.rules)
-    assert all("version 8, the best former champion" in name or "interval" in name for name in failed(judgement.rules))
+    assert all("version 8 (former champion)" in name for name in failed(judgement.rules))
     assert compare(gate, scored(share_wrong(0.01)), scored(share_wrong(0.2)), *formers).former == "8"
 
 

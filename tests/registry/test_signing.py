@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from emotion.params.sections import Params
 from emotion.registry.promotion.chain import newest_path
-from emotion.registry.promotion.ledger import ledger_run, read_entries
+from emotion.registry.promotion.ledger import LostLedgerError, ledger_run, read_entries
 from emotion.registry.promotion.promote import promote, rollback
 from emotion.registry.promotion.reconcile import reconcile, restart_history, trusted_aliases
 from emotion.registry.signing.envelope import STATEMENT, SignatureError, sign, verify
@@ -105,7 +106,7 @@ def test_a_key_that_cannot_be_used_is_explained(key: Path, project: Path, monkey
     with pytest.raises(UserError, match="the passphrase is wrong"):
         load_signer()
     monkeypatch.delenv(PASSPHRASE_VARIABLE)
-    with pytest.raises(UserError, match=f"has a passphrase. Set {PASSPHRASE_VARIABLE}"):
+    with pytest.raises(UserError, match=rf"has a passphrase. Set {PASSPHRASE_VARIABLE}"):
         load_signer(ask=False)
     key.chmod(0o644)
     with pytest.raises(UserError, match=r"can be read by others \(mode 644\)\. Run `chmod 600"):
@@ -190,7 +191,7 @@ def test_a_change_after_signing_is_found(signed: Any, lenient: Params, project: 
     match change:
         case "tag":
             tag_version(NAME, number, {"test.accuracy": "0.99"})
-            expected = "the tag test.accuracy of facial-emotion version 1 was changed after it was signed"
+            expected = "the tag test.accuracy of facial-emotion version 1 should be '0.9', as signed, got '0.99'"
         case "statement":
             path.write_text(path.read_text().replace("A", "B", 1))
             expected = "is not signed by a key in keys/"
@@ -218,22 +219,21 @@ def test_an_alias_that_was_changed_without_a_key_is_set_again(signed: Any, add: 
     connection().client.set_registered_model_alias(NAME, "champion", add(wrong_in(0.05)))
     assert trusted_aliases(NAME) == {"champion": "1"}
     notes = reconcile(NAME)
-    assert notes == ["the aliases were changed without a key; they were set again from the signed history"]
+    assert notes == ["the aliases did not follow from the signed history, and were set again"]
     assert aliases() == {"champion": "1"}
     assert [entry.action for entry in read_entries(NAME)] == ["promote"]
 
 
 def test_earlier_entries_do_not_count_once_a_project_has_keys(add: Any, home: Path, lenient: Params) -> None:
     number = add(wrong_in(0.1))
-    promote(lenient, number)
+    promote(lenient, number, reason="the first")
     create_key("ada")
     assert trusted_aliases(NAME) == {}
     sign_existing(NAME, number)
     assert promote(lenient, number).outcome == "PROMOTED"
     assert [entry.action for entry in read_entries(NAME)] == ["unsigned", "promote"]
     assert trusted_aliases(NAME) == {"champion": "1"}
-    with pytest.raises(UserError, match="are not signed, so no history can begin from them"):
-        restart_history(NAME)
+    assert "promote: the first" in [entry.reason for entry in read_entries(NAME)]
 
 
 def test_a_registry_that_was_set_back_is_noticed_where_the_newest_entry_is_remembered(
@@ -244,10 +244,42 @@ def test_a_registry_that_was_set_back_is_noticed_where_the_newest_entry_is_remem
     run = connection().client.get_run(ledger_run(NAME)).data.params
     remembered = newest_path(NAME).read_text()
     newest_path(NAME).write_text(remembered.replace('"entries": 2', '"entries": 3'))
-    with pytest.raises(SignatureError, match="is older than this project remembers"):
+    with pytest.raises(SignatureError, match="remembers entry 3"):
         read_entries(NAME)
     newest_path(NAME).unlink()  # without it, an older state that was signed cannot be told from the newest
     assert len(read_entries(NAME)) == len(run) == 2
+
+
+def test_what_a_withdrawn_key_signed_does_not_count_anymore(
+    signed: Any, lenient: Params, project: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    promote(lenient, signed(wrong_in(0.2)))
+    monkeypatch.setenv(KEY_VARIABLE, str(home / "bob.pem"))
+    create_key("bob")
+    promote(lenient, signed(wrong_in(0.1)))
+    monkeypatch.delenv(KEY_VARIABLE)
+    promote(lenient, signed(wrong_in(0.02)))
+    assert trusted_aliases(NAME) == {"champion": "3", "previous": "2"}
+    (project / "keys/ada.pem").unlink()
+    assert [entry.action for entry in read_entries(NAME)] == ["unsigned", "promote", "unsigned"]
+    assert trusted_aliases(NAME) == {"champion": "2"}
+    monkeypatch.setenv(KEY_VARIABLE, str(home / "bob.pem"))
+    assert promote(lenient, "3").outcome == "REJECTED"
+    sign_existing(NAME, "3")
+    assert promote(lenient, "3").outcome == "PROMOTED"
+    assert trusted_aliases(NAME) == {"champion": "3", "previous": "2"}
+
+
+def test_a_lost_history_begins_again_without_a_champion(signed: Any, lenient: Params, project: Path) -> None:
+    promote(lenient, signed(wrong_in(0.1)))
+    run_id = ledger_run(NAME)
+    connection().client.delete_run(run_id)
+    SqlAlchemyStore(f"sqlite:///{project}/mlflow.db", str(project))._hard_delete_run(run_id)  # as `mlflow gc` does
+    with pytest.raises(LostLedgerError, match="--restart"):
+        promote(lenient, "1")
+    assert restart_history(NAME) == []
+    assert trusted_aliases(NAME) == aliases() == {}
+    assert promote(lenient, "1").outcome == "PROMOTED"
 
 
 def test_a_signed_history_is_refused_if_the_keys_are_gone(signed: Any, lenient: Params, project: Path) -> None:

@@ -13,11 +13,17 @@ import typer
 from emotion.runtime.text import printable
 
 EXIT_CODES = {"PROMOTED": 0, "UNCHANGED": 0, "HELD": 3, "REJECTED": 4}
-NEXT_STEPS = {
+NEXT_STEPS = {  # by the rule that failed, or by the outcome; the first that applies is printed
+    "provenance": "If you trust this version, run `emotion keys sign {number}`, and promote it again.",
+    "integrity": "The version is damaged or was changed, and --force does not change that. Restore its files from a"
+    " backup, or train again with `dvc repro --force train`.",
+    "training data": "Train on the current data with `dvc repro`, or promote it anyway with `--force --reason WHY`.",
+    "integrity of the champion": "`emotion rollback` returns to the champion before; or restore the champion's files"
+    " from a backup.",
     "HELD": "`emotion compare champion {number} --html FILE` shows the differences; `--force --reason WHY` promotes it"
     " anyway.",
-    "REJECTED": "Train a better version, or change register.gate in params.yaml. If only thresholds failed,"
-    " `--force --reason WHY` promotes it anyway.",
+    "REJECTED": "Train a better version, change register.gate in params.yaml, or promote it anyway with"
+    " `--force --reason WHY`.",
 }
 CONFLICT = 5
 
@@ -59,8 +65,8 @@ def promote(
 ) -> None:
     """Make a registered version the champion, if it passes the gate.
 
-    Exit codes: 0 promoted, 3 held (a comparison rule failed), 4 rejected (not good enough on its own),
-    5 conflict (another change was made first), 1 any other error.
+    Exit codes: 0 promoted (or it already has the alias), 3 held (a comparison rule failed), 4 rejected (not good enough
+    on its own), 5 conflict (another change was made first), 1 any other error.
     """
     from emotion.cli import tables
     from emotion.params.load import load_params
@@ -97,9 +103,11 @@ def promote(
         print(f"It is now the {to}{f'; {before}' if to == Alias.CHAMPION else ''}.")
         for warning in warnings:
             print(f"Warning: {printable(warning)}")
-    if decision.outcome in NEXT_STEPS:
-        failed = ", ".join(rule.name for rule in decision.verdict.failed)
-        print(f"Failed: {failed}.\n{NEXT_STEPS[decision.outcome].format(number=number, alias=to.value)}")
+    if decision.outcome != "PROMOTED":
+        failed = decision.verdict.failed
+        print(f"Failed: {'; '.join(rule.name for rule in failed)}.")
+        applying = {*(rule.name for rule in failed), *(rule.kind for rule in failed), decision.outcome}
+        print(next(step for key, step in NEXT_STEPS.items() if key in applying).format(number=number))
     raise typer.Exit(EXIT_CODES[decision.outcome])
 
 
@@ -121,10 +129,17 @@ def history(
     as_json: JsonOption = False,
     show_all: Annotated[bool, typer.Option("--all", help="Also show the verdicts that changed nothing.")] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin again from the current aliases, if the history is lost.")
+        bool,
+        typer.Option(
+            "--restart",
+            help="Begin again, if the history is lost: from the current aliases, or, with keys, without a champion.",
+        ),
     ] = False,
 ) -> None:
-    """Show every change of champion: when, why, by whom, and from which commit."""
+    """Show every change of champion: when, why and by whom.
+
+    --json also has the commit, the intended use, and the key that signed the entry.
+    """
     from emotion.cli import tables
     from emotion.params.load import load_params
     from emotion.registry.promotion.ledger import read_entries
@@ -150,8 +165,9 @@ def history(
     if entries:
         tables.show(tables.history_table(name, entries))
     else:
-        print(f"No version of {name} was ever promoted. `emotion versions` lists them.")
+        print(f"No version of {name} was ever promoted. `emotion versions` lists the versions.")
     state = current_state(name)
     if state.champion is None:
         print("There is no champion.")
-    print(", ".join(f"{alias}: version {number}" for alias, number in state.aliases().items()))
+    if aliases := state.aliases():
+        print(", ".join(f"{alias}: version {number}" for alias, number in aliases.items()))

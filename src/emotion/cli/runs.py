@@ -74,15 +74,24 @@ def cleanup_runs() -> None:
     print(f"Runs set to KILLED: {len(killed)}; left alone: {len(others)}. Models deleted: {len(models)}.")
 
 
+PURGE = "Run `mlflow gc` to remove the deleted entries from MLflow's database, too."
+
+
 def clean(
     older_than: Annotated[float, typer.Option(min=0, help="Days; anything younger is kept.")] = 30,
-    keep_best: Annotated[int, typer.Option(min=0, help="How many of each kind to keep, however old they are.")] = 10,
+    keep_best: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="How many of the best versions and trainings to keep, and of the trials of each search that is kept.",
+        ),
+    ] = 10,
     delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed, with its files.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List old trials, runs and versions that nothing needs, and how much space they take; delete them with --delete.
+    """List old searches, trials, trainings and versions that nothing needs; with --delete, delete them and their files.
 
-    Kept: what a champion, an alias or an entry of the history leads to, the pipeline's current outputs, and the best.
+    Kept: what an alias or an entry of the history leads to, the pipeline's current outputs, and the best.
     """
     import json
     from dataclasses import asdict
@@ -112,7 +121,7 @@ def clean(
     tables.show_frame(pd.DataFrame(rows, columns=["kind", "name", "score", "age", "MiB"]), title)
     freed = sum(item.size for item in found) / 2**20
     if delete:
-        print(f"Freed {freed:,.1f} MiB. `mlflow gc` also removes what MLflow has marked as deleted from its database.")
+        print(f"Freed {freed:,.1f} MiB." + (f" {PURGE}" if found else ""))
     elif found:
         print(f"`--delete` frees {freed:,.1f} MiB. Nothing was changed.")
 

@@ -8,29 +8,31 @@ import typer
 
 from emotion.cli.promotion import JsonOption, VersionArgument
 
-keys = typer.Typer(no_args_is_help=True, help="Create keys, and sign versions: who may move the champion.")
+keys = typer.Typer(no_args_is_help=True, help="Create and list keys, and sign versions.")
 
 
 @keys.command()
 def create(
     name: Annotated[str, typer.Argument(help="Your name, as the name of the public key's file in keys/.")],
     no_passphrase: Annotated[
-        bool, typer.Option("--no-passphrase", help="Do not encrypt the private key, for machines without people.")
+        bool,
+        typer.Option("--no-passphrase", help="Do not encrypt the private key, for unattended machines such as CI."),
     ] = False,
 ) -> None:
-    """Create your private key outside the repository, and its public key in keys/, which is to be committed.
+    """Create your private key outside the repository, and its public key in keys/. Commit the public key.
 
-    With a first key, the project signs: from then on, only versions and promotions that a key signed count.
+    From the first key on, only versions and promotions that a key signed count: until you sign a version and promote
+    it again, there is no champion.
     """
     from emotion.registry.signing.keys import create_key, trusted_keys
 
     is_first = not trusted_keys()
     private, public = create_key(name, not no_passphrase)
-    print(f"Private key: {private}, which only you can read. Public key: {public}. Commit it.")
+    print(f"Private key: {private}, which only you can read. Public key: {public}. Commit the public key.")
     if is_first:
         print(
-            "Versions and the history are signed from now on. Sign earlier versions that you trust with"
-            " `emotion keys sign VERSION`, and promote the champion again."
+            "From now on, only signed versions and promotions count. There is no champion until you sign a version with"
+            " `emotion keys sign VERSION` and promote it; until then, the reference model answers."
         )
 
 
@@ -66,7 +68,10 @@ def sign(version: VersionArgument) -> None:
 def verify(
     version: VersionArgument,
     offline: Annotated[
-        Path | None, typer.Option(help="Verify this file instead, without a server: source/provenance.json of its run.")
+        Path | None,
+        typer.Option(
+            help="Verify only this file, source/provenance.json of the run, without a server. VERSION is its number."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,19 +81,21 @@ def verify(
     from emotion.registry.signing.provenance import read_statement
     from emotion.runtime.errors import UserError
 
-    trusted = trusted_keys()
+    name, trusted = load_params().register_.name, trusted_keys()
     if not trusted:
         raise UserError("this project lists no keys in keys/, so nothing is signed. See `emotion keys create --help`.")
     if offline:
-        text = offline.read_text(errors="replace")
-        statement, signer = read_statement(text, trusted, str(offline))
-        if statement.facts.version != version:
-            raise UserError(f"{offline} is about version {statement.facts.version}, not {version}.")
+        statement, signer = read_statement(offline.read_text(errors="replace"), trusted, str(offline))
+        about = statement.facts
+        if (about.model, about.version) != (name, version):
+            raise UserError(
+                f"{offline} is about {about.model} version {about.version}, not {name} version {version}. Give the"
+                " number of the version that the file is about."
+            )
     else:
         from emotion.registry.names import find_version
         from emotion.registry.signing.existing import verify_existing
 
-        name = load_params().register_.name
         statement, signer = verify_existing(name, find_version(name, version), trusted)
     if as_json:
         print(json.dumps({"signed_by": signer, **statement.model_dump(by_alias=True, mode="json")}, indent=2))

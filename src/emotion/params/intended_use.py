@@ -11,8 +11,8 @@ LAW = {  # what the regulation says about recognizing emotions in each area
     "research": "research and development: not covered (Art. 2(6)), until people are exposed to it",
     "personal": "personal, non-professional use: no duties of a deployer (Art. 2(10))",
     "other": "high-risk (Annex III 1(c)); the people exposed to it must be informed (Art. 50(3))",
-    "workplace": "prohibited at the workplace except for medical or safety reasons (Art. 5(1)(f))",
-    "education": "prohibited in education institutions except for medical or safety reasons (Art. 5(1)(f))",
+    "workplace": "prohibited except for medical or safety reasons (Art. 5(1)(f))",
+    "education": "prohibited except for medical or safety reasons (Art. 5(1)(f))",
 }
 PROHIBITED = ("workplace", "education")
 
@@ -30,11 +30,14 @@ class IntendedUse(Section):
     def _has_a_reason_where_the_law_asks_for_one(self) -> "IntendedUse":
         if self.area in PROHIBITED and self.exception is None:
             raise ValueError(
-                f"recognizing emotions is {LAW[self.area]} of Regulation (EU) 2024/1689. Give that reason as"
-                " `exception: 'medical: ...'` or `exception: 'safety: ...'`, or choose another area"
+                f"the area {self.area} is {LAW[self.area]} of Regulation (EU) 2024/1689. Give that reason as"
+                " `exception: 'medical: ...'` or `exception: 'safety: ...'`, or choose the area research, personal or"
+                " other"
             )
         if self.area not in PROHIBITED and self.exception is not None:
-            raise ValueError(f"exception is only for the areas {' and '.join(PROHIBITED)}, not for {self.area}")
+            raise ValueError(
+                f"exception is only for the areas {' and '.join(PROHIBITED)}, not for {self.area}. Set it to null"
+            )
         return self
 
     def tags(self) -> dict[str, str]:

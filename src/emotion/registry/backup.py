@@ -52,14 +52,15 @@ def backup_warnings(commit: str, outputs: Mapping[str, str]) -> list[str]:
         missing = _not_in_remote(outputs)
     except Exception as error:  # noqa: BLE001  remotes of many kinds raise many kinds
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        return [*warnings, f"The DVC remote could not be asked whether it has the data and the model: {reason}."]
+        question = "The default DVC remote could not be asked whether it has the data and the model"
+        return [*warnings, f"{question}: {reason.rstrip('.')}. Check it with `dvc status --cloud`."]
     if missing is None:
         warnings.append(
-            f"No DVC remote is set, so there is no other copy of {' and '.join(outputs)}. Add one with"
-            " `dvc remote add --default`, and run `dvc push`."
+            f"No default DVC remote is set, so DVC has no other copy of {' and '.join(outputs)}. Add one with"
+            " `dvc remote add --default NAME URL`, and run `dvc push`."
         )
     elif missing:
-        warnings.append(f"No DVC remote has {' and '.join(missing)}. Run `dvc push`.")
+        warnings.append(f"The default DVC remote lacks {' and '.join(missing)}. Run `dvc push`.")
     return warnings
 
 

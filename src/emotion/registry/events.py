@@ -1,7 +1,7 @@
 """Tell another program about registrations and decisions: a POST request to EMOTION_WEBHOOK.
 
-The request has the form of MLflow's webhooks, which only a tracking server sends: a receiver of one can verify the
-other. Its signature is `v1,` and the base64 of HMAC-SHA256, with EMOTION_WEBHOOK_SECRET, of `ID.TIMESTAMP.BODY`.
+Its signature is that of MLflow's webhooks, which only a tracking server sends, with other names of headers: `v1,` and
+the base64 of HMAC-SHA256, with EMOTION_WEBHOOK_SECRET, of `ID.TIMESTAMP.BODY`.
 """
 
 import base64
@@ -46,7 +46,11 @@ def notify(event: Event, model: str, version: str, facts: Mapping[str, Any]) -> 
         failures.append(f"no answer within {TIMEOUT:g} s")
     if failures:
         reason = printable(redact_credentials(f"{failures[0]}"))
-        print(f"The event {event} was not delivered to {URL_VARIABLE}: {reason}.", file=sys.stderr, flush=True)
+        print(
+            f"The event {event} was not delivered: {reason}. It is not sent again; check {URL_VARIABLE}.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _send(url: str, content: Mapping[str, Any], failures: list[str]) -> None:

@@ -89,7 +89,10 @@ def trace_version(name: str, number: str) -> Lineage:
     version = get_version(name, number)
     run = run_of_version(number, version.run_id)
     signed = verify_version(name, version)
-    tags, parameters = {**run.tags, **version.tags}, run.params
+    statement = signed[0] if signed else None
+    tags = {**run.tags, **version.tags}
+    parameters = statement.facts.parameters if statement else run.params
+    metrics = statement.metrics if statement else run.metrics
     search = get_run(tags["tune.run_id"]) if "tune.run_id" in tags else None
     return Lineage(
         version=VersionLineage(
@@ -131,7 +134,7 @@ def trace_version(name: str, number: str) -> Lineage:
         parameters=dict(sorted(parameters.items())),
         metrics={
             key: round(value, 4)
-            for key, value in sorted(run.metrics.items())
+            for key, value in sorted(metrics.items())
             if key.startswith(("validation/", "test/", "test_unseen/", "speed/"))
         },
         decision={key.removeprefix("gate."): value for key, value in version.tags.items() if key.startswith("gate.")},

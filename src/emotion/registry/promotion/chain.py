@@ -1,9 +1,12 @@
 """The entries of a ledger as stored texts: each names the digest of the one before, and is signed if there are keys."""
 
+import base64
+import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from securesystemslib.signer import CryptoSigner, Key
 
 from emotion.params.validation import Section
@@ -21,7 +24,7 @@ UNSIGNED = Entry(action="unsigned", version=None, reason="not signed by a key in
 class Newest(Section):
     """The newest entry that this project has seen, so that it notices if the registry goes back to an older state."""
 
-    entries: int
+    entries: int = Field(ge=1)
     sha256: str
 
 
@@ -51,7 +54,8 @@ def entry_text(name: str, entry: Entry, before: str, signer: CryptoSigner | None
 def parse_entries(name: str, texts: Mapping[str, str], trusted: Mapping[str, Key]) -> list[Entry]:
     """The entries of a ledger, in order.
 
-    With keys, what is before the first signed entry is not trusted: its entries have the action `unsigned`.
+    With keys, an entry that none of them signed has the action `unsigned`, and changes nothing: one from before the
+    project had keys, or of a key that was withdrawn. Each signed entry names the digest of the one before it.
 
     Args:
         name: the name of the registered model.
@@ -59,8 +63,8 @@ def parse_entries(name: str, texts: Mapping[str, str], trusted: Mapping[str, Key
         trusted: the keys that may sign entries, by name; empty to accept unsigned ones.
 
     Raises:
-        SignatureError: if an entry is not signed by a key of the project, does not follow from the one before, or is
-            about another model, or the newest entry that is remembered is missing.
+        SignatureError: if a signed entry does not follow from the one before, or is about another model, or the newest
+            entry that is remembered is missing.
         UserError: if an entry was not written by this program.
     """
     stored = [texts[key] for key in sorted(texts)]
@@ -68,16 +72,10 @@ def parse_entries(name: str, texts: Mapping[str, str], trusted: Mapping[str, Key
         return [_parse(name, number, text) for number, text in enumerate(stored, start=1)]
     if set(texts) != {entry_key(number) for number in range(1, len(stored) + 1)}:
         raise SignatureError(f"entries of the history of {name} are missing, or were added. {ADVICE}")
-    entries: list[Entry] = []
-    before = ""
-    for number, text in enumerate(stored, start=1):
-        if not is_envelope(text) and all(entry.action == "unsigned" for entry in entries):
-            entries.append(
-                Entry(action="unsigned", version=None, reason="not signed by a key in keys/", by="", at="", id="")
-            )
-        else:
-            entries.append(_verified(name, number, text, before, trusted))
-        before = text
+    entries = [
+        _verified(name, number, text, before, trusted)
+        for number, (before, text) in enumerate(pairwise(["", *stored]), start=1)
+    ]
     _check_newest(name, stored)
     return entries
 
@@ -91,22 +89,37 @@ def _parse(name: str, number: int, text: str) -> Entry:
         return Entry.model_validate_json(text).model_copy(update={"signed_by": ""})
     except ValidationError:
         raise UserError(
-            f"entry {entry_key(number)} of the history of {name} cannot be read. Update this program."
+            f"entry {entry_key(number)} of the history of {name} cannot be read. It was written by a newer release, or"
+            " damaged: update this program, or restore the registry from a backup."
         ) from None
 
 
 def _verified(name: str, number: int, text: str, before: str, trusted: Mapping[str, Key]) -> Entry:
     what = f"entry {number} of the history of {name}"
-    document, signer = verify(text, ENTRY, trusted, what)
+    try:
+        document, signer = verify(text, ENTRY, trusted, what)
+    except SignatureError:
+        return _unsigned(text)
     try:
         entry = Entry.model_validate(document)
     except ValidationError:
-        raise UserError(f"{what} cannot be read. Update this program.") from None
+        raise UserError(f"{what} was written by a newer release. Update this program.") from None
     if entry.model != name:
         raise SignatureError(f"{what} belongs to the model {entry.model}. {ADVICE}")
     if entry.previous != (bytes_digest(before.encode()) if before else ""):
         raise SignatureError(f"{what} does not follow from the one before. {ADVICE}")
     return entry.model_copy(update={"signed_by": signer})
+
+
+def _unsigned(text: str) -> Entry:
+    """An entry that changes nothing, with what it claims."""
+    try:
+        content = json.loads(text)
+        payload = base64.b64decode(content["payload"]) if is_envelope(text) else text
+        claimed = Entry.model_validate_json(payload)
+    except (ValueError, KeyError, TypeError):
+        return Entry(action="unsigned", version=None, reason="cannot be read", by="", at="")
+    return claimed.model_copy(update={"action": "unsigned", "reason": f"{claimed.action}: {claimed.reason}"})
 
 
 def _check_newest(name: str, stored: list[str]) -> None:
@@ -116,8 +129,9 @@ def _check_newest(name: str, stored: list[str]) -> None:
     newest = Newest.model_validate(read_json(path, "Restore it with `git checkout`.", Newest))
     if newest.entries > len(stored) or bytes_digest(stored[newest.entries - 1].encode()) != newest.sha256:
         raise SignatureError(
-            f"the history of {name} is older than this project remembers: {path} names entry {newest.entries},"
-            f" {newest.sha256[:8]}. {ADVICE}"
+            f"the history of {name} has {len(stored)} entries, but {path} remembers entry {newest.entries}"
+            f" ({newest.sha256[:8]}): the registry was set back to an older state, or this is another registry. Check"
+            f" MLFLOW_TRACKING_URI, and restore the registry from a backup; if it is a new registry, delete {path}."
         )
 
 

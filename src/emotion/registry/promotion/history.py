@@ -37,7 +37,7 @@ class Entry(Section):
     """One change of the champion or the challenger."""
 
     # external: the aliases were changed by another program; refuse: the gate changed nothing (not in the ledger);
-    # unsigned: without a signature of a key in keys/, so ignored
+    # unsigned: not signed by a key in keys/, so it changes nothing
     action: Literal["promote", "challenge", "rollback", "external", "refuse", "unsigned"]
     model: str = ""  # the name of the registered model
     signed_by: str = ""  # the name of the key, known by verifying the signature
@@ -86,7 +86,8 @@ class AliasState:
 
 def former_champions(entries: Iterable[Entry]) -> list[str]:
     """The versions that were ever the champion, in the order of their first promotion."""
-    return list(dict.fromkeys(entry.version for entry in entries if entry.version and entry.action != "challenge"))
+    changes = [entry for entry in entries if entry.action not in ("challenge", "unsigned")]
+    return list(dict.fromkeys(entry.version for entry in changes if entry.version))
 
 
 def existing_versions(entries: Iterable[Entry], saved_models: Mapping[str, str]) -> set[str]:
@@ -96,7 +97,8 @@ def existing_versions(entries: Iterable[Entry], saved_models: Mapping[str, str])
         entries: of a history.
         saved_models: the SHA-256 of each existing version's SavedModel, by number.
     """
-    named = {entry.version: entry.files for entry in entries if entry.version and entry.files}
+    counting = [entry for entry in entries if entry.action != "unsigned"]
+    named = {entry.version: entry.files for entry in counting if entry.version and entry.files}
     return {number for number, digest in saved_models.items() if named.get(number, digest) == digest}
 
 

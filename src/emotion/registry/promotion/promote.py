@@ -141,7 +141,7 @@ def rollback(name: str, reason: str = "") -> Entry:
             " Promote another version."
         )
     if not signed.passed:
-        raise UserError(f"{signed.value} Promote another version.")
+        raise UserError(signed.value)
     entry = _entry("rollback", version, state, reason)
     append_entry(name, entries, entry, signer)
     notify("rolled_back", name, version.number, {"before": state.champion, "reason": reason, "by": entry.by})

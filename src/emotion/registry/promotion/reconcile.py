@@ -116,7 +116,7 @@ def reconcile(name: str) -> list[str]:
                 continue  # another process is changing them
             if trusted_keys():
                 _update_aliases(name, state, found)
-                notes.append("the aliases were changed without a key; they were set again from the signed history")
+                notes.append("the aliases did not follow from the signed history, and were set again")
                 continue
             entry = Entry(
                 action="external", version=found.get(CHAMPION), challenger=found.get(CHALLENGER),
@@ -138,24 +138,23 @@ def reconcile(name: str) -> list[str]:
 
 
 def restart_history(name: str) -> list[Entry]:
-    """Begin a new history from the current aliases, if the earlier one was deleted permanently; return its entries.
+    """Begin a new history, if the earlier one was deleted permanently; return its entries.
+
+    It begins from the current aliases; if the project has keys, which did not sign them, it begins without a champion.
 
     Raises:
-        UserError: if there is no such model, or its history exists, or the project has keys.
+        UserError: if there is no such model, or its history exists.
     """
-    if trusted_keys():
-        raise UserError(
-            f"the aliases of {name} are not signed, so no history can begin from them. Remove {newest_path(name)} if it"
-            " exists, and promote a version again."
-        )
-    found = get_aliases(name)
+    found = {} if trusted_keys() else get_aliases(name)
     previous, champion = found.get(PREVIOUS), found.get(CHAMPION)
     reason = "the earlier history was deleted permanently"
     entries = [Entry(action="external", version=previous, reason=reason)] if previous else []
-    entries.append(
-        Entry(action="external", version=champion, challenger=found.get(CHALLENGER), before=previous, reason=reason)
-    )
+    if found:
+        entries.append(
+            Entry(action="external", version=champion, challenger=found.get(CHALLENGER), before=previous, reason=reason)
+        )
     replace_lost_ledger(name, entries)
+    newest_path(name).unlink(missing_ok=True)
     reconcile(name)
     return entries
 

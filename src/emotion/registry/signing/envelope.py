@@ -57,7 +57,13 @@ def verify(text: str, kind: str, trusted: Mapping[str, Key], what: str) -> tuple
         accepted = envelope.verify(list(trusted.values()), 1)
         document = json.loads(envelope.payload)
     except Exception as error:
-        raise SignatureError(f"{what} is not signed by a key in keys/: it may have been changed.") from error
+        raise SignatureError(
+            f"{what} is not signed by a key in keys/. If its signer is new, run `git pull` to get the public key;"
+            " otherwise it was changed: restore it from a backup."
+        ) from error
     if envelope.payload_type != kind or not isinstance(document, dict):
-        raise SignatureError(f"{what} has a signature of another kind of document: {envelope.payload_type[:80]}.")
+        raise SignatureError(
+            f"{what} has a signature of another kind of document: {envelope.payload_type[:80]}. Restore it"
+            " from a backup."
+        )
     return document, next(name for name, key in trusted.items() if key.keyid in accepted)

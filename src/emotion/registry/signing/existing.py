@@ -29,7 +29,10 @@ def sign_existing(name: str, number: str) -> Statement:
     with tempfile.TemporaryDirectory() as folder:
         downloaded = download_version(name, number, Path(folder))
         if changed := changed_files(version, downloaded):
-            raise UserError(f"{changed[0]} of version {number} has changed since it was registered. Register it again.")
+            raise UserError(
+                f"{changed[0]} of version {number} has changed since it was registered, or no digests were recorded."
+                " Restore its files from a backup, or train again with `dvc repro --force train`."
+            )
         files = downloaded_digests(downloaded)
     metrics = {key: value for key, value in run.metrics.items() if key.startswith("test")}
     training = Training(run.params, metrics, run.tags, read_artifact(run.id, PATCH) or b"")

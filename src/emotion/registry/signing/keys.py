@@ -65,12 +65,16 @@ def create_key(name: str, with_passphrase: bool = True) -> tuple[Path, Path]:
     """
     private, public = private_key_path(), keys_folder() / f"{name}.pem"
     if not re.fullmatch(NAME, name):
-        raise UserError(f"the name of a key can have letters, digits, '.', '_' and '-', got {name!r}.")
+        raise UserError(f"the name of a key can have letters, digits, '.', '_' and '-', 1 to 60 of them, got {name!r}.")
     if private.resolve().is_relative_to(project_root().resolve()):
         raise UserError(f"{private} is inside the repository. Set {KEY_VARIABLE} to a path outside it.")
-    for path in (private, public):
-        if path.exists():
-            raise UserError(f"{path} exists and is not replaced. Use it, or move it away first.")
+    if public.exists():
+        raise UserError(f"{public} exists and is not replaced. Choose another name.")
+    if private.exists():
+        raise UserError(
+            f"{private} exists and is not replaced. To use it in this project, write its public key with"
+            f" `openssl pkey -in {private} -pubout -out {public}`; for another key, set {KEY_VARIABLE} to a new path."
+        )
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if with_passphrase:
         encryption = serialization.BestAvailableEncryption(_ask_new_passphrase())
@@ -110,7 +114,8 @@ def load_signer(ask: bool = True) -> CryptoSigner | None:
     if not path.exists():
         raise UserError(
             f"this project signs its versions and its history (see {keys_folder().name}/), but there is no private key"
-            f" at {path}. Set {KEY_VARIABLE}, or ask the holder of a key."
+            f" at {path}. Set {KEY_VARIABLE} to its path, create one with `emotion keys create NAME`, or let a"
+            " holder of a key run this command."
         )
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
@@ -134,8 +139,9 @@ def _read_private_key(path: Path, ask: bool) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(content, passphrase.encode() if passphrase and is_encrypted else None)
     except (ValueError, UnsupportedAlgorithm) as error:
-        reason = "the passphrase is wrong" if is_encrypted else str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be read: {reason}.") from None
+        reason = "the passphrase is wrong" if is_encrypted else str(error).splitlines()[0].rstrip(".")
+        fix = f"Correct {PASSPHRASE_VARIABLE}, or try again" if is_encrypted else f"Restore it, or set {KEY_VARIABLE}"
+        raise UserError(f"{path} cannot be read: {reason}. {fix}.") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise UserError(f"{path} is not an Ed25519 private key. Create one with `emotion keys create`.")
+        raise UserError(f"{path} is not an Ed25519 private key. Set {KEY_VARIABLE} to one.")
     return key

@@ -14,6 +14,7 @@ from emotion.params.validation import Section
 from emotion.registry.signing.envelope import STATEMENT, SignatureError, verify
 
 PROVENANCE = "source/provenance.json"  # an artifact of the run: the signed statement
+RESTORE = f"Restore {PROVENANCE} of its run from a backup."
 UNSIGNED_TAGS = ("gate.", "reproduced")  # tags that change after registration, by the beginning of their names
 
 
@@ -100,6 +101,11 @@ class Statement(Section):
         """The SHA-256 of each file by path."""
         return {file.name: file.digest.get("sha256", "") for file in self.subject}
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the exported model."""
+        return {key: value for it in self.predicate.run_details.byproducts for key, value in it.annotations.items()}
+
     def source(self, name: str) -> str:
         """The digest of a source, such as `train.patch`; empty if there is none."""
         sources = self.predicate.build_definition.resolved_dependencies
@@ -113,14 +119,14 @@ class Statement(Section):
         """
         what = f"the signed provenance of {model} version {number}"
         if (self.facts.model, self.facts.version) != (model, number):
-            raise SignatureError(f"{what} is that of {self.facts.model} version {self.facts.version}.")
+            raise SignatureError(f"{what} is that of {self.facts.model} version {self.facts.version}. {RESTORE}")
         if self.run_id != run_id:
-            raise SignatureError(f"{what} is about the run {self.run_id}, not {run_id}.")
+            raise SignatureError(f"{what} is about the run {self.run_id}, not {run_id}. {RESTORE}")
         for key, value in self.facts.tags.items():
             if tags.get(key) != value:
                 raise SignatureError(
-                    f"the tag {key} of {model} version {number} was changed after it was signed: it is"
-                    f" {tags.get(key)!r}, and was {value!r}."
+                    f"the tag {key} of {model} version {number} should be {value!r}, as signed, got {tags.get(key)!r}."
+                    f" Set it back in MLflow, or sign the version again with `emotion keys sign {number}`."
                 )
 
 
@@ -190,4 +196,4 @@ def read_statement(text: str, trusted: Mapping[str, Key], what: str) -> tuple[St
     try:
         return Statement.model_validate(document), signer
     except ValidationError as error:
-        raise SignatureError(f"{what} has a form that this program does not know. Update it.") from error
+        raise SignatureError(f"{what} was written by a newer release. Update this program.") from error

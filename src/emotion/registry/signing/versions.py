@@ -92,7 +92,10 @@ def verify_version(
     statement, signer = read_statement(content.decode(errors="replace"), trusted, f"the provenance of {what}")
     statement.check(name, version.number, version.run_id, version.tags)
     if files is not None and (changed := _differing(statement.files, files)):
-        raise SignatureError(f"the file {changed[0]} of {what} was changed after it was signed.")
+        raise SignatureError(
+            f"the file {changed[0]} of {what} was changed, added or removed after it was signed. Restore it from a"
+            " backup."
+        )
     return statement, signer
 
 

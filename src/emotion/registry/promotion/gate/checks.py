@@ -58,7 +58,7 @@ def provenance_rule(name: str, version: Version, folder: Path) -> Rule:
     except SignatureError as error:
         return integrity_rule("provenance", str(error), "signed by a key in keys/", False)
     value = f"signed by {signed[1]}" if signed else UNSIGNED
-    return integrity_rule("provenance", value, "signed by a key in keys/, if there are any", True)
+    return integrity_rule("provenance", value, "signed, if the project has keys", True)
 
 
 def _operations_rule(name: str, version: Version, folder: Path) -> Rule:

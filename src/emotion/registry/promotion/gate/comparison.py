@@ -14,7 +14,7 @@ from emotion.registry.promotion.gate.rules import Probabilities, Rule
 class Comparison:
     """Two versions' predictions for the same images: the candidate's, and those of the version to compare it with."""
 
-    title: str  # of the other version, such as "version 3, the champion"
+    title: str  # of the other version, such as "version 3 (champion)"
     labels: NDArray[np.int64]  # (n,)
     candidate: Probabilities
     other: Probabilities
@@ -59,18 +59,18 @@ def comparison_rules(settings: Gate, compared: Comparison) -> Iterator[Rule]:
     is_improvement = settings.policy == "improve"
     if is_improvement:
         yield _rule(
-            f"accuracy compared with {compared.title}", f"{compared.difference:+.4f} ({won} won, {lost} lost)",
+            f"accuracy vs. {compared.title}", f"{compared.difference:+.4f} ({won} won, {lost} lost)",
             ">= 0", won >= lost,
         )  # fmt: skip
     yield _rule(
-        f"{'its' if is_improvement else f'accuracy compared with {compared.title}:'} {100 * confidence:g}% interval,"
-        " lower end", f"{low:+.4f}", f"> {-settings.max_accuracy_loss:g}", low > -settings.max_accuracy_loss,
+        f"accuracy vs. {compared.title}, lower end of the {100 * confidence:g}% interval", f"{low:+.4f}",
+        f"> {-settings.max_accuracy_loss:g}", low > -settings.max_accuracy_loss,
     )  # fmt: skip
     if is_improvement:
         changes = loss_per_image(compared.labels, compared.candidate) - loss_per_image(compared.labels, compared.other)
         error = float(changes.std(ddof=1) / np.sqrt(len(changes)))
         yield _rule(
-            f"log loss compared with {compared.title}", f"{changes.mean():+.4f} (standard error {error:.4f})", "< 0",
+            f"log loss vs. {compared.title}", f"{changes.mean():+.4f} (standard error {error:.4f})", "< 0",
             changes.mean() < 0,
         )  # fmt: skip
 
@@ -79,7 +79,7 @@ def latency_rule(settings: Gate, candidate_ms: float, champion_ms: float) -> Rul
     """Whether the candidate is not much slower than the champion."""
     ratio = candidate_ms / champion_ms
     return _rule(
-        "latency compared with the champion", f"{ratio:.2f} x", f"<= {settings.max_latency_ratio:g} x",
+        "latency vs. the champion", f"{ratio:.2f} x", f"<= {settings.max_latency_ratio:g} x",
         ratio <= settings.max_latency_ratio,
     )  # fmt: skip
 
@@ -94,19 +94,19 @@ def describe_power(settings: Gate, compared: Comparison) -> str:
 
     count, discordant = len(compared.labels), compared.discordant
     if not discordant:
-        return f"Both versions answer all {count:,} images alike."
+        return f"On each of the {count:,} images, both versions are right, or both are wrong."
     smallest = smallest_difference(discordant, count, settings.significance)
     needed = images_needed(discordant, settings.max_accuracy_loss, settings.significance)
     bound = 100 * settings.max_accuracy_loss
     return (
-        f"On {count:,} images, of which the versions answer {discordant:.1%} differently, a difference in accuracy"
-        f" below {100 * smallest:.1f} points cannot be told from none; for {bound:g} points, about {needed:,} images"
-        " would be needed."
+        f"On {count:,} images, of which only one version is right on {discordant:.1%}, a difference in accuracy below"
+        f" {100 * smallest:.1f} points cannot be distinguished from none. To distinguish {bound:.1f} points, about"
+        f" {needed:,} images would be needed."
     )
 
 
 def describe_remedy(settings: Gate, compared: Comparison) -> str:
-    """How many more correct answers would be enough for a version that is held; empty if its accuracy is enough."""
+    """How many more correct answers would pass the accuracy rules; empty if they pass."""
     from emotion.evaluation.significance import images_needed, paired_interval
 
     other, candidate = compared.is_correct
@@ -122,7 +122,7 @@ def describe_remedy(settings: Gate, compared: Comparison) -> str:
         more += 1
     if not more:
         return ""
-    text = f"Compared with {compared.title}, {more} more correct answers would be enough"
+    text = f"Compared with {compared.title}, {more} more correct answers would pass the accuracy rules"
     if settings.policy == "not_worse" or won >= lost:
         margin = compared.difference + settings.max_accuracy_loss
         if margin > 0:

@@ -61,18 +61,18 @@ def judge(
     compared = []
     notes = []
     if champion:
-        title = f"version {champion.number}, the champion"
+        title = f"version {champion.number} (champion)"
         compared.append(Comparison(title, labels, candidate.answers, champion.answers))
     best = max(formers, key=lambda former: former.accuracy(labels), default=None)
     if best and champion and best.accuracy(labels) <= champion.accuracy(labels):
         best = None
     if best:
-        title = f"version {best.number}, the best former champion"
+        title = f"version {best.number} (former champion)"
         compared.append(Comparison(title, labels, candidate.answers, best.answers))
-        higher = f", {champion.accuracy(labels):.4f}" if champion else ""
+        than = f" than the champion ({champion.accuracy(labels):.4f})" if champion else ""
         notes.append(
-            f"Version {best.number}, a former champion, has a higher accuracy on these images"
-            f" ({best.accuracy(labels):.4f}) than the champion{higher}. Only --force accepts less."
+            f"Version {best.number}, a former champion, has {'a higher' if champion else 'an'} accuracy on these images"
+            f" ({best.accuracy(labels):.4f}){than}, so the version must also beat it; --force overrides this."
         )
     found = [rule for against in compared for rule in comparison.comparison_rules(settings, against)]
     parts = []

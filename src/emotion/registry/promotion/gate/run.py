@@ -152,10 +152,15 @@ def run_gate(
         if not are_distributions(scored.answers):
             found.append(integrity_rule("predictions", "some do not sum to 1 or are negative", "distributions", False))
             return verdict.model_copy(update={"rules": tuple(found)})
-        reference = scorer.load(champion)[1] if champion else None
+        checked, reference = scorer.load(champion) if champion else ([], None)
         before = Scored(reference.version.number, scorer.answers(reference)) if reference else None
         former_scored, notes = scorer.former_champions(formers)
         measured = scorer.measure(candidate, reference)
+    broken = [
+        Rule(name="integrity of the champion", kind="comparison", value=f"{rule.name}: {rule.value}",
+             threshold="passed", passed=False)
+        for rule in checked if not rule.passed
+    ]  # fmt: skip
     scored = replace(scored, measured=measured[0])
     before = replace(before, measured=measured[1]) if before else None
     alone, metrics = judge_alone(settings, test.labels, scored, before, bins)
@@ -164,7 +169,7 @@ def run_gate(
     return verdict.model_copy(
         update={
             "former": judged.former,
-            "rules": (*found, *alone, *_data_rules(version), *_missing_champion(champion, before), *judged.rules),
+            "rules": (*found, *alone, *_data_rules(version), *broken, *judged.rules),
             "metrics": metrics,
             "subsets": tuple(judged.subsets),
             "notes": (*notes, *judged.notes, wear.describe_wear(settings, uses, judged.comparison)),
@@ -186,14 +191,3 @@ def _data_rules(version: Version) -> list[Rule]:
         return []
     value = "this dataset" if here == there else f"another dataset: {there[:8]}, not {here[:8]}"
     return [Rule(name="training data", kind="comparison", value=value, threshold="this dataset", passed=here == there)]
-
-
-def _missing_champion(champion: Version | None, scored: Scored | None) -> list[Rule]:
-    if champion is None or scored is not None:
-        return []
-    return [
-        Rule(
-            name="the champion's files", kind="comparison", value="changed since registration",
-            threshold="as registered", passed=False,
-        )
-    ]  # fmt: skip

@@ -35,7 +35,10 @@ def describe_wear(settings: Gate, uses: int, compared: Comparison | None) -> str
     sentences = [f"These test images have decided about this model {uses} time{'' if uses == 1 else 's'}."]
     if compared and uses > 1:
         excess = np.sqrt(compared.discordant / len(compared.labels) / 2) * expected_maximum(uses)
-        sentences.append(f"The best of {uses} equally good versions looks {100 * excess:.1f} points too good.")
+        sentences.append(
+            f"If all {uses} versions were equally good, the best would still look {100 * excess:.1f} points better than"
+            " it is."
+        )
     if uses > settings.max_uses:
         sentences.append(
             f"WARNING: this is more often than register.gate.max_uses ({settings.max_uses}). Collect new test images,"
