@@ -16,7 +16,7 @@ import pandas as pd
 from emotion.data.dataset import INDEX_COLUMNS, SourceMetadata, open_dataset
 from emotion.data.preparation.decode import decode_archive, read_attributes
 from emotion.data.preparation.splits import assign_splits, summarize
-from emotion.data.sources.archive import open_archive
+from emotion.data.sources.archive import ATTRIBUTES, open_archive
 from emotion.params.load import load_params
 from emotion.params.sections import Preprocess
 from emotion.runtime.errors import UserError, run_main
@@ -55,6 +55,9 @@ def preprocess(settings: Preprocess, archive: Path, source: dict[str, Any], fold
             settings.gate_fraction,
         )
         described = index[list(INDEX_COLUMNS)].merge(attributes, "left", "name")
+        if len(attributes):
+            known = index["name"].isin(attributes["name"])
+            print(f"{ATTRIBUTES} describes {int(known.sum())} of {len(index)} images.")
         described.to_csv(tmp / "index.csv", index=False)
         counts = {**summarize(index), "quarantined": len(bad)}
         write_json(report / "counts.json", counts)

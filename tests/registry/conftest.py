@@ -19,6 +19,7 @@ from emotion.registry.promotion import promote
 from emotion.registry.promotion.ledger import ledger_run
 from emotion.registry.registration import register
 from emotion.registry.signature import saved_model_of
+from emotion.runtime.files import folder_digest
 from emotion.tracking.client import connection
 from emotion.tracking.runs import start_run
 from support.networks import to_export
@@ -81,8 +82,12 @@ def add(project: Path, registered_model: Path) -> Callable[..., str]:
         version = connection().client.create_model_version(NAME, str(folder), run.id)
         digests = versions.downloaded_digests(folder)
         connection().client.log_text(run.id, json.dumps(digests), versions.FILES)
-        files = versions.files_digest(digests)
-        versions.tag_version(NAME, str(version.version), {versions.FILES_TAG: files, "git.commit": "c0ffee", **tags})
+        facts = {
+            versions.FILES_TAG: versions.files_digest(digests),
+            versions.SAVED_MODEL_TAG: folder_digest(model),
+            "git.commit": "c0ffee",
+        }
+        versions.tag_version(NAME, str(version.version), {**facts, **tags})
         return str(version.version)
 
     return add_version

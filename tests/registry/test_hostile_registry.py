@@ -18,7 +18,7 @@ def hostile() -> Any:
 
 def test_no_attack_without_a_key_moves_the_champion(hostile: Any, tmp_path: Path) -> None:
     outcomes = Counter(outcome for _, outcome in hostile.campaign(tmp_path / "project", ATTACKS, seed=1))
-    assert set(outcomes) == {"loaded", "refused", "none"}, outcomes
+    assert set(outcomes) <= {"loaded", "refused", "none"}, outcomes
     assert outcomes["loaded"] > ATTACKS / 10  # else the attacks would only break the registry
 
 

@@ -132,7 +132,13 @@ def test_a_version_answers_the_test_images_once(
 def test_damaged_answers_are_predicted_again(add: Any, lenient: Params, project: Path) -> None:
     promote(lenient, add(wrong_in(0.1)))
     (kept,) = project.rglob("answers-*.npy")
-    for content in (b"", b"damaged", kept.read_bytes()[:-8], kept.read_bytes()[:-8] + 8 * b"\xff"):
+    for content in (
+        b"",
+        b"damaged",
+        kept.read_bytes()[:-8],
+        kept.read_bytes()[:-8] + 8 * b"\xff",
+        b"PK\3\4" + bytes(50),
+    ):
         kept.write_bytes(content)
         decision = promote(lenient, add(wrong_in(0.05)), dry_run=True)
         assert decision.verdict
@@ -193,7 +199,7 @@ def test_a_reason_that_is_too_long_is_rejected(add: Any, lenient: Params) -> Non
     with pytest.raises(UserError, match="a reason can have at most 500 characters, got 6000"):
         promote(lenient, number, reason="x" * 6000)
     with pytest.raises(UserError, match="at most 6000 characters"):
-        write_entry(NAME, 1, Entry(action="promote", version="1", reason="x" * 6000))
+        write_entry(NAME, [], Entry(action="promote", version="1", reason="x" * 6000))
     longest = 'e"' * 250
     assert promote(lenient, number, reason=longest).outcome == "PROMOTED"
     assert read_entries(NAME)[0].reason == longest

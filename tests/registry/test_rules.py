@@ -107,6 +107,17 @@ def test_a_gain_that_may_as_well_be_a_loss_of_the_bound_is_held(gate: Gate) -> N
     assert not failed(compare(gate, scored(candidate), scored(champion)).rules)
 
 
+def test_a_remedy_is_given_only_if_there_is_one(gate: Gate) -> None:
+    few = 20
+    labels, right = LABELS[:few], answers(np.zeros(COUNT, bool))[:few]
+    same = judge(gate, labels, NOTHING[:few], Scored("2", right), Scored("1", right), ())
+    assert same.notes[0] == "On each of the 20 images, both versions are right, or both are wrong."
+    assert same.notes[1].endswith("these images are too few to pass, even with no wrong answer.")
+    alone = judge(gate, LABELS, NOTHING, scored(share_wrong(0.1)), None, [scored(share_wrong(0.2), number="7")])
+    assert alone.notes[0].startswith("Version 7, a former champion, has an accuracy on these images (0.")
+    assert not failed(alone.rules)
+
+
 def test_the_policy_not_worse_holds_a_loss_that_may_exceed_the_bound(gate: Gate) -> None:
     champion = share_wrong(0.2)
     lenient = gate.model_copy(update={"policy": "not_worse", "max_accuracy_loss": 0.05})

@@ -3,10 +3,13 @@
 import base64
 import json
 import os
+import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,12 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from emotion.params.sections import Params
 from emotion.registry.promotion.chain import newest_path
+from emotion.registry.promotion.history import Entry
 from emotion.registry.promotion.ledger import LostLedgerError, ledger_run, read_entries
 from emotion.registry.promotion.promote import promote, rollback
-from emotion.registry.promotion.reconcile import reconcile, restart_history, trusted_aliases
-from emotion.registry.signing.envelope import STATEMENT, SignatureError, sign, verify
+from emotion.registry.promotion.reconcile import append_entry, reconcile, restart_history, trusted_aliases
+from emotion.registry.registration import register
+from emotion.registry.signing.envelope import STATEMENT, SignatureError, is_envelope, sign, verify
 from emotion.registry.signing.existing import sign_existing, verify_existing
 from emotion.registry.signing.keys import (
     KEY_VARIABLE,
@@ -30,9 +35,18 @@ from emotion.registry.signing.keys import (
     trusted_keys,
 )
 from emotion.registry.signing.provenance import PROVENANCE
-from emotion.registry.versions import get_version, tag_version
+from emotion.registry.versions import (
+    FILES,
+    FILES_TAG,
+    SAVED_MODEL_TAG,
+    downloaded_digests,
+    files_digest,
+    get_version,
+    tag_version,
+)
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
+from emotion.tracking.runs import start_run
 from support.project import ROOT
 from support.versions import NAME, aliases, rule, wrong_in
 
@@ -260,7 +274,8 @@ def test_what_a_withdrawn_key_signed_does_not_count_anymore(
     monkeypatch.delenv(KEY_VARIABLE)
     promote(lenient, signed(wrong_in(0.02)))
     assert trusted_aliases(NAME) == {"champion": "3", "previous": "2"}
-    (project / "keys/ada.pem").unlink()
+    (project / "keys/withdrawn").mkdir()
+    (project / "keys/ada.pem").rename(project / "keys/withdrawn/ada.pem")
     assert [entry.action for entry in read_entries(NAME)] == ["unsigned", "promote", "unsigned"]
     assert trusted_aliases(NAME) == {"champion": "2"}
     monkeypatch.setenv(KEY_VARIABLE, str(home / "bob.pem"))
@@ -277,7 +292,8 @@ def test_a_lost_history_begins_again_without_a_champion(signed: Any, lenient: Pa
     SqlAlchemyStore(f"sqlite:///{project}/mlflow.db", str(project))._hard_delete_run(run_id)  # as `mlflow gc` does
     with pytest.raises(LostLedgerError, match="--restart"):
         promote(lenient, "1")
-    assert restart_history(NAME) == []
+    assert [(entry.action, entry.version) for entry in restart_history(NAME)] == [("external", None)]
+    assert read_entries(NAME)[0].signed_by == "ada"
     assert trusted_aliases(NAME) == aliases() == {}
     assert promote(lenient, "1").outcome == "PROMOTED"
 
@@ -310,6 +326,103 @@ def test_kept_answers_of_others_are_not_used(signed: Any, lenient: Params, proje
     decision = promote(lenient, signed(wrong_in(0.1)), dry_run=True)
     assert decision.verdict
     assert decision.verdict.metrics["champion/accuracy"] == pytest.approx(1 - wrong_in(0.2).mean())
+
+
+def test_an_entry_is_linked_only_to_what_was_verified(signed: Any, lenient: Params, project: Path) -> None:
+    for share in (0.2, 0.1):
+        promote(lenient, signed(wrong_in(share)))
+    entries = read_entries(NAME)
+    with closing(sqlite3.connect(project / "mlflow.db")) as database, database:
+        database.execute("update params set value = 'junk' where key = '00002'")
+    before = newest_path(NAME).read_text()
+    with pytest.raises(SignatureError):
+        append_entry(NAME, entries, Entry(action="rollback", version="1"), load_signer())
+    with pytest.raises(SignatureError):
+        trusted_aliases(NAME)
+    assert newest_path(NAME).read_text() == before
+
+
+def test_a_model_that_was_exchanged_is_not_signed(add: Any, key: Path, project: Path) -> None:
+    number, other = add(wrong_in(0.1)), add(wrong_in(0.2))
+    folders = [project / "models" / get_version(NAME, it).run_id for it in (number, other)]
+    shutil.rmtree(folders[0])
+    shutil.copytree(folders[1], folders[0])
+    digests = downloaded_digests(folders[0])
+    connection().client.log_text(get_version(NAME, number).run_id, json.dumps(digests), FILES)
+    tag_version(NAME, number, {FILES_TAG: files_digest(digests)})
+    with pytest.raises(UserError, match="is not the one that was registered or promoted"):
+        sign_existing(NAME, number)
+
+
+def test_a_tag_that_something_depends_on_cannot_be_added_after_signing(signed: Any) -> None:
+    number = signed(wrong_in(0.1))
+    tag_version(NAME, number, {"dvc.experiment": "good"})
+    with pytest.raises(SignatureError, match=r"the tag dvc\.experiment of facial-emotion version 1 should be None"):
+        verify_existing(NAME, number, trusted_keys())
+
+
+def test_a_changed_former_champion_or_a_missing_champion_holds_a_version(
+    signed: Any, lenient: Params, project: Path
+) -> None:
+    for share in (0.3, 0.2, 0.1):
+        promote(lenient, signed(wrong_in(share)))
+    better = signed(wrong_in(0.02))
+    tag_version(NAME, "1", {"test.accuracy": "0.1"})
+    held = promote(lenient, better, dry_run=True)
+    assert held.outcome == "HELD"
+    assert not rule(held, "integrity of version 1 (former champion)").passed
+    tag_version(NAME, "3", {SAVED_MODEL_TAG: "other"})
+    assert not rule(promote(lenient, better, dry_run=True), "integrity of the champion").passed
+    with pytest.raises(SignatureError, match="version 3, the champion of the signed history, is missing"):
+        trusted_aliases(NAME)
+    connection().client.delete_registered_model(NAME)
+    with pytest.raises(SignatureError, match="remembers promotions of facial-emotion, which MLflow does not have"):
+        trusted_aliases(NAME)
+
+
+def test_the_longest_reason_and_purpose_fit_into_a_signed_entry(signed: Any, lenient: Params) -> None:
+    number = signed(wrong_in(0.1), **{"use.area": "research", "use.purpose": "Я" * 600})
+    assert promote(lenient, number, reason="😀" * 500).outcome == "PROMOTED"
+    assert read_entries(NAME)[0].reason == "😀" * 500
+
+
+def test_a_machine_without_a_key_does_not_break_a_signature(
+    project: Path, registered_model: Path, tmp_path: Path, key: Path
+) -> None:
+    classifier, saved_model = tmp_path / "classifier.keras", registered_model / "data/model"
+    shutil.copy(registered_model / "classifier.keras", classifier)
+    with start_run("train", {}, {}) as run:
+        register(NAME, run.id, classifier, saved_model, {"use.purpose": "studying"})
+        sign_existing(NAME, "1")
+        key.unlink()
+        register(NAME, run.id, classifier, saved_model, {"use.purpose": "studying"})
+        with pytest.raises(UserError, match=r"version 1 of facial-emotion is signed, and use\.purpose would change"):
+            register(NAME, run.id, classifier, saved_model, {"use.purpose": "hiring"})
+    assert verify_existing(NAME, "1", trusted_keys())
+
+
+@pytest.mark.parametrize("change", ["network", "added file"])
+def test_files_that_differ_from_the_pipelines_are_not_signed_again(
+    project: Path, registered_model: Path, tmp_path: Path, change: str
+) -> None:
+    classifier, saved_model = tmp_path / "classifier.keras", registered_model / "data/model"
+    shutil.copy(registered_model / "classifier.keras", classifier)
+    with start_run("train", {}, {}) as run:
+        register(NAME, run.id, classifier, saved_model, {})
+        (stored,) = (path for path in project.rglob("classifier.keras") if "artifacts" in path.parts)
+        if change == "network":
+            stored.write_bytes(b"evil")
+        else:
+            stored.with_name("evil.py").write_text("")
+        with pytest.raises(UserError, match=r"or from its network|has other files or code"):
+            register(NAME, run.id, classifier, saved_model, {})
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"payloadType": ' * 50_000])
+def test_deeply_nested_json_is_damage_not_a_crash(key: Path, text: str) -> None:
+    assert not is_envelope(text)
+    with pytest.raises(SignatureError):
+        verify(text, STATEMENT, trusted_keys(), "it")
 
 
 def test_a_provenance_file_is_verified_offline_without_mlflow_or_tensorflow(

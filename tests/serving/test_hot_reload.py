@@ -4,6 +4,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from emotion.registry.signing.envelope import SignatureError
 from emotion.runtime.errors import UserError
 from emotion.serving import hot_reload
 from emotion.serving.hot_reload import AliasWatcher, LoadedModel
@@ -14,13 +15,13 @@ from emotion.serving.predictor import Predictor
 def test_the_loaded_champion_is_kept_if_a_new_one_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hot_reload, "POLL_INTERVAL", 1e6)  # the test refreshes by hand
     numbers = {"champion": "1"}
-    broken = False
+    broken, failure = False, UserError("dead")
     asked: list[str] = []
     unused = MagicMock()
 
     def get_aliases() -> dict[str, str]:
         if broken:
-            raise UserError("dead")
+            raise failure
         return dict(numbers)
 
     def load(address: str) -> LoadedModel:
@@ -46,6 +47,9 @@ def test_the_loaded_champion_is_kept_if_a_new_one_cannot_be_loaded(monkeypatch: 
     assert (loaded.info.title, note) == (
         "models:/facial-emotion/1", "The registry is unavailable; there may be a newer champion.",
     )  # fmt: skip
+    failure = SignatureError("the history was changed")
+    models.refresh()
+    assert models.get("champion")[1] == "the history was changed"
     broken = False
     numbers["champion"] = "3"
     models.refresh()

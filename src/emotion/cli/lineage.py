@@ -13,7 +13,7 @@ DIFFERENT = 3  # exit code
 
 def summary(as_json: JsonOption = False) -> None:
     """Show what `dvc repro` trained, how accurate it is, and what to run next."""
-    from emotion.registry.promotion.reconcile import trusted_aliases
+    from emotion.registry.promotion.reconcile import known_aliases
     from emotion.runtime.files import read_json
     from emotion.runtime.paths import REGISTERED, SCORES
     from emotion.runtime.text import printable
@@ -22,7 +22,7 @@ def summary(as_json: JsonOption = False) -> None:
     registered = Registered.model_validate(read_json(REGISTERED, "Run `dvc repro`.", Registered))
     scores = read_json(SCORES, "Run `dvc repro`.", Scores)
     train, test = read_record("train").params, scores["test"]
-    is_champion = trusted_aliases(registered.name).get("champion") == registered.version
+    is_champion = known_aliases(registered.name).get("champion") == registered.version
     if as_json:
         facts = {"network": train["train.network"], "data": scores["data"], "is_champion": is_champion}
         print(json.dumps({**registered.model_dump(), **facts, "test": test}, indent=2))

@@ -84,10 +84,12 @@ def promote(
     number = find_version(name, version)
     with _exit_on_conflict():
         decision = promotion.promote(params, number, to.value, reason, force, dry_run)
-    warnings = version_warnings(get_version(name, number)) if decision.outcome == "PROMOTED" and not dry_run else []
+    is_new = decision.outcome == "PROMOTED" and not dry_run
     if as_json:
         verdict = decision.verdict.model_dump() if decision.verdict else None
-        facts = {"version": number, "alias": to.value, **asdict(decision), "verdict": verdict, "warnings": warnings}
+        facts = {"version": number, "alias": to.value, **asdict(decision), "verdict": verdict}
+        if is_new:
+            facts["warnings"] = version_warnings(get_version(name, number))
         print(json.dumps(facts, indent=2))
         raise typer.Exit(EXIT_CODES[decision.outcome])
     if decision.verdict is None:
@@ -98,10 +100,11 @@ def promote(
         print(printable(note))
     forced = ", forced" if decision.forced else ""
     print(f"{name} version {number}: {decision.outcome}{forced}{' (dry run: nothing was changed)' if dry_run else ''}.")
-    if decision.outcome == "PROMOTED" and not dry_run:
+    if is_new:
         before = f"it replaces version {decision.champion}" if decision.champion else "there was none before"
         print(f"It is now the {to}{f'; {before}' if to == Alias.CHAMPION else ''}.")
-        for warning in warnings:
+        sys.stdout.flush()  # a remote may take its time
+        for warning in version_warnings(get_version(name, number)):
             print(f"Warning: {printable(warning)}")
     if decision.outcome != "PROMOTED":
         failed = decision.verdict.failed

@@ -1,12 +1,14 @@
 """`emotion keys` and `verify`."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from emotion.cli.promotion import JsonOption, VersionArgument
+from emotion.runtime.text import printable
 
 keys = typer.Typer(no_args_is_help=True, help="Create and list keys, and sign versions.")
 
@@ -49,16 +51,29 @@ def list_keys() -> None:
 
 
 @keys.command()
-def sign(version: VersionArgument) -> None:
-    """Sign a version that was registered without a key, after checking that its files are as registered."""
+def sign(
+    version: VersionArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Sign a version that was registered without a key, after showing where MLflow says that it comes from.
+
+    Its files must be as registered, and its model the one that was promoted, if it was.
+    """
     from emotion.params.load import load_params
     from emotion.registry.names import find_version
     from emotion.registry.signing.existing import sign_existing
+    from emotion.registry.versions import get_version
+    from emotion.runtime.errors import UserError
     from emotion.tracking.client import connection
 
     name = load_params().register_.name
     connection().disable_offline_mode()
     number = find_version(name, version)
+    tags = get_version(name, number).tags
+    for key in ("registered_by", "git.commit", "git.dirty", "data", "test.accuracy", "saved_model.sha256"):
+        print(f"  {key:<20} {printable(tags.get(key, 'none'))}")
+    if not (yes or (sys.stdin.isatty() and typer.confirm(f"Sign {name} version {number}?"))):
+        raise UserError("nothing was signed. If this is the version that you trust, use --yes.")
     statement = sign_existing(name, number)
     print(
         f"Signed {name} version {number}: {len(statement.files)} files, commit {statement.source('git')[:8] or 'none'}."

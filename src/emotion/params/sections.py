@@ -142,8 +142,8 @@ class Gate(Section):
     policy: Literal["improve", "not_worse"]  # what a version needs, compared with the champion
     max_accuracy_loss: float = Field(gt=0, le=1)  # a loss that must be excluded, compared with the champion
     significance: float = Field(gt=0, lt=0.5)  # of every comparison with the champion, one-sided
-    max_recall_loss: Fraction  # maximum loss of recall for any emotion, compared with the champion
-    max_group_loss: Fraction  # maximum loss of accuracy for any group, compared with the champion
+    max_recall_loss: float = Field(gt=0, le=1)  # maximum loss of recall for any emotion, compared with the champion
+    max_group_loss: float = Field(gt=0, le=1)  # maximum loss of accuracy for any group, compared with the champion
     max_uses: int = Field(ge=1)  # decisions about the same test images before a warning
 
 

@@ -8,10 +8,11 @@ from ruamel.yaml.error import YAMLError
 
 from emotion.registry.lineage import LOCK
 from emotion.registry.versions import Version
+from emotion.runtime.errors import UserError
 from emotion.runtime.paths import DATASET, SAVED_MODEL, project_root
 from emotion.tracking.dvc_files import Lock
 from emotion.tracking.git import is_pushed
-from emotion.tracking.queries import read_artifact
+from emotion.tracking.queries import get_run, read_artifact
 
 
 def version_warnings(version: Version) -> list[str]:
@@ -22,10 +23,11 @@ def version_warnings(version: Version) -> list[str]:
 def _outputs(version: Version) -> dict[str, str]:
     """DVC's hashes of the version's data and model, by path, as far as they are recorded."""
     found = {DATASET.as_posix(): version.tags.get("data.dvc_hash", "unknown")}
-    content = read_artifact(version.run_id, LOCK) if version.run_id else None
     try:
+        run = get_run(version.run_id) if version.run_id else None
+        content = read_artifact(run.id, LOCK) if run else None
         lock = Lock.model_validate(YAML(typ="safe", pure=True).load(content.decode())) if content else None
-    except (ValidationError, YAMLError, UnicodeDecodeError):
+    except (UserError, ValidationError, YAMLError, UnicodeDecodeError, RecursionError):  # lost or damaged
         lock = None
     if lock:
         found |= hashes(lock)

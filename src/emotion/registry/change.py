@@ -1,7 +1,7 @@
 """How a version differs from the champion, and from the version before it."""
 
 from emotion.registry.comparison.compare import compare_runs
-from emotion.registry.promotion.reconcile import trusted_aliases
+from emotion.registry.promotion.reconcile import known_aliases
 from emotion.registry.versions import list_versions
 from emotion.runtime.errors import UserError
 from emotion.tracking.queries import RunInfo, get_run
@@ -17,7 +17,7 @@ def describe_change(name: str, number: str, run: RunInfo) -> str:
     """
     versions = list_versions(name)
     earlier = [other for other in versions if int(other) < int(number)]
-    champion = trusted_aliases(name).get("champion")
+    champion = known_aliases(name).get("champion")
     others = {
         "the champion": None if champion == number else champion,
         "the version before": earlier[-1] if earlier else None,

@@ -1,8 +1,9 @@
 """Delete old trials, runs and versions with their files; nothing that a champion or the history leads to."""
 
+import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from mlflow.entities import FileInfo
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -21,7 +23,7 @@ from emotion.registry.versions import Version, find_aliases, get_aliases, list_v
 from emotion.runtime.files import folder_size, read_json
 from emotion.runtime.paths import REGISTERED
 from emotion.tracking.client import connection
-from emotion.tracking.delivery import resolve_run_id
+from emotion.tracking.delivery import RESTORED_FROM_TAG, resolve_run_id
 from emotion.tracking.metric_names import TEST_ACCURACY
 from emotion.tracking.queries import RunInfo, search_runs
 from emotion.tracking.records import RECORDED_STAGES, Registered, read_record, record_path
@@ -30,7 +32,7 @@ from emotion.tracking.runs import PARENT_TAG
 Kind = Literal["trial", "run", "version"]
 DAY = 24 * 3600
 LINKS = ("tune.run_id", "tune.trial_run_id")  # tags of a run: the search and the trial that it leads to
-MODEL_URI = "models:/"
+MODEL_URI = "models:/m-[^/]+"
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,16 @@ def find_old(name: str, older_than_days: float, keep_best: int) -> list[Item]:
     old_versions = [
         version for number, version in versions.items() if number not in kept_versions and version.created < before
     ]
-    gone = {version.number for version in old_versions}
-    kept_runs = {version.run_id for version in versions.values() if version.number not in gone} | _current_runs()
+    kept_runs = _runs_of_versions(name, {version.number for version in old_versions}) | _current_runs()
     trainings = [run for run in runs.values() if run.tags.get("stage") == "train"]
     kept_runs |= {run.id for run in _best(trainings, keep_best, TEST_ACCURACY)}
-    kept_runs |= {runs[run_id].tags[key] for run_id in kept_runs if run_id in runs for key in LINKS
-                  if key in runs[run_id].tags}  # fmt: skip
+    kept_runs |= {run.id for run in runs.values() if run.tags.get(RESTORED_FROM_TAG) in kept_runs}
+    linked = {runs[run_id].tags.get(key, "") for run_id in kept_runs & runs.keys() for key in LINKS}
+    kept_runs |= linked | {run.id for run in runs.values() if run.tags.get(RESTORED_FROM_TAG, " ") in linked}
+    unended = {run.id for run in runs.values() if run.status == "RUNNING"}
     deletable = {
         run.id for run in runs.values()
-        if run.status != "RUNNING" and run.start < before and run.id not in kept_runs
+        if run.start < before and run.id not in kept_runs and not {run.id, run.tags.get(PARENT_TAG)} & unended
         and (run.tags.get("stage") in ("train", "tune") or PARENT_TAG in run.tags)
     }  # fmt: skip
     for search in [run for run in runs.values() if run.tags.get("stage") == "tune"]:
@@ -83,9 +86,25 @@ def find_old(name: str, older_than_days: float, keep_best: int) -> list[Item]:
         best = {run.id for run in _best(trials, keep_best, "score", -1 if is_loss else 1)}
         if search.id not in deletable or any(trial.id not in deletable for trial in trials):
             deletable -= {search.id, *best}  # a search that is kept keeps its best trials
-    found = [_version_item(version) for version in old_versions]
+    shared = _models_of_versions(name, {version.number for version in old_versions})
+    found = [_version_item(version, shared) for version in old_versions]
     found += [_run_item(run) for run in runs.values() if run.id in deletable]
     return [_with_size(item) for item in found]
+
+
+def _versions_of_all_models(name: str, without: set[str]) -> list[ModelVersion]:
+    """The versions of all registered models, without some of one of them."""
+    with connection().translate_errors():
+        found = list(connection().client.search_model_versions())
+    return [version for version in found if version.name != name or str(version.version) not in without]
+
+
+def _runs_of_versions(name: str, without: set[str]) -> set[str]:
+    return {version.run_id for version in _versions_of_all_models(name, without) if version.run_id}
+
+
+def _models_of_versions(name: str, without: set[str]) -> set[str]:
+    return {str(version.source) for version in _versions_of_all_models(name, without)}
 
 
 def _kept_versions(name: str, versions: dict[str, Version], keep_best: int) -> set[str]:
@@ -118,20 +137,21 @@ def _number(text: str | None) -> float:
         return float("-inf")
 
 
-def _version_item(version: Version) -> Item:
-    client = connection().client
-    source = version.source
+def _version_item(version: Version, shared: Set[str]) -> Item:
+    """A version with its logged model, unless another version needs that; other files are left where they are."""
     models: tuple[str, ...] = ()
-    with connection().translate_errors():
-        if source.startswith(MODEL_URI):
-            models = (source.removeprefix(MODEL_URI),)
+    locations: tuple[str, ...] = ()
+    if re.fullmatch(MODEL_URI, version.source) and version.source not in shared:
+        model = version.source.removeprefix("models:/")
+        with connection().translate_errors():
             try:
-                source = str(client.get_logged_model(models[0]).artifact_location)
-            except MlflowException:  # it was deleted in MLflow
-                models, source = (), ""
+                location = str(connection().client.get_logged_model(model).artifact_location)
+                models, locations = (model,), (location,)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
     score = _number(version.tags.get("test.accuracy"))
     title = f"version {version.number}"
-    locations = (source,) if source else ()
     return Item("version", version.number, title, version.created, score if score >= 0 else None, locations, models)
 
 
@@ -189,6 +209,9 @@ def delete(name: str, items: Sequence[Item]) -> None:
     """
     client = connection().client
     for item in sorted(items, key=lambda item: item.kind != "version"):
+        if item.kind == "version" and item.id in _kept_versions(name, list_versions(name), keep_best=0):
+            print(f"Version {item.id} was promoted in the meantime, and is kept.", file=sys.stderr, flush=True)
+            continue
         with connection().translate_errors("cannot delete", count_time=False):
             if item.kind == "version":
                 client.delete_model_version(name, item.id)
@@ -201,6 +224,10 @@ def delete(name: str, items: Sequence[Item]) -> None:
 
 
 def _delete_files(location: str) -> None:
+    local, root = _local_path(location), connection().artifact_location
+    if local is not None and not (root and local.resolve().is_relative_to(Path(root).resolve())):
+        print(f"The files at {location} are outside {root or 'the server'}, and are kept.", file=sys.stderr, flush=True)
+        return
     try:
         get_artifact_repository(location).delete_artifacts()
     except (MlflowException, NotImplementedError, OSError) as error:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from emotion.params.validation import Section
 from emotion.registry.promotion.reconcile import trusted_aliases
+from emotion.registry.signing.envelope import SignatureError
 from emotion.registry.signing.versions import UNSIGNED, verify_version
 from emotion.registry.versions import LOCK_TAG, format_timestamp, get_version, parse_json_tag
 from emotion.runtime.errors import UserError
@@ -83,13 +84,16 @@ def trace_version(name: str, number: str) -> Lineage:
     """Collect the lineage of a version from the registry and from MLflow runs.
 
     Raises:
-        SignatureError: if the project lists keys, and the version is not as a holder of one signed it.
         UserError: if there is no such version, or its run was deleted.
     """
     version = get_version(name, number)
     run = run_of_version(number, version.run_id)
-    signed = verify_version(name, version)
-    statement = signed[0] if signed else None
+    statement, signed = None, UNSIGNED
+    try:
+        if verified := verify_version(name, version):
+            statement, signed = verified[0], f"by {verified[1]}"
+    except SignatureError as error:
+        signed = f"NO: {error}"
     tags = {**run.tags, **version.tags}
     parameters = statement.facts.parameters if statement else run.params
     metrics = statement.metrics if statement else run.metrics
@@ -101,7 +105,7 @@ def trace_version(name: str, number: str) -> Lineage:
             aliases=tuple(alias for alias, holder in trusted_aliases(name).items() if holder == number),
             registered=format_timestamp(version.created),
             registered_by=tags.get("registered_by"),
-            signed=f"by {signed[1]}" if signed else UNSIGNED,
+            signed=signed,
             saved_model_sha256=tags.get("saved_model.sha256"),
         ),
         code=CodeLineage(

@@ -5,7 +5,7 @@ import time
 import pandas as pd
 
 from emotion.registry.names import EXPERIMENT_TAG
-from emotion.registry.promotion.reconcile import trusted_aliases
+from emotion.registry.promotion.reconcile import known_aliases
 from emotion.registry.versions import list_versions
 from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
@@ -71,7 +71,7 @@ def versions_table(name: str) -> pd.DataFrame:
 
 def _aliases_by_version(name: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
-    for alias, number in trusted_aliases(name).items():
+    for alias, number in known_aliases(name).items():
         found.setdefault(number, []).append(alias)
     return {number: ", ".join(aliases) for number, aliases in found.items()}
 

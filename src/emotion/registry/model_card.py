@@ -148,7 +148,7 @@ def log_verdicts(run_id: str, verdicts: Mapping[str, str]) -> None:
     for name, replacement in ((CARD, text), (PAGE, MarkdownIt("commonmark").render(text))):
         content = read_artifact(run_id, f"{MODEL_CARD.name}/{name}")
         if content:
-            before, _, rest = content.decode().partition(MARKS[0])
+            before, _, rest = content.decode(errors="replace").partition(MARKS[0])
             after = rest.partition(MARKS[1])[2]
             if rest:
                 with connection().translate_errors():

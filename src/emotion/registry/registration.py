@@ -25,9 +25,8 @@ from emotion.registry.change import describe_change
 from emotion.registry.events import notify
 from emotion.registry.promotion.history import current_user
 from emotion.registry.promotion.ledger import ledger_run
-from emotion.registry.signature import SIGNATURE, classifier_of, input_example, saved_model_of
-from emotion.registry.signing.keys import load_signer
-from emotion.registry.signing.versions import Training, sign_version
+from emotion.registry.signature import SIGNATURE, classifier_of, has_only_saved_model, input_example, saved_model_of
+from emotion.registry.signing.trained import check_may_change, sign_trained
 from emotion.registry.version_page import describe, join_description, split_description
 from emotion.registry.versions import (
     FILES,
@@ -41,7 +40,7 @@ from emotion.registry.versions import (
     get_version,
 )
 from emotion.runtime.errors import UserError
-from emotion.runtime.files import folder_digest, folder_size, read_json
+from emotion.runtime.files import file_digest, folder_digest, folder_size, read_json
 from emotion.runtime.paths import CLASSIFIER, DATASET, SAVED_MODEL, SCORES
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
@@ -119,7 +118,9 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
                 name, version.number, trained, scores, params.register_.intended_use, join_description("", verdicts)
             )
             connection().client.update_model_version(name, version.number, text)
-            _sign(name, version.number, evaluation_metrics(scores))
+            title = f"{name} version {version.number}"
+            files = _check_files(f"models:/{name}/{version.number}", title, SAVED_MODEL, CLASSIFIER)
+            sign_trained(name, version.number, files, evaluation_metrics(scores))
         change = describe_change(name, version.number, trained)
         model_card.write(
             card,
@@ -140,20 +141,6 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
     return Registered(name=name, version=version.number, run_id=run.id, saved_model_sha256=tags[SAVED_MODEL_TAG])
 
 
-def _sign(name: str, number: str, metrics: Mapping[str, float]) -> None:
-    """Sign a version, if the project lists keys and this machine has one of them."""
-    try:
-        signer = load_signer(ask=False)
-    except UserError as error:
-        print(f"Version {number} is not signed: {error} Then run `emotion keys sign {number}`.")
-        return
-    if signer:
-        record = read_record("train")  # which nobody can edit in MLflow
-        training = Training(record.params, metrics, record.tags, record.patch.encode())
-        title = f"{name} version {number}"
-        sign_version(name, number, _check_files(f"models:/{name}/{number}", title, SAVED_MODEL), training, signer)
-
-
 def register(name: str, run_id: str, classifier: Path, saved_model: Path, tags: Mapping[str, str]) -> ModelVersion:
     """Register a run's SavedModel as a new version, or find the version that it already has, and update its tags.
 
@@ -166,12 +153,17 @@ def register(name: str, run_id: str, classifier: Path, saved_model: Path, tags: 
     if known := _versions_of(name, tags[ORIGIN_TAG]):
         version = known[0]
         title = f"{name} version {version.version}"
-        tags |= _record_files(run_id, _check_files(f"models:/{name}/{version.version}", title, saved_model))
+        tags |= _record_files(run_id, _check_files(f"models:/{name}/{version.version}", title, saved_model, classifier))
     else:
         version = _create_version(name, run_id, classifier, saved_model, tags)
-    for key, value in tags.items():
-        if key not in version.tags or (key not in SET_ONCE and version.tags[key] != value):
-            client.set_model_version_tag(name, version.version, key, value)
+    changed = {
+        key: value for key, value in tags.items()
+        if key not in version.tags or (key not in SET_ONCE and version.tags[key] != value)
+    }  # fmt: skip
+    if changed:
+        check_may_change(name, str(version.version), changed)
+    for key, value in changed.items():
+        client.set_model_version_tag(name, version.version, key, value)
     return version
 
 
@@ -209,7 +201,7 @@ def _create_version(
     )
     # Use the URI of the model: the URI of the run would break if the run is deleted (mlflow#19036).
     uri = f"models:/{info.model_id}"
-    files = _record_files(run_id, _check_files(uri, "the uploaded model", saved_model))
+    files = _record_files(run_id, _check_files(uri, "the uploaded model", saved_model, classifier))
     # With its tags, so that other processes see what it was trained in as soon as it exists.
     version = mlflow.register_model(uri, name, tags={**tags, **files})
     first = _versions_of(name, tags[ORIGIN_TAG])[0]
@@ -244,8 +236,8 @@ def _check_classifier(classifier: Path) -> None:
         raise UserError(f"{classifier} cannot be loaded: {reason}. Run `dvc repro --force train`.") from error
 
 
-def _check_files(uri: str, title: str, saved_model: Path) -> dict[str, str]:
-    """Compare the files at a URI with the SavedModel; return their digests, by path."""
+def _check_files(uri: str, title: str, saved_model: Path, classifier: Path) -> dict[str, str]:
+    """Compare the files at a URI with the SavedModel and the network; return their digests, by path."""
     with tempfile.TemporaryDirectory() as folder:
         downloaded = download_model(uri, Path(folder))
         found = saved_model_of(downloaded)
@@ -254,10 +246,16 @@ def _check_files(uri: str, title: str, saved_model: Path) -> dict[str, str]:
                 f"the files of {title} are no longer in MLflow's artifact store. Put them back where they were, or"
                 " delete the version in MLflow and run `emotion restore`, which registers it again."
             )
-        if folder_digest(found) != folder_digest(saved_model):
+        network = classifier_of(downloaded)
+        is_same_network = network.exists() and file_digest(network) == file_digest(classifier)
+        if folder_digest(found) != folder_digest(saved_model) or not is_same_network:
             raise UserError(
-                f"{title} differs from the SavedModel in {saved_model}. Run `dvc repro --force train`, then"
-                " `dvc repro`."
+                f"{title} differs from the SavedModel in {saved_model}, or from its network. Run `dvc repro --force"
+                " train`, then `dvc repro`."
+            )
+        if not has_only_saved_model(downloaded):
+            raise UserError(
+                f"{title} has other files or code in MLflow's artifact store. Delete the version in MLflow."
             )
         return downloaded_digests(downloaded)
 
@@ -270,9 +268,9 @@ def _record_files(run_id: str, digests: Mapping[str, str]) -> dict[str, str]:
 
 def version_tags(run_id: str, scores: Mapping[str, Any], saved_model: Path) -> dict[str, str]:
     """The tags of a version: commit, data, headline scores, files, and who registered it."""
-    run = connection().client.get_run(run_id).data
+    known = {**connection().client.get_run(run_id).data.tags, **read_record("train").tags}  # which nobody can edit
     return {
-        **{key.removeprefix("mlflow.source."): run.tags[key] for key in RUN_TAGS if key in run.tags},
+        **{key.removeprefix("mlflow.source."): known[key] for key in RUN_TAGS if known.get(key)},
         "data": scores["data"],
         "data.source": read_json(DATASET / "dataset.json", FIX, DatasetMetadata)["source"]["source"],
         SAVED_MODEL_TAG: folder_digest(saved_model),

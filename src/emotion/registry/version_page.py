@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from emotion.data.dataset import FIX, DatasetMetadata, is_drawn
 from emotion.params.intended_use import IntendedUse
 from emotion.registry.promotion.gate.rules import Verdict
-from emotion.registry.promotion.reconcile import trusted_aliases
+from emotion.registry.promotion.reconcile import known_aliases
 from emotion.registry.versions import Version, get_version
 from emotion.runtime.files import read_json
 from emotion.runtime.paths import DATASET
@@ -66,7 +66,7 @@ def run_link(run_id: str, purpose: Purpose = "training") -> str:
 
 def _champion(name: str, number: str, run: RunInfo) -> dict[str, Any] | None:
     """The champion's number and accuracy, and whether it learned from the same data; None if there is none."""
-    champion = trusted_aliases(name).get("champion")
+    champion = known_aliases(name).get("champion")
     if champion in (None, number):
         return None
     tags = get_version(name, str(champion)).tags

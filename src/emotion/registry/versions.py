@@ -84,7 +84,7 @@ def _recorded_files(version: Version) -> dict[str, str]:
     run = get_run(version.run_id) if version.files_digest and version.run_id else None
     try:
         content = json.loads(read_artifact(run.id, FILES) or b"{}") if run else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         content = {}
     return content if isinstance(content, dict) else {}
 
@@ -97,7 +97,7 @@ def parse_json_tag(tags: Mapping[str, str], key: str) -> dict[str, str]:
     """
     try:
         content = json.loads(tags.get(key, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not (isinstance(content, dict) and all(isinstance(value, str) for value in content.values())):
         raise UserError(f"the tag {key} of a version is damaged. Register the model again with `emotion restore`.")

@@ -102,8 +102,11 @@ class AliasWatcher:
         """Query the registry. If a version cannot be loaded, the one before it stays in use, with a note."""
         try:
             numbers = self._get_aliases()
-        except Exception:  # noqa: BLE001  the loaded versions stay in use
-            note = "The registry is unavailable; there may be a newer champion."
+        except Exception as error:  # noqa: BLE001  the loaded versions stay in use
+            from emotion.registry.signing.envelope import SignatureError  # MLflow is here, unlike in a Space
+
+            is_changed = isinstance(error, SignatureError)
+            note = str(error) if is_changed else "The registry is unavailable; there may be a newer champion."
             self._notes = dict.fromkeys(self._serving, note)
             return
         notes = {}

@@ -223,6 +223,6 @@ def _from_mlflow(uri: str, folder: Path) -> ModelBundle:
         f"{name} version {version.number}",
         version.unsure_below,
         {**facts, "run_id": version.run_id},
-        card.decode(),
+        card.decode(errors="replace"),
     )
     return ModelBundle(info, saved_model_of(downloaded), classifier if classifier.exists() else None)

@@ -1,8 +1,6 @@
 """The entries of a ledger as stored texts: each names the digest of the one before, and is signed if there are keys."""
 
-import base64
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,9 +10,10 @@ from securesystemslib.signer import CryptoSigner, Key
 from emotion.params.validation import Section
 from emotion.registry.promotion.history import Entry
 from emotion.registry.signing.envelope import ENTRY, SignatureError, is_envelope, sign, verify
-from emotion.registry.signing.keys import keys_folder
+from emotion.registry.signing.keys import keys_folder, withdrawn_keys
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import bytes_digest, read_json, write_json
+from emotion.tracking.client import connection
 
 ADVICE = "Somebody without a key changed the registry: restore it from a backup."
 
@@ -54,8 +53,8 @@ def entry_text(name: str, entry: Entry, before: str, signer: CryptoSigner | None
 def parse_entries(name: str, texts: Mapping[str, str], trusted: Mapping[str, Key]) -> list[Entry]:
     """The entries of a ledger, in order.
 
-    With keys, an entry that none of them signed has the action `unsigned`, and changes nothing: one from before the
-    project had keys, or of a key that was withdrawn. Each signed entry names the digest of the one before it.
+    With keys, an entry has the action `unsigned`, and changes nothing, if it is from before the first signed entry, or
+    if a key signed it that was withdrawn. Each signed entry names the digest of the one before it.
 
     Args:
         name: the name of the registered model.
@@ -72,10 +71,12 @@ def parse_entries(name: str, texts: Mapping[str, str], trusted: Mapping[str, Key
         return [_parse(name, number, text) for number, text in enumerate(stored, start=1)]
     if set(texts) != {entry_key(number) for number in range(1, len(stored) + 1)}:
         raise SignatureError(f"entries of the history of {name} are missing, or were added. {ADVICE}")
-    entries = [
-        _verified(name, number, text, before, trusted)
-        for number, (before, text) in enumerate(pairwise(["", *stored]), start=1)
-    ]
+    entries: list[Entry] = []
+    for number, (before, text) in enumerate(pairwise(["", *stored]), start=1):
+        if not is_envelope(text) and all(entry.action == "unsigned" for entry in entries):
+            entries.append(_unsigned(text, text))
+        else:
+            entries.append(_verified(name, number, text, before, trusted))
     _check_newest(name, stored)
     return entries
 
@@ -86,7 +87,7 @@ def _parse(name: str, number: int, text: str) -> Entry:
             raise SignatureError(
                 f"the history of {name} is signed, but {keys_folder()} has no keys. Restore them with `git checkout`."
             )
-        return Entry.model_validate_json(text).model_copy(update={"signed_by": ""})
+        return Entry.model_validate_json(text).model_copy(update={"signed_by": "", "stored": text})
     except ValidationError:
         raise UserError(
             f"entry {entry_key(number)} of the history of {name} cannot be read. It was written by a newer release, or"
@@ -96,10 +97,8 @@ def _parse(name: str, number: int, text: str) -> Entry:
 
 def _verified(name: str, number: int, text: str, before: str, trusted: Mapping[str, Key]) -> Entry:
     what = f"entry {number} of the history of {name}"
-    try:
-        document, signer = verify(text, ENTRY, trusted, what)
-    except SignatureError:
-        return _unsigned(text)
+    withdrawn = withdrawn_keys()
+    document, signer = verify(text, ENTRY, {**withdrawn, **trusted}, what)
     try:
         entry = Entry.model_validate(document)
     except ValidationError:
@@ -108,18 +107,19 @@ def _verified(name: str, number: int, text: str, before: str, trusted: Mapping[s
         raise SignatureError(f"{what} belongs to the model {entry.model}. {ADVICE}")
     if entry.previous != (bytes_digest(before.encode()) if before else ""):
         raise SignatureError(f"{what} does not follow from the one before. {ADVICE}")
-    return entry.model_copy(update={"signed_by": signer})
+    if signer not in trusted:
+        return _unsigned(entry.model_dump_json(), text)
+    return entry.model_copy(update={"signed_by": signer, "stored": text})
 
 
-def _unsigned(text: str) -> Entry:
+def _unsigned(claim: str, text: str) -> Entry:
     """An entry that changes nothing, with what it claims."""
     try:
-        content = json.loads(text)
-        payload = base64.b64decode(content["payload"]) if is_envelope(text) else text
-        claimed = Entry.model_validate_json(payload)
-    except (ValueError, KeyError, TypeError):
-        return Entry(action="unsigned", version=None, reason="cannot be read", by="", at="")
-    return claimed.model_copy(update={"action": "unsigned", "reason": f"{claimed.action}: {claimed.reason}"})
+        claimed = Entry.model_validate_json(claim)
+    except ValidationError:
+        claimed = Entry(action="unsigned", version=None, by="", at="")
+    reason = f"{claimed.action}: {claimed.reason}"
+    return claimed.model_copy(update={"action": "unsigned", "reason": reason, "stored": text, "signed_by": ""})
 
 
 def _check_newest(name: str, stored: list[str]) -> None:
@@ -135,6 +135,13 @@ def _check_newest(name: str, stored: list[str]) -> None:
         )
 
 
-def remember_newest(name: str, number: int, text: str) -> None:
-    """Remember the newest entry."""
-    write_json(newest_path(name), Newest(entries=number, sha256=bytes_digest(text.encode())).model_dump())
+def remember_newest(name: str, entries: Sequence[Entry]) -> None:
+    """Remember the newest of some verified entries, if any is signed, and unless a later one is remembered."""
+    if not any(entry.signed_by for entry in entries):
+        return
+    path = newest_path(name)
+    with connection().restore_lock:
+        known = read_json(path, "Restore it with `git checkout`.", Newest)["entries"] if path.exists() else 0
+        if len(entries) > known:
+            newest = Newest(entries=len(entries), sha256=bytes_digest(entries[-1].stored.encode()))
+            write_json(path, newest.model_dump())

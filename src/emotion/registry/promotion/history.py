@@ -15,7 +15,7 @@ from emotion.params.validation import Section
 from emotion.runtime.processes import login_name
 
 CHAMPION, PREVIOUS, CHALLENGER = ALIASES = ("champion", "previous", "challenger")
-MAX_REASON = 500  # characters, so that an entry fits into the ledger
+MAX_REASON, MAX_USE = 500, 200  # characters, so that an entry fits into the ledger
 
 
 def current_time() -> str:
@@ -40,6 +40,7 @@ class Entry(Section):
     # unsigned: not signed by a key in keys/, so it changes nothing
     action: Literal["promote", "challenge", "rollback", "external", "refuse", "unsigned"]
     model: str = ""  # the name of the registered model
+    stored: str = Field(default="", exclude=True, repr=False)  # its verified text in the ledger
     signed_by: str = ""  # the name of the key, known by verifying the signature
     previous: str = ""  # SHA-256 of the entry before, as it is stored
     version: str | None  # the new champion; with `challenge`, the new challenger

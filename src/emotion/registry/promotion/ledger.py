@@ -5,12 +5,13 @@ simultaneous changes succeeds.
 """
 
 import re
+from collections.abc import Sequence
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from securesystemslib.signer import CryptoSigner
 
-from emotion.registry.promotion.chain import entry_key, entry_text, parse_entries, remember_newest
+from emotion.registry.promotion.chain import entry_key, entry_text, parse_entries
 from emotion.registry.promotion.history import Entry
 from emotion.registry.signing.keys import trusted_keys
 from emotion.registry.versions import no_model_error
@@ -109,7 +110,7 @@ def _read_ledger(name: str) -> Run:
             ) from error
 
 
-def replace_lost_ledger(name: str, entries: list[Entry]) -> None:
+def replace_lost_ledger(name: str, entries: list[Entry], signer: CryptoSigner | None) -> None:
     """Begin a new ledger with some entries, if the model's ledger was deleted permanently.
 
     Raises:
@@ -123,7 +124,7 @@ def replace_lost_ledger(name: str, entries: list[Entry]) -> None:
             created = _create_ledger(name)
             text = ""
             for number, entry in enumerate(entries, start=1):
-                text = entry_text(name, entry, text, None)
+                text = entry_text(name, entry, text, signer)
                 client.log_param(created, entry_key(number), text)
             set_applied_entries(name, 0)
             client.set_registered_model_tag(name, LEDGER_TAG, created)  # last: until then, the history is lost
@@ -131,22 +132,20 @@ def replace_lost_ledger(name: str, entries: list[Entry]) -> None:
         raise UserError(f"the history of {name} exists, so it cannot be restarted. See `emotion history`.")
 
 
-def write_entry(name: str, number: int, entry: Entry, signer: CryptoSigner | None = None) -> bool:
-    """Write an entry, unless its number is already taken.
+def write_entry(name: str, entries: Sequence[Entry], entry: Entry, signer: CryptoSigner | None = None) -> bool:
+    """Write an entry after others, unless another one was written there.
 
     Args:
         name: the name of the model.
-        number: the number of the entry, from 1.
+        entries: those before it, as `read_entries` verified them.
         entry: the entry; its id makes it unique.
         signer: the private key, if the project has keys.
 
     Returns:
         True if this entry was written, False if another process was first.
     """
-    client, ledger = connection().client, _read_ledger(name)
-    run_id = ledger.info.run_id
-    key, before = entry_key(number), ledger.data.params.get(entry_key(number - 1), "")
-    text = entry_text(name, entry, before, signer)
+    client, run_id = connection().client, _read_ledger(name).info.run_id
+    key, text = entry_key(len(entries) + 1), entry_text(name, entry, entries[-1].stored if entries else "", signer)
     if len(text) > MAX_ENTRY:
         raise UserError(f"an entry can have at most {MAX_ENTRY} characters, got {len(text)}. Shorten the reason.")
     with connection().translate_errors():
@@ -161,10 +160,7 @@ def write_entry(name: str, number: int, entry: Entry, signer: CryptoSigner | Non
                 ) from error
             if key not in run.data.params:
                 raise
-        is_first = bool(client.get_run(run_id).data.params[key] == text)
-    if is_first and signer:
-        remember_newest(name, number, text)
-    return is_first
+        return bool(client.get_run(run_id).data.params[key] == text)
 
 
 def applied_entries(name: str) -> int | None:

@@ -15,13 +15,14 @@ from emotion.registry.promotion.history import (
     CHALLENGER,
     CHAMPION,
     MAX_REASON,
+    MAX_USE,
     AliasState,
     Entry,
     current_user,
     former_champions,
 )
 from emotion.registry.promotion.ledger import applied_entries, read_entries
-from emotion.registry.promotion.reconcile import append_entry, gate_tags, reconcile, state_after
+from emotion.registry.promotion.reconcile import append_entry, gate_tags, missing_champion, reconcile, state_after
 from emotion.registry.promotion.verdict_report import log_verdict
 from emotion.registry.signing.keys import load_signer, trusted_keys
 from emotion.registry.versions import (
@@ -88,7 +89,8 @@ def promote(
     champion = get_version(name, compared) if compared else None
     others = {*versions} - {number, compared} if to == CHAMPION else set()
     formers = [versions[former] for former in former_champions(entries) if former in others]
-    verdict = run_gate(params, version, champion, formers, _gate_images(), dry_run, signer)
+    missing = missing_champion(entries, state) if to == CHAMPION else ""
+    verdict = run_gate(params, version, champion, formers, _gate_images(), dry_run, signer, missing)
     if to == CHALLENGER:
         verdict = verdict.without_comparison()
     forced = force and verdict.outcome != "PROMOTED" and verdict.has_integrity
@@ -129,6 +131,8 @@ def rollback(name: str, reason: str = "") -> Entry:
     reconcile(name)
     entries = read_entries(name)
     state = state_after(name, entries)
+    if missing := missing_champion(entries, state):
+        raise UserError(f"{missing} Restore the registry from a backup, or promote a version.")
     if state.previous is None:
         raise UserError(f"{name} has no previous champion to roll back to. See `emotion history`.")
     version = get_version(name, state.previous)
@@ -164,7 +168,7 @@ def _entry(
             "before": state.champion,
             "reason": reason,
             "commit": version.tags.get("git.commit", ""),
-            "intended_use": ": ".join(version.tags.get(f"use.{key}", "") for key in ("area", "purpose")),
+            "intended_use": ": ".join(version.tags.get(f"use.{key}", "") for key in ("area", "purpose"))[:MAX_USE],
             "files": version.tags.get("saved_model.sha256", ""),
             "verdict": verdict,
             "forced": forced,

@@ -4,11 +4,12 @@ The ledger is authoritative: each entry is written once, by one process. If a pr
 aliases, the next command completes the change. Changes to the aliases by other programs are recorded.
 """
 
+import sys
 import time
 
 from securesystemslib.signer import CryptoSigner
 
-from emotion.registry.promotion.chain import newest_path
+from emotion.registry.promotion.chain import newest_path, remember_newest
 from emotion.registry.promotion.history import (
     ALIASES,
     CHALLENGER,
@@ -27,9 +28,11 @@ from emotion.registry.promotion.ledger import (
     set_applied_entries,
     write_entry,
 )
-from emotion.registry.signing.keys import trusted_keys
+from emotion.registry.signing.envelope import SignatureError
+from emotion.registry.signing.keys import load_signer, trusted_keys
 from emotion.registry.versions import SAVED_MODEL_TAG, find_aliases, get_aliases, list_versions, set_alias, tag_version
 from emotion.runtime.errors import UserError
+from emotion.runtime.text import printable
 
 RECONCILE_DELAY = 1.0  # seconds that a running process gets to complete its change
 MAX_ATTEMPTS = 10
@@ -59,9 +62,35 @@ def trusted_aliases(name: str) -> dict[str, str]:
         SignatureError: if the project has keys, and the history is not as a holder of one wrote it.
     """
     found = find_aliases(name)
-    if found is None or not trusted_keys():
+    if not trusted_keys():
         return found or {}
-    return current_state(name).aliases()
+    if found is None:
+        if newest_path(name).exists():
+            raise SignatureError(f"{newest_path(name)} remembers promotions of {name}, which MLflow does not have.")
+        return {}
+    entries = read_entries(name)
+    state = state_after(name, entries)
+    if missing := missing_champion(entries, state):
+        raise SignatureError(f"{missing} Restore the registry from a backup, or promote another version.")
+    return state.aliases()
+
+
+def known_aliases(name: str) -> dict[str, str]:
+    """`trusted_aliases`; empty, with a warning, if the history cannot be verified."""
+    try:
+        return trusted_aliases(name)
+    except SignatureError as error:
+        print(f"Warning: {printable(str(error))}", file=sys.stderr, flush=True)
+        return {}
+
+
+def missing_champion(entries: list[Entry], state: AliasState) -> str:
+    """Why the champion of a signed history is missing, in a sentence; empty if it is not, or there are no keys."""
+    named = {entry.version for entry in entries if entry.version}
+    signed = replay(entries, named).champion if trusted_keys() else None
+    if signed in (None, state.champion):
+        return ""
+    return f"version {signed}, the champion of the signed history, is missing or was changed."
 
 
 def append_entry(name: str, entries: list[Entry], entry: Entry, signer: CryptoSigner | None) -> None:
@@ -76,7 +105,7 @@ def append_entry(name: str, entries: list[Entry], entry: Entry, signer: CryptoSi
     Raises:
         ConflictError: if another change was first.
     """
-    if not write_entry(name, len(entries) + 1, entry, signer):
+    if not write_entry(name, entries, entry, signer):
         winner = read_entries(name)[len(entries)]
         action = {"rollback": "rolled back to", "external": "changed the alias to"}.get(winner.action, "promoted")
         raise ConflictError(
@@ -99,13 +128,14 @@ def reconcile(name: str) -> list[str]:
     recorded = None
     for _ in range(MAX_ATTEMPTS):  # other processes may write at the same time
         applied, entries = applied_entries(name), read_entries(name)  # in this order: entries are written first
+        remember_newest(name, entries)
         state, found = state_after(name, entries), get_aliases(name)
         if applied is None or applied > len(entries):
             notes.append(f"the tag {APPLIED_TAG} was damaged; tags and aliases were set again from the history")
             set_applied_entries(name, 0)
             continue
         if applied < len(entries):
-            if entries[-1] != recorded and not notes and (applied or found):
+            if entries[-1].id != recorded and entries[-1].action != "unsigned" and not notes and (applied or found):
                 notes.append(f"an interrupted {entries[-1].action} of version {entries[-1].version} was completed")
             _apply(name, entries, applied, state, found)
         elif state.aliases() == {alias: found[alias] for alias in ALIASES if alias in found}:
@@ -122,8 +152,8 @@ def reconcile(name: str) -> list[str]:
                 action="external", version=found.get(CHAMPION), challenger=found.get(CHALLENGER),
                 before=state.champion, by="unknown",
             )  # fmt: skip
-            if write_entry(name, len(entries) + 1, entry):
-                recorded = entry
+            if write_entry(name, entries, entry):
+                recorded = entry.id
                 notes.append(
                     f"the aliases were changed by another program: the champion is now {entry.version or 'none'}."
                     " The change was recorded in the history"
@@ -140,28 +170,29 @@ def reconcile(name: str) -> list[str]:
 def restart_history(name: str) -> list[Entry]:
     """Begin a new history, if the earlier one was deleted permanently; return its entries.
 
-    It begins from the current aliases; if the project has keys, which did not sign them, it begins without a champion.
+    It begins from the current aliases; if the project has keys, which did not sign them, it begins without a champion,
+    with a signed entry.
 
     Raises:
-        UserError: if there is no such model, or its history exists.
+        UserError: if there is no such model, or its history exists, or the project has keys and this machine has none.
     """
-    found = {} if trusted_keys() else get_aliases(name)
+    signer = load_signer()
+    found = {} if signer else get_aliases(name)
     previous, champion = found.get(PREVIOUS), found.get(CHAMPION)
     reason = "the earlier history was deleted permanently"
     entries = [Entry(action="external", version=previous, reason=reason)] if previous else []
-    if found:
-        entries.append(
-            Entry(action="external", version=champion, challenger=found.get(CHALLENGER), before=previous, reason=reason)
-        )
-    replace_lost_ledger(name, entries)
-    newest_path(name).unlink(missing_ok=True)
+    entries.append(
+        Entry(action="external", version=champion, challenger=found.get(CHALLENGER), before=previous, reason=reason)
+    )
+    replace_lost_ledger(name, entries, signer)
+    newest_path(name).unlink(missing_ok=True)  # it names an entry of the earlier history
     reconcile(name)
     return entries
 
 
 def _apply(name: str, entries: list[Entry], applied: int, state: AliasState, found: dict[str, str]) -> None:
     """Update tags and aliases for the entries that they do not reflect yet."""
-    for entry in entries[applied:]:
+    for entry in [entry for entry in entries[applied:] if entry.action != "unsigned"]:
         _tag_version(name, entry)
     _update_aliases(name, state, found)
     if (applied_entries(name) or 0) < len(entries):

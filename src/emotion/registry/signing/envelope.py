@@ -22,7 +22,7 @@ def is_envelope(text: str) -> bool:
     """Whether a text claims to be a signed document."""
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and "payloadType" in content
 
@@ -35,7 +35,7 @@ def sign(document: Mapping[str, Any], kind: str, signer: CryptoSigner) -> str:
         kind: its payload type.
         signer: the private key.
     """
-    envelope = Envelope(json.dumps(document, sort_keys=True).encode(), kind, {})
+    envelope = Envelope(json.dumps(document, sort_keys=True, ensure_ascii=False).encode(), kind, {})
     envelope.sign(signer)
     return json.dumps(envelope.to_dict())
 

@@ -7,11 +7,21 @@ from pathlib import Path
 from securesystemslib.signer import Key
 
 from emotion.registry.lineage import PATCH, run_of_version
+from emotion.registry.promotion.ledger import read_entries
+from emotion.registry.signature import saved_model_of
 from emotion.registry.signing.keys import load_signer
 from emotion.registry.signing.provenance import Statement
 from emotion.registry.signing.versions import Training, sign_version, verify_version
-from emotion.registry.versions import changed_files, download_version, downloaded_digests, get_version
+from emotion.registry.versions import (
+    SAVED_MODEL_TAG,
+    Version,
+    changed_files,
+    download_version,
+    downloaded_digests,
+    get_version,
+)
 from emotion.runtime.errors import UserError
+from emotion.runtime.files import folder_digest
 from emotion.tracking.queries import read_artifact
 
 
@@ -33,10 +43,22 @@ def sign_existing(name: str, number: str) -> Statement:
                 f"{changed[0]} of version {number} has changed since it was registered, or no digests were recorded."
                 " Restore its files from a backup, or train again with `dvc repro --force train`."
             )
+        _check_saved_model(name, version, folder_digest(saved_model_of(downloaded)))
         files = downloaded_digests(downloaded)
     metrics = {key: value for key, value in run.metrics.items() if key.startswith("test")}
     training = Training(run.params, metrics, run.tags, read_artifact(run.id, PATCH) or b"")
     return sign_version(name, number, files, training, signer)
+
+
+def _check_saved_model(name: str, version: Version, digest: str) -> None:
+    """Check that a version's model is the one that it was registered with, and that was promoted."""
+    known = {version.tags.get(SAVED_MODEL_TAG, digest)}
+    known |= {entry.files for entry in read_entries(name) if entry.version == version.number and entry.files}
+    if known != {digest}:
+        raise UserError(
+            f"the SavedModel of version {version.number} is not the one that was registered or promoted. Do not sign"
+            " it: restore its files from a backup, or train again with `dvc repro --force train`."
+        )
 
 
 def verify_existing(name: str, number: str, trusted: Mapping[str, Key]) -> tuple[Statement, str]:

@@ -40,6 +40,11 @@ def trusted_keys() -> dict[str, Key]:
     return {path.stem: _read_public_key(path) for path in sorted(keys_folder().glob("*.pem"))}
 
 
+def withdrawn_keys() -> dict[str, Key]:
+    """The public keys in keys/withdrawn/: what they signed does not count, but is told from damage."""
+    return {path.stem: _read_public_key(path) for path in sorted((keys_folder() / "withdrawn").glob("*.pem"))}
+
+
 def _read_public_key(path: Path) -> Key:
     try:
         key = serialization.load_pem_public_key(path.read_bytes())

@@ -15,6 +15,8 @@ from emotion.registry.signing.envelope import STATEMENT, SignatureError, verify
 
 PROVENANCE = "source/provenance.json"  # an artifact of the run: the signed statement
 RESTORE = f"Restore {PROVENANCE} of its run from a backup."
+# Tags that something depends on, by the beginning of their names: none of them may be added after signing.
+TRUSTED_TAGS = ("data", "dvc.", "files.", "git.", "saved_model.", "test", "trained_in", "unsure_below", "use.")
 UNSIGNED_TAGS = ("gate.", "reproduced")  # tags that change after registration, by the beginning of their names
 
 
@@ -122,7 +124,8 @@ class Statement(Section):
             raise SignatureError(f"{what} is that of {self.facts.model} version {self.facts.version}. {RESTORE}")
         if self.run_id != run_id:
             raise SignatureError(f"{what} is about the run {self.run_id}, not {run_id}. {RESTORE}")
-        for key, value in self.facts.tags.items():
+        added = {key: None for key in tags if key.startswith(TRUSTED_TAGS) and key not in self.facts.tags}
+        for key, value in {**self.facts.tags, **added}.items():
             if tags.get(key) != value:
                 raise SignatureError(
                     f"the tag {key} of {model} version {number} should be {value!r}, as signed, got {tags.get(key)!r}."

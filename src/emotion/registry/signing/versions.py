@@ -10,8 +10,9 @@ from emotion.registry.signing.keys import keys_folder, trusted_keys
 from emotion.registry.signing.provenance import PROVENANCE, Statement, read_statement, state_provenance
 from emotion.registry.versions import LOCK_TAG, Version, get_version
 from emotion.runtime.files import bytes_digest
+from emotion.tracking import delivery
 from emotion.tracking.client import connection
-from emotion.tracking.queries import read_artifact
+from emotion.tracking.queries import get_run, read_artifact
 
 UNSIGNED = "unsigned: the project lists no keys"
 
@@ -58,7 +59,8 @@ def sign_version(
         training.tags.get("machine", "unknown"),
     )
     with connection().translate_errors():
-        connection().client.log_text(version.run_id, sign(document, STATEMENT, signer), PROVENANCE)
+        run_id = delivery.resolve_run_id(version.run_id) or version.run_id
+        connection().client.log_text(run_id, sign(document, STATEMENT, signer), PROVENANCE)
     return Statement.model_validate(document)
 
 
@@ -82,7 +84,8 @@ def verify_version(
     trusted = trusted_keys() if trusted is None else trusted
     if not trusted:
         return None
-    content = read_artifact(version.run_id, PROVENANCE) if version.run_id else None
+    run = get_run(version.run_id) if version.run_id else None
+    content = read_artifact(run.id, PROVENANCE) if run else None
     what = f"{name} version {version.number}"
     if content is None:
         raise SignatureError(

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from emotion.runtime.files import bytes_digest
 from emotion.tracking.client import connection
 from emotion.tracking.queries import get_run, read_artifact
 
+MAX_HEADER = 1000  # bytes
 TOLERANCE = 1e-3  # of the sum of probabilities
 
 
@@ -44,8 +46,9 @@ def read_answers(version: Version, images: str, count: int) -> Probabilities | N
             document, _ = verify(signed.decode(errors="replace"), ANSWERS, trusted, "the answers of a version")
             if document != _document(version, images, content):
                 return None
-        answers = np.load(io.BytesIO(content), allow_pickle=False) if content else None
-    except (UserError, ValueError, EOFError, SyntaxError):  # lost, damaged or unsigned: they are predicted again
+        fits = content is not None and len(content) <= count * len(EMOTIONS) * 4 + MAX_HEADER
+        answers = np.load(io.BytesIO(content), allow_pickle=False) if content and fits else None
+    except Exception:  # noqa: BLE001  lost, damaged or unsigned: they are predicted again
         return None
     if not isinstance(answers, np.ndarray) or answers.shape != (count, len(EMOTIONS)) or answers.dtype != np.float32:
         return None
@@ -65,7 +68,11 @@ def keep_answers(version: Version, images: str, answers: Probabilities, signer: 
         contents[_path(version, images, "json")] = sign(document, ANSWERS, signer).encode()
     for name, content in contents.items():
         path = Path(name)
-        with tempfile.TemporaryDirectory() as folder, connection().translate_errors(count_time=False):
+        with (
+            suppress(UserError),  # the decision does not depend on it
+            tempfile.TemporaryDirectory() as folder,
+            connection().translate_errors(count_time=False),
+        ):
             (Path(folder) / path.name).write_bytes(content)
             connection().client.log_artifact(run.id, str(Path(folder) / path.name), str(path.parent))
 

@@ -111,21 +111,22 @@ def describe_remedy(settings: Gate, compared: Comparison) -> str:
 
     other, candidate = compared.is_correct
     lost, won = compared.counts
-    more = 0
-    chosen = np.flatnonzero(~candidate)
-    while more < len(chosen):
+    wrong = np.flatnonzero(~candidate)
+
+    def passes(more: int) -> bool:
         better = candidate.copy()
-        better[chosen[:more]] = True
+        better[wrong[:more]] = True
         low, _ = paired_interval(other, better, 1 - 2 * settings.significance)
-        if low > -settings.max_accuracy_loss and (settings.policy == "not_worse" or won + more >= lost):
-            break
-        more += 1
-    if not more:
+        return low > -settings.max_accuracy_loss and (settings.policy == "not_worse" or won + more >= lost)
+
+    more = next((more for more in range(len(wrong) + 1) if passes(more)), None)
+    if more == 0:
         return ""
+    if more is None:
+        return f"Compared with {compared.title}, these images are too few to pass, even with no wrong answer."
     text = f"Compared with {compared.title}, {more} more correct answers would pass the accuracy rules"
-    if settings.policy == "not_worse" or won >= lost:
-        margin = compared.difference + settings.max_accuracy_loss
-        if margin > 0:
-            needed = images_needed(compared.discordant, margin, settings.significance)
-            text += f", or the same difference on about {needed:,} images"
+    margin = compared.difference + settings.max_accuracy_loss
+    if compared.discordant and margin > 0 and (settings.policy == "not_worse" or won >= lost):
+        needed = images_needed(compared.discordant, margin, settings.significance)
+        text += f", or the same difference on about {needed:,} images"
     return f"{text}."

@@ -19,6 +19,8 @@ from emotion.registry.promotion.gate.checks import integrity_rule, integrity_rul
 from emotion.registry.promotion.gate.judge import Scored, judge, judge_alone
 from emotion.registry.promotion.gate.rules import Measured, Probabilities, Rule, Verdict
 from emotion.registry.signature import saved_model_of
+from emotion.registry.signing.envelope import SignatureError
+from emotion.registry.signing.versions import verify_version
 from emotion.registry.versions import Version, download_version
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import folder_size
@@ -81,10 +83,17 @@ class Scorer:
                 keep_answers(loaded.version, self.digest, known, self.signer)
         return known
 
-    def former_champions(self, versions: Sequence[Version]) -> tuple[list[Scored], list[str]]:
-        """The former champions that can be compared, and why others cannot."""
-        scored, notes = [], []
+    def former_champions(self, versions: Sequence[Version]) -> tuple[list[Scored], list[Rule], list[str]]:
+        """The former champions that can be compared; rules that fail for changed ones; and why others are left out."""
+        scored: list[Scored] = []
+        failed: list[Rule] = []
+        notes: list[str] = []
         for version in versions:
+            try:
+                verify_version(self.name, version)
+            except SignatureError as error:
+                failed.append(_broken(f"integrity of version {version.number} (former champion)", str(error)))
+                continue
             if not _has_this_data(version):
                 notes.append(f"Version {version.number}, a former champion, learned from other data: not compared.")
                 continue
@@ -92,12 +101,15 @@ class Scorer:
             if answers is None:
                 found, loaded = self.load(version)
                 if loaded is None:
-                    failed = f"{found[-1].name}: {found[-1].value}"
-                    notes.append(f"Version {version.number}, a former champion, is not compared: {failed}.")
+                    reason = f"{found[-1].name}: {found[-1].value}"
+                    if self.signer:
+                        failed.append(_broken(f"integrity of version {version.number} (former champion)", reason))
+                    else:
+                        notes.append(f"Version {version.number}, a former champion, is not compared: {reason}.")
                     continue
                 answers = self.answers(loaded)
             scored.append(Scored(version.number, answers))
-        return scored, notes
+        return scored, failed, notes
 
     def measure(self, *loaded: Loaded | None) -> list[Measured]:
         """Time versions in turn, so that noise affects all equally."""
@@ -123,6 +135,7 @@ def run_gate(
     test: Split,
     is_dry_run: bool = False,
     signer: CryptoSigner | None = None,
+    missing: str = "",
 ) -> Verdict:
     """Apply every rule to a version's files from the registry, and to their predictions.
 
@@ -134,6 +147,7 @@ def run_gate(
         test: the test images that all versions predict.
         is_dry_run: whether to write nothing.
         signer: the private key, if the project has keys.
+        missing: why the champion is missing, if it should not be.
 
     Raises:
         UserError: if there are no test images.
@@ -154,13 +168,11 @@ def run_gate(
             return verdict.model_copy(update={"rules": tuple(found)})
         checked, reference = scorer.load(champion) if champion else ([], None)
         before = Scored(reference.version.number, scorer.answers(reference)) if reference else None
-        former_scored, notes = scorer.former_champions(formers)
+        former_scored, broken, notes = scorer.former_champions(formers)
         measured = scorer.measure(candidate, reference)
-    broken = [
-        Rule(name="integrity of the champion", kind="comparison", value=f"{rule.name}: {rule.value}",
-             threshold="passed", passed=False)
-        for rule in checked if not rule.passed
-    ]  # fmt: skip
+    broken += [_broken("integrity of the champion", f"{it.name}: {it.value}") for it in checked if not it.passed]
+    if missing:
+        broken.append(_broken("integrity of the champion", missing))
     scored = replace(scored, measured=measured[0])
     before = replace(before, measured=measured[1]) if before else None
     alone, metrics = judge_alone(settings, test.labels, scored, before, bins)
@@ -191,3 +203,8 @@ def _data_rules(version: Version) -> list[Rule]:
         return []
     value = "this dataset" if here == there else f"another dataset: {there[:8]}, not {here[:8]}"
     return [Rule(name="training data", kind="comparison", value=value, threshold="this dataset", passed=here == there)]
+
+
+def _broken(name: str, reason: str) -> Rule:
+    """A rule that fails because a version that the candidate should be compared with cannot be."""
+    return Rule(name=name, kind="comparison", value=reason, threshold="passed", passed=False)
