@@ -154,7 +154,9 @@ def test_the_verdict_says_how_often_the_test_images_have_decided(add: Any, lenie
     assert decision.verdict
     assert decision.verdict.uses == 3
     worn = decision.verdict.notes[-1]
-    assert worn.startswith("These test images have decided about this model 3 times. If all 3 versions were equally")
+    assert worn.startswith(
+        "These test images have decided 3 times about 3 versions of this model. If all 3 were equally"
+    )
     assert "WARNING: this is more often than register.gate.max_uses (2)." in worn
     assert [entry.uses for entry in read_entries(NAME)] == [1, 3]
 

@@ -42,6 +42,13 @@ class Comparison:
         """The share of images that only one of them predicts correctly."""
         return sum(self.counts) / len(self.labels)
 
+    @property
+    def loss_changes(self) -> NDArray[np.float64]:
+        """How much higher the candidate's log loss is, in nats per image, (n,)."""
+        from emotion.evaluation.significance import loss_per_image
+
+        return loss_per_image(self.labels, self.candidate) - loss_per_image(self.labels, self.other)
+
 
 def comparison_rules(settings: Gate, compared: Comparison) -> Iterator[Rule]:
     """The rules of `settings.policy`.
@@ -51,7 +58,7 @@ def comparison_rules(settings: Gate, compared: Comparison) -> Iterator[Rule]:
     first because an interval around a loss may still exclude a larger one, the second because log loss sees changes of
     probabilities that no change of answers shows, and so tells better from worse with fewer images.
     """
-    from emotion.evaluation.significance import loss_per_image, paired_interval  # SciPy, which takes half a second
+    from emotion.evaluation.significance import paired_interval  # SciPy, which takes half a second
 
     confidence = 1 - 2 * settings.significance
     low, _ = paired_interval(*compared.is_correct, confidence)
@@ -67,7 +74,7 @@ def comparison_rules(settings: Gate, compared: Comparison) -> Iterator[Rule]:
         f"> {-settings.max_accuracy_loss:g}", low > -settings.max_accuracy_loss,
     )  # fmt: skip
     if is_improvement:
-        changes = loss_per_image(compared.labels, compared.candidate) - loss_per_image(compared.labels, compared.other)
+        changes = compared.loss_changes
         error = float(changes.std(ddof=1) / np.sqrt(len(changes)))
         yield _rule(
             f"log loss vs. {compared.title}", f"{changes.mean():+.4f} (standard error {error:.4f})", "< 0",
@@ -105,8 +112,16 @@ def describe_power(settings: Gate, compared: Comparison) -> str:
     )
 
 
-def describe_remedy(settings: Gate, compared: Comparison) -> str:
-    """How many more correct answers would pass the accuracy rules; empty if they pass."""
+def describe_remedies(settings: Gate, compared: Comparison) -> Iterator[str]:
+    """What would pass the rules about accuracy and log loss, in sentences; nothing if they pass."""
+    if remedy := _accuracy_remedy(settings, compared):
+        yield f"Compared with {compared.title}, {remedy}."
+    change = float(compared.loss_changes.mean())
+    if settings.policy == "improve" and change >= 0:
+        yield f"Compared with {compared.title}, the log loss would have to be lower by more than {change:.4f}."
+
+
+def _accuracy_remedy(settings: Gate, compared: Comparison) -> str:
     from emotion.evaluation.significance import images_needed, paired_interval
 
     other, candidate = compared.is_correct
@@ -123,10 +138,10 @@ def describe_remedy(settings: Gate, compared: Comparison) -> str:
     if more == 0:
         return ""
     if more is None:
-        return f"Compared with {compared.title}, these images are too few to pass, even with no wrong answer."
-    text = f"Compared with {compared.title}, {more} more correct answers would pass the accuracy rules"
+        return "these images are too few to pass, even with no wrong answer"
+    text = f"{more} more correct answers would pass the accuracy rules"
     margin = compared.difference + settings.max_accuracy_loss
     if compared.discordant and margin > 0 and (settings.policy == "not_worse" or won >= lost):
         needed = images_needed(compared.discordant, margin, settings.significance)
         text += f", or the same difference on about {needed:,} images"
-    return f"{text}."
+    return text

@@ -89,7 +89,7 @@ def judge(
         if candidate.measured and champion.measured:
             found.append(comparison.latency_rule(settings, candidate.measured.latency_ms, champion.measured.latency_ms))
     notes += [comparison.describe_power(settings, against) for against in compared[:1]]
-    notes += filter(None, (comparison.describe_remedy(settings, against) for against in compared))
+    notes += [remedy for against in compared for remedy in comparison.describe_remedies(settings, against)]
     return Judgement(found, parts, notes, best.number if best else None, compared[0] if compared else None)
 
 

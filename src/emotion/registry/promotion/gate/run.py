@@ -177,16 +177,16 @@ def run_gate(
     before = replace(before, measured=measured[1]) if before else None
     alone, metrics = judge_alone(settings, test.labels, scored, before, bins)
     judged = judge(settings, test.labels, test.attributes, scored, before, former_scored)
-    uses = wear.count_uses(name, digest) + 1
+    decided = [*wear.decided_versions(name, digest), version.number]
     return verdict.model_copy(
         update={
             "former": judged.former,
             "rules": (*found, *alone, *_data_rules(version), *broken, *judged.rules),
             "metrics": metrics,
             "subsets": tuple(judged.subsets),
-            "notes": (*notes, *judged.notes, wear.describe_wear(settings, uses, judged.comparison)),
+            "notes": (*notes, *judged.notes, wear.describe_wear(settings, decided, judged.comparison)),
             "images": digest,
-            "uses": uses,
+            "uses": len(decided),
         }
     )
 

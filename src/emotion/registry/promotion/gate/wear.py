@@ -1,6 +1,7 @@
 """How often the same test images have decided about a model: each decision wears them out (Blum and Hardt, 2015)."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,29 +20,41 @@ def images_digest(test: Split) -> str:
     return digest.hexdigest()
 
 
-def count_uses(model: str, digest: str) -> int:
-    """How many verdicts about a registered model were based on the images."""
-    return sum(run.tags.get(IMAGES_TAG) == digest and run.tags.get("model") == model for run in search_runs("promote"))
+def decided_versions(model: str, digest: str) -> list[str]:
+    """The versions of a registered model that verdicts based on the images were about; one for each verdict."""
+    return [
+        run.tags.get("version", "") for run in search_runs("promote")
+        if run.tags.get(IMAGES_TAG) == digest and run.tags.get("model") == model
+    ]  # fmt: skip
 
 
-def describe_wear(settings: Gate, uses: int, compared: Comparison | None) -> str:
+def describe_wear(settings: Gate, decided: Sequence[str], compared: Comparison | None) -> str:
     """How often the images have decided, this time included, and how much the best score is too high by that.
 
     Of equally good versions, the best one looks better than it is by the expected maximum of their errors. The error
     of a score, relative to those of other versions on the same images, follows from the share of different answers.
+
+    Args:
+        settings: the thresholds.
+        decided: the versions of all decisions.
+        compared: the candidate and the version that it is compared with, if there is one.
     """
     from emotion.evaluation.significance import expected_maximum  # SciPy, which takes half a second
 
-    sentences = [f"These test images have decided about this model {uses} time{'' if uses == 1 else 's'}."]
-    if compared and uses > 1:
-        excess = np.sqrt(compared.discordant / len(compared.labels) / 2) * expected_maximum(uses)
+    times, versions = len(decided), len(set(decided))
+    sentences = [
+        f"These test images have decided {times} time{'' if times == 1 else 's'} about {versions}"
+        f" version{'' if versions == 1 else 's'} of this model."
+    ]
+    if compared and versions > 1:
+        excess = np.sqrt(compared.discordant / len(compared.labels) / 2) * expected_maximum(versions)
         sentences.append(
-            f"If all {uses} versions were equally good, the best would still look {100 * excess:.1f} points better than"
-            " it is."
+            f"If all {versions} were equally good, the best would still look {100 * excess:.1f} points better than it"
+            " is."
         )
-    if uses > settings.max_uses:
+    if times > settings.max_uses:
         sentences.append(
             f"WARNING: this is more often than register.gate.max_uses ({settings.max_uses}). Collect new test images,"
-            " or set some aside with preprocess.gate_fraction."
+            " or reserve some with preprocess.gate_fraction."
         )
     return " ".join(sentences)
