@@ -123,8 +123,9 @@ def describe_verdict(name: str, version: Version, alias: str, verdict: Verdict, 
     failed = "".join(f"\n- {rule.name}: {rule.value} (required: {rule.threshold})" for rule in verdict.failed)
     rules = f"Failed rules:\n{failed}" if failed else f"All {len(verdict.rules)} rules passed."
     body, verdicts = split_description(get_version(name, version.number).description)  # the gate took a while
-    notes = "".join(f"\n- {note}" for note in verdict.notes)
-    verdicts[alias] = f"\n**{decision}**{compared}. {rules}\n{notes}\n\n[All rules]({run_link(run_id, 'promotions')})"
+    listed = "".join(f"\n- {note}" for note in verdict.notes)
+    notes = f"\n\nAbout the test images and the comparison:\n{listed}" if listed else ""
+    verdicts[alias] = f"\n**{decision}**{compared}. {rules}{notes}\n\n[All rules]({run_link(run_id, 'promotions')})"
     with connection().translate_errors():
         connection().client.update_model_version(name, version.number, join_description(body, verdicts))
     if run := get_run(version.run_id) if version.run_id else None:
