@@ -20,6 +20,7 @@ from emotion.registry.promotion.gate.judge import Scored, judge, judge_alone
 from emotion.registry.promotion.gate.rules import Measured, Probabilities, Rule, Verdict
 from emotion.registry.signature import saved_model_of
 from emotion.registry.signing.envelope import SignatureError
+from emotion.registry.signing.keys import trusted_keys
 from emotion.registry.signing.versions import verify_version
 from emotion.registry.versions import Version, download_version
 from emotion.runtime.errors import UserError
@@ -46,6 +47,7 @@ class Scorer:
         name: the name of the registered model.
         test: the test images.
         digest: of the test images.
+        data: DVC's hash of the dataset; `unknown` if there is none.
         batch_size: of predictions.
         is_dry_run: whether to write nothing.
         signer: the private key, if the project has keys.
@@ -55,6 +57,7 @@ class Scorer:
     name: str
     test: Split
     digest: str
+    data: str
     batch_size: int
     is_dry_run: bool
     signer: CryptoSigner | None
@@ -94,7 +97,7 @@ class Scorer:
             except SignatureError as error:
                 failed.append(_broken(f"integrity of version {version.number} (former champion)", str(error)))
                 continue
-            if not _has_this_data(version):
+            if not _has_data(version, self.data):
                 notes.append(f"Version {version.number}, a former champion, learned from other data: not compared.")
                 continue
             answers = read_answers(version, self.digest, len(self.test))  # then its files are not needed
@@ -102,7 +105,7 @@ class Scorer:
                 found, loaded = self.load(version)
                 if loaded is None:
                     reason = f"{found[-1].name}: {found[-1].value}"
-                    if self.signer:
+                    if trusted_keys():
                         failed.append(_broken(f"integrity of version {version.number} (former champion)", reason))
                     else:
                         notes.append(f"Version {version.number}, a former champion, is not compared: {reason}.")
@@ -155,10 +158,10 @@ def run_gate(
     if not len(test):
         raise UserError("data/faces has no test images to score versions on. Run `dvc repro preprocess`.")
     settings, bins, name = params.register_.gate, params.evaluate.calibration_bins, params.register_.name
-    digest = wear.images_digest(test)
+    digest, data = wear.images_digest(test), provenance.data_hash()
     verdict = Verdict(version=version.number, champion=champion.number if champion else None, rules=())
     with ExitStack() as folders:
-        scorer = Scorer(name, test, digest, params.evaluate.batch_size, is_dry_run, signer, folders)
+        scorer = Scorer(name, test, digest, data, params.evaluate.batch_size, is_dry_run, signer, folders)
         found, candidate = scorer.load(version)
         if candidate is None:
             return verdict.model_copy(update={"rules": tuple(found)})
@@ -181,7 +184,7 @@ def run_gate(
     return verdict.model_copy(
         update={
             "former": judged.former,
-            "rules": (*found, *alone, *_data_rules(version), *broken, *judged.rules),
+            "rules": (*found, *alone, *_data_rules(version, data), *broken, *judged.rules),
             "metrics": metrics,
             "subsets": tuple(judged.subsets),
             "notes": (*notes, *judged.notes, wear.describe_wear(settings, decided, judged.comparison)),
@@ -191,18 +194,20 @@ def run_gate(
     )
 
 
-def _has_this_data(version: Version) -> bool:
-    here, there = provenance.data_hash(), version.tags.get("data.dvc_hash", "unknown")
-    return "unknown" in (here, there) or here == there
+def _has_data(version: Version, data: str) -> bool:
+    """Whether a version learned from a dataset, as far as this is known."""
+    learned_from = version.tags.get("data.dvc_hash", "unknown")
+    return "unknown" in (data, learned_from) or data == learned_from
 
 
-def _data_rules(version: Version) -> list[Rule]:
+def _data_rules(version: Version, data: str) -> list[Rule]:
     """Check the training data: other data may include some of the current test images."""
-    here, there = provenance.data_hash(), version.tags.get("data.dvc_hash", "unknown")
-    if "unknown" in (here, there):
+    learned_from = version.tags.get("data.dvc_hash", "unknown")
+    if "unknown" in (data, learned_from):
         return []
-    value = "this dataset" if here == there else f"another dataset: {there[:8]}, not {here[:8]}"
-    return [Rule(name="training data", kind="comparison", value=value, threshold="this dataset", passed=here == there)]
+    passed = _has_data(version, data)
+    value = "this dataset" if passed else f"another dataset: {learned_from[:8]}, not {data[:8]}"
+    return [Rule(name="training data", kind="comparison", value=value, threshold="this dataset", passed=passed)]
 
 
 def _broken(name: str, reason: str) -> Rule:
