@@ -117,7 +117,7 @@ def clean(
         {"kind": item.kind, "name": item.name, "score": item.score, "age": age(item.created), "MiB": item.size / 2**20}
         for item in found
     ]
-    title = f"{'Deleted' if delete else 'Can be deleted'}: {len(found)}"
+    title = "Deleted" if delete else "Can be deleted"
     tables.show_frame(pd.DataFrame(rows, columns=["kind", "name", "score", "age", "MiB"]), title)
     freed = sum(item.size for item in found) / 2**20
     if delete:
