@@ -76,9 +76,8 @@ def promote(
         reconcile(name)
     entries, versions = read_entries(name), list_versions(name)
     state = state_after(name, entries)
-    if (
-        dry_run and not trusted_keys() and applied_entries(name) == len(entries)
-    ):  # respect aliases that were set manually
+    # A dry run reconciles nothing, so it respects aliases that were set manually.
+    if dry_run and not trusted_keys() and applied_entries(name) == len(entries):
         found = get_aliases(name)
         state = AliasState((found.get(CHAMPION),), found.get(CHALLENGER))
     if to == CHALLENGER and number == state.champion:
@@ -113,7 +112,7 @@ def promote(
 
 
 def _gate_images() -> Split:
-    """The images that only the gate looks at; all test images if none were set aside."""
+    """The images that only the gate looks at; all test images if none are reserved."""
     dataset = open_dataset()
     own = dataset.split(GATE)
     return own if len(own) else dataset.split("test")

@@ -48,7 +48,7 @@ def judge(
     """Apply the rules that compare a candidate with the champion, and with the best former champion.
 
     A former champion is compared if it is better than the champion on these images: so neither a chain of small losses
-    nor a forced promotion nor a rollback lowers the mark.
+    nor a forced promotion nor a rollback lowers the bar.
 
     Args:
         settings: the thresholds.
