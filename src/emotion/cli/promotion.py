@@ -103,6 +103,7 @@ def promote(
     if is_new:
         before = f"it replaces version {decision.champion}" if decision.champion else "there was none before"
         print(f"It is now the {to}{f'; {before}' if to == Alias.CHAMPION else ''}.")
+        _remind_to_commit(name)
         sys.stdout.flush()  # a remote may take its time
         for warning in version_warnings(get_version(name, number)):
             print(f"Warning: {printable(warning)}")
@@ -126,6 +127,15 @@ def rollback(reason: ReasonOption = "") -> None:
         entry = promotion.rollback(name, reason)
     replaced = f"it replaces version {entry.before}" if entry.before else "there was no champion"
     print(f"{name} version {entry.version} is the champion again; {replaced}.")
+    _remind_to_commit(name)
+
+
+def _remind_to_commit(name: str) -> None:
+    """Name the file that remembers the newest signed entry of the history, if the project has keys."""
+    from emotion.registry.promotion.chain import newest_path
+
+    if newest_path(name).exists():
+        print(f"Commit and push {newest_path(name)}, which remembers this decision.")
 
 
 def history(
