@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from emotion.data.labels import EMOTIONS
 from emotion.params.load import load_params
 from emotion.runtime.tensorflow import load_tensorflow
 
@@ -54,7 +55,7 @@ def main(network: str = "residual", width: int = 64, batch: int = 128, size: int
     overrides = {"network": network, "width": width, "batch_size": batch, "precision": precision}
     settings = load_params(ROOT / "params.yaml").train.override(overrides)
     images = np.random.default_rng(0).integers(0, 256, (4 * batch, 48, 48), dtype=np.uint8)
-    faces = Split(images, np.arange(4 * batch) % 7, pd.DataFrame(index=range(4 * batch)))
+    faces = Split(images, np.arange(4 * batch) % 7, pd.DataFrame(index=range(4 * batch)), EMOTIONS)
     trainer = Trainer(settings, faces, faces)
     dtype = tf.bfloat16 if trainer.precision.startswith("bfloat16") else tf.float32
 

@@ -111,7 +111,7 @@ def show_accuracy(predictor: Predictor, detect: Detect, images: list[RGBImage], 
     original_accuracy = (predictor.classify(faces.images[rows]).argmax(axis=1) == faces.labels[rows]).mean()
     for margin in (0.9, 1.0, 1.1, 1.2, 1.3):
         detection.CROP_MARGIN = margin
-        crops = np.stack([Box.from_detection(*box).crop(images[row]) for row, box in detections])
+        crops = np.stack([Box.from_detection(*box).crop(images[row], (48, 48, 1)) for row, box in detections])
         accuracy = (predictor.classify(crops).argmax(axis=1) == faces.labels[rows]).mean()
         table.add_row(f"{margin:.2f}", f"{accuracy:.3f} of {len(rows)}", f"{original_accuracy:.3f}")
     Console(width=120).print(table)

@@ -79,7 +79,7 @@ def pairs_of_blocks(weights: tuple[float, ...]) -> Callable[[keras.Model, Images
 
     def fit(network: keras.Model, train: Images, labels: NDArray[np.int64]) -> Score:
         with patch.object(familiarity, "PAIR_WEIGHTS", weights):
-            model = inference_model(network, "flip_and_shift")
+            model = inference_model(network, "flip_and_shift", (48, 48, 1))
             of_features = familiarity.feature_weights(network)
         features = outputs(model, train)[1:]
         fitted = familiarity.fit_familiarity(features, features, of_features)

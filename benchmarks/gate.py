@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.optimize import brentq
 
+from emotion.data.dataset import Split
 from emotion.data.labels import EMOTIONS
 from emotion.evaluation import predictions
 from emotion.evaluation.significance import loss_per_image, mcnemar_test
@@ -102,9 +103,10 @@ def policies(gate: Gate) -> dict[str, Passes]:
     """The rules to compare, by name."""
 
     def passes(settings: Gate, compared: Comparison) -> bool:
-        nothing = pd.DataFrame(index=range(len(compared.labels)))
+        count = len(compared.labels)
+        test = Split(np.empty((count, 0, 0), np.uint8), compared.labels, pd.DataFrame(index=range(count)), EMOTIONS)
         versions = Scored("2", compared.candidate), Scored("1", compared.other)
-        return all(rule.passed for rule in judge(settings, compared.labels, nothing, *versions, ()).rules)
+        return all(rule.passed for rule in judge(settings, test, *versions, ()).rules)
 
     def is_not_significantly_worse(compared: Comparison) -> bool:
         test = mcnemar_test(*compared.is_correct)

@@ -53,7 +53,10 @@ def train_once(settings: Train, train: Split, validation: Split) -> dict[str, fl
     keras.backend.clear_session()
     result = fit(settings, train, validation)
     images = validation.images[..., None].astype(np.float32)
-    probabilities = {tta: inference_model(result.network, tta).predict(images, 256, verbose=0)[0] for tta in TTA_MODES}
+    probabilities = {
+        tta: inference_model(result.network, tta, train.input_shape).predict(images, 256, verbose=0)[0]
+        for tta in TTA_MODES
+    }
     scores = score(validation.labels, probabilities[settings.tta], bins=15)
     last = result.rows[-1]
     disgust = EMOTIONS.index("disgust")

@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from emotion.data.labels import EMOTIONS
 from emotion.params.load import load_params
 from emotion.params.sections import Train
 from emotion.runtime.tensorflow import load_tensorflow
@@ -50,7 +51,7 @@ def random_faces(count: int) -> Any:
 
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (count, 48, 48), dtype=np.uint8)
-    return Split(images, generator.integers(0, 7, count), pd.DataFrame(index=range(count)))
+    return Split(images, generator.integers(0, 7, count), pd.DataFrame(index=range(count)), EMOTIONS)
 
 
 def measure_ours(network: str, batch: int, images: int, seconds: float) -> float:
@@ -84,7 +85,9 @@ def measure_stock(network: str, batch: int, images: int, seconds: float) -> floa
     def to_stock(layer: keras.layers.Layer) -> keras.layers.Layer:
         return stock_layers.get(type(layer), type(layer)).from_config(layer.get_config())
 
-    model = keras.models.clone_model(build(network, train.width, 0.2, train.transfer), clone_function=to_stock)
+    model = keras.models.clone_model(
+        build(network, train.width, 0.2, train.transfer, len(EMOTIONS), (48, 48, 1)), clone_function=to_stock
+    )
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), "sparse_categorical_crossentropy")
     faces = random_faces(images)
     data = (faces.images[..., None].astype(np.float32), faces.labels)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.evaluation.figures.network import draw_network
 from emotion.evaluation.network_layers import layer_table, stage_table
 from emotion.networks.build import NETWORKS, build
@@ -20,13 +21,18 @@ and floating-point operations for one image as TensorFlow counts them (a multipl
 `make docs` writes this page. Every training records the same for its own network, with a table of all layers, in
 `reports/network/` and in MLflow."""
 
+SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 1)
+
 
 def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     """The name and the stages of each network."""
     train = load_params(Path(__file__).parents[1] / "params.yaml").train
     untrained = train.transfer.model_copy(update={"weights": "none"})  # the same layers, without a download
     for name in NETWORKS:
-        yield name, stage_table(layer_table(build(name, train.width, train.dropout, untrained)))
+        yield (
+            name,
+            stage_table(layer_table(build(name, train.width, train.dropout, untrained, len(EMOTIONS), SHAPE), SHAPE)),
+        )
 
 
 def page(stages: dict[str, pd.DataFrame]) -> str:

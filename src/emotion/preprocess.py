@@ -37,11 +37,12 @@ def preprocess(settings: Preprocess, archive: Path, source: dict[str, Any], fold
     Raises:
         UserError: if too many images cannot be read, or the protocol does not fit the archive.
     """
+    shape = (settings.image_size, settings.image_size, 3 if settings.colors == "rgb" else 1)
     report.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder) as tmp:
         tmp.mkdir()
         with open_archive(archive, str(archive)) as opened:
-            decoded = decode_archive(opened, tmp / "images.npy")
+            decoded = decode_archive(opened, tmp / "images.npy", shape)
             attributes = read_attributes(opened, str(archive))
         bad = decoded.quarantine
         pd.DataFrame(bad, columns=["name", "reason"]).to_csv(report / "quarantine.csv", index=False)
@@ -61,7 +62,13 @@ def preprocess(settings: Preprocess, archive: Path, source: dict[str, Any], fold
         described.to_csv(tmp / "index.csv", index=False)
         counts = {**summarize(index), "quarantined": len(bad)}
         write_json(report / "counts.json", counts)
-        write_json(tmp / "dataset.json", {"source": source, "preprocess": settings.model_dump(), "counts": counts})
+        metadata = {
+            "emotions": sorted(set(index["emotion"])),
+            "source": source,
+            "preprocess": settings.model_dump(),
+            "counts": counts,
+        }
+        write_json(tmp / "dataset.json", metadata)
     seen = ", ".join(f"{count} {split}" for split, count in counts["seen_in_training"].items())
     print(f"{len(index)} images, {len(bad)} quarantined. Images that are also in training: {seen}.")
 

@@ -58,7 +58,7 @@ def train(
 
     training, validation = dataset.split("train"), dataset.split("validation")
     result = fit(settings, training, validation, callbacks, checkpoints)
-    network = inference_model(result.network, settings.tta)
+    network = inference_model(result.network, settings.tta, dataset.input_shape)
     probabilities, *features = predict_split(network, validation)
     temperature = choose_temperature(validation.labels, probabilities)
     print(f"Temperature, fitted on the validation images: {temperature:.2f}.")
@@ -69,14 +69,14 @@ def train(
     return TrainedModel(result, exported_model(network, temperature, familiarity), temperature)
 
 
-def save(model: TrainedModel) -> None:
+def save(model: TrainedModel, emotions: Sequence[str]) -> None:
     """Write the trained network, the exported SavedModel, and the training history."""
     from emotion.networks.inference import export
 
     with atomic_write(CLASSIFIER) as tmp:
         model.training.network.save(tmp)
     with atomic_write(SAVED_MODEL) as tmp:
-        export(model.exported, tmp)
+        export(model.exported, tmp, emotions)
     with atomic_write(HISTORY) as tmp:
         model.training.history.to_csv(tmp, index=False)
 
@@ -105,7 +105,7 @@ def main(exit_callbacks: ExitStack) -> None:
                 callbacks.append(tensorboard_callback(project_root() / TENSORBOARD / run.run.id))
             trained = train(params.train, dataset, work.checkpoints, callbacks)
             run.set_tags(trained.tags)
-            save(trained)
+            save(trained, dataset.emotions)
             print(f"Faces: {dataset.caption}")
         work.finish()
 

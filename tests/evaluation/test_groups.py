@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emotion.data.dataset import Split
+from emotion.data.labels import EMOTIONS
 from emotion.data.sources.drawing import draw_face, draw_face_with_attributes
 from emotion.evaluation.report.groups import ALL, COLUMNS, groups_summary, groups_table
 
@@ -12,7 +14,8 @@ LABELS = np.arange(70) % 7
 
 def table(attributes: dict[str, list[str]], wrong: np.ndarray) -> pd.DataFrame:
     probabilities = np.eye(7, dtype=np.float32)[np.where(wrong, (LABELS + 1) % 7, LABELS)]
-    return groups_table(LABELS, probabilities, pd.DataFrame(attributes, index=range(len(LABELS))))
+    index = pd.DataFrame(attributes, index=range(len(LABELS)))
+    return groups_table(Split(np.empty((len(LABELS), 0, 0), np.uint8), LABELS, index, EMOTIONS), probabilities)
 
 
 def test_a_group_has_the_accuracy_and_the_recalls_of_its_images() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emotion.data.labels import EMOTIONS
 from emotion.evaluation import metrics
 
 
@@ -52,7 +53,7 @@ def test_the_rows_of_the_confusion_matrix_are_actual_emotions() -> None:
 
 
 def test_the_per_class_table_has_precision_recall_f1_and_support() -> None:
-    table = metrics.per_class_table(np.array([0, 0, 1, 1]), certain(0, 1, 1, 1)).set_index("emotion")
+    table = metrics.per_class_table(np.array([0, 0, 1, 1]), certain(0, 1, 1, 1), EMOTIONS).set_index("emotion")
     rows = {name: row.tolist() for name, row in zip(table.index, table.to_numpy(), strict=True)}
     assert rows["angry"] == pytest.approx([1, 0.5, 2 / 3, 2])
     assert rows["disgust"] == pytest.approx([2 / 3, 1, 0.8, 2])

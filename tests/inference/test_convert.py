@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from emotion.cli.main import app
 from emotion.data.dataset import open_dataset
+from emotion.data.labels import EMOTIONS
 from emotion.inference import convert as converting
 from emotion.inference.convert import Format, Parity, convert
 from emotion.inference.litert import LiteRT
@@ -20,7 +21,7 @@ from emotion.networks.build import build
 from emotion.networks.inference import export
 from emotion.params.sections import Transfer
 from emotion.runtime.errors import UserError
-from support.networks import to_export
+from support.networks import SHAPE, to_export
 from support.project import Project
 
 
@@ -29,8 +30,8 @@ def fixed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel with random weights, so that it is the same on every processor."""
     folder = tmp_path_factory.mktemp("fixed") / "saved_model"
     keras.utils.set_random_seed(0)
-    network = build("vgg", 4, 0.0, Transfer(weights="none", image_size=32))
-    export(to_export(network, "flip"), folder)
+    network = build("vgg", 4, 0.0, Transfer(weights="none", image_size=32), 7, SHAPE)
+    export(to_export(network, "flip"), folder, EMOTIONS)
     return folder
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from emotion.data.labels import EMOTIONS
 from emotion.inference.litert import LiteRT
 from emotion.inference.load import load_saved_model
 from emotion.networks.inference import export
@@ -22,7 +23,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = keras.Input((48, 48, 1), name="pixels")
     flat = keras.layers.Flatten()(pixels)
     outputs = {"probabilities": keras.layers.Dense(7)(flat), "novelty": keras.layers.Dense(1)(flat)}
-    export(keras.Model(pixels, outputs), folder)
+    export(keras.Model(pixels, outputs), folder, EMOTIONS)
     return folder
 
 

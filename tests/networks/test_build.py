@@ -6,7 +6,7 @@ import pytest
 
 from emotion.networks.build import NETWORKS, build, members
 from emotion.params.sections import Train
-from support.networks import PIXELS, RANDOM, tiny, with_random_statistics
+from support.networks import PIXELS, RANDOM, SHAPE, tiny, with_random_statistics
 
 
 def test_a_network_maps_raw_pixels_to_probabilities(network: keras.Model) -> None:
@@ -25,7 +25,7 @@ def test_every_network_is_a_valid_parameter_value() -> None:
 
 
 def test_the_basic_cnn_matches_the_earlier_study() -> None:
-    network = build("basic_cnn", 32, 0.4, RANDOM)
+    network = build("basic_cnn", 32, 0.4, RANDOM, 7, SHAPE)
     filters = [layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
     units = [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)]
     assert filters == [128, 256, 512, 512]
@@ -39,8 +39,8 @@ def test_the_width_sets_the_channels() -> None:
 
 @pytest.mark.parametrize("name", ["residual", "vgg"])
 def test_an_ensemble_averages_its_distinct_members(name: str) -> None:
-    ensemble = with_random_statistics(build(name, 4, 0.2, RANDOM, ensemble=2))
+    ensemble = with_random_statistics(build(name, 4, 0.2, RANDOM, 7, SHAPE, ensemble=2))
     first, second = members(ensemble)(PIXELS)
     assert np.abs(first - second).max() > 0.01
     np.testing.assert_allclose(ensemble(PIXELS), (first + second) / 2, atol=1e-6)
-    assert ensemble.count_params() == 2 * build(name, 4, 0.2, RANDOM).count_params()
+    assert ensemble.count_params() == 2 * build(name, 4, 0.2, RANDOM, 7, SHAPE).count_params()

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
 
+from emotion.data.labels import EMOTIONS
 from emotion.inference.load import load_saved_model
 from emotion.networks.build import build
 from emotion.networks.familiarity import FAMILIAR_SHARE, Novelty, feature_weights, fit_familiarity, layer_features
 from emotion.networks.inference import export
-from support.networks import FACES, PIXELS, RANDOM, tiny, to_export
+from support.networks import FACES, PIXELS, RANDOM, SHAPE, tiny, to_export
 
 RNG = np.random.default_rng(0)
 MIX = RNG.normal(size=(6, 6))
@@ -56,14 +57,14 @@ def test_every_network_has_features_of_length_1_per_mean_and_deviation(network: 
 
 
 def test_an_ensemble_compares_the_features_of_each_member() -> None:
-    network, ensemble = build("vgg", 2, 0.0, RANDOM), build("vgg", 2, 0.0, RANDOM, ensemble=2)
+    network, ensemble = build("vgg", 2, 0.0, RANDOM, 7, SHAPE), build("vgg", 2, 0.0, RANDOM, 7, SHAPE, ensemble=2)
     assert len(layer_features(ensemble)) == 2 * len(layer_features(network)) == len(feature_weights(ensemble)) == 6
 
 
 @pytest.mark.parametrize("name", ["residual", "vgg", "basic_cnn"])
 def test_the_saved_model_returns_probabilities_and_novelty(name: str, tmp_path: Path) -> None:
     model = to_export(tiny(name), "flip")
-    export(model, tmp_path / "exported")
+    export(model, tmp_path / "exported", EMOTIONS)
     expected = model(PIXELS, training=False)
     loaded: Any = load_saved_model(tmp_path / "exported")
     found = loaded.assess(PIXELS)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from emotion.data.labels import EMOTIONS
 from emotion.inference.load import load_saved_model, predict
 from emotion.networks import inference
 from emotion.networks.build import build
 from emotion.networks.inference import export, fold_normalization, inference_model
 from emotion.training import precision
-from support.networks import FACES, PIXELS, RANDOM, tiny, to_export, with_random_statistics
+from support.networks import FACES, PIXELS, RANDOM, SHAPE, tiny, to_export, with_random_statistics
 
 
 def test_folding_removes_batch_normalization_and_keeps_predictions(network: keras.Model) -> None:
@@ -30,7 +31,7 @@ def test_a_bfloat16_network_is_folded_to_float32_with_similar_predictions() -> N
         precision.apply("float32")
     computed = {layer.compute_dtype for layer in network.layers if isinstance(layer, keras.layers.Conv2D)}
     assert computed == {"bfloat16"}
-    folded = inference_model(network, "plain")
+    folded = inference_model(network, "plain", SHAPE)
     assert {layer.compute_dtype for layer in folded.layers} == {"float32"}
     np.testing.assert_allclose(folded(PIXELS)[0], network(PIXELS), atol=0.02)
 
@@ -52,7 +53,7 @@ def test_the_exported_model_averages_its_views(views: str, shown: int, tmp_path:
         6: inference.TestTimeAugmentation(2)(PIXELS).numpy(),
     }[shown]
     answers = network(seen.reshape(-1, 48, 48, 1)).numpy().reshape(shown, 5, 7)
-    export(to_export(network, views), tmp_path / "exported")
+    export(to_export(network, views), tmp_path / "exported", EMOTIONS)
     exported = predict(load_saved_model(tmp_path / "exported"), FACES, batch_size=2)
     np.testing.assert_allclose(exported, answers.mean(axis=0), atol=1e-5)
 
@@ -60,7 +61,7 @@ def test_the_exported_model_averages_its_views(views: str, shown: int, tmp_path:
 def test_the_exported_and_the_saved_model_predict_like_the_network(network: keras.Model, tmp_path: Path) -> None:
     expected = network(PIXELS).numpy()
     finished = to_export(network, "plain")
-    export(finished, tmp_path / "exported")
+    export(finished, tmp_path / "exported", EMOTIONS)
     network.save(tmp_path / "network.keras")
     exported = load_saved_model(tmp_path / "exported")
     np.testing.assert_allclose(predict(exported, FACES, batch_size=2), expected, atol=2e-5)
@@ -75,8 +76,8 @@ def test_the_exported_and_the_saved_model_predict_like_the_network(network: kera
 
 
 def test_an_ensemble_is_folded_and_exported_like_a_network(tmp_path: Path) -> None:
-    ensemble = with_random_statistics(build("vgg", 4, 0.2, RANDOM, ensemble=2))
+    ensemble = with_random_statistics(build("vgg", 4, 0.2, RANDOM, 7, SHAPE, ensemble=2))
     folded = to_export(ensemble, "plain")
     assert not [layer for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    export(folded, tmp_path / "exported")
+    export(folded, tmp_path / "exported", EMOTIONS)
     np.testing.assert_allclose(predict(load_saved_model(tmp_path / "exported"), FACES, 2), ensemble(PIXELS), atol=2e-5)

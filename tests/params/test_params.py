@@ -127,7 +127,7 @@ def test_the_error_for_an_unknown_preset_lists_the_known_ones() -> None:
 
 
 def test_small_images_and_ensembles_need_a_network_that_supports_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="initial_image_size below 48 needs network residual or vgg, got basic_cnn"):
+    with pytest.raises(UserError, match="initial_image_size needs network residual or vgg, got basic_cnn"):
         load_params(changed(tmp_path, "train", network="basic_cnn", initial_image_size=32))
     with pytest.raises(UserError, match="ensemble above 1 needs network residual or vgg, got basic_cnn"):
         load_params(changed(tmp_path, "train", network="basic_cnn", ensemble=2))

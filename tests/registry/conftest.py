@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from emotion.data.dataset import Split
+from emotion.data.labels import EMOTIONS
 from emotion.networks.build import build
 from emotion.networks.inference import export
 from emotion.params.sections import Params, Transfer
@@ -22,7 +23,7 @@ from emotion.registry.signature import saved_model_of
 from emotion.runtime.files import folder_digest
 from emotion.tracking.client import connection
 from emotion.tracking.runs import start_run
-from support.networks import to_export
+from support.networks import SHAPE, to_export
 from support.stores import connected_to
 from support.versions import NAME, FromTable, numbered_images, subset_of_images, table, with_gate
 
@@ -33,9 +34,9 @@ def registered_model(tmp_path_factory: pytest.TempPathFactory, migrated_store: P
     folder = tmp_path_factory.mktemp("registered")
     shutil.copy(migrated_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch, connected_to(folder, patch):
-        network = build("vgg", 1, 0.0, Transfer(weights="none", image_size=32))
+        network = build("vgg", 1, 0.0, Transfer(weights="none", image_size=32), 7, SHAPE)
         network.save(folder / "classifier.keras")
-        export(to_export(network, "plain"), folder / "saved_model")
+        export(to_export(network, "plain"), folder / "saved_model", EMOTIONS)
         with start_run("train", {}, {}) as run:
             version = register(NAME, run.id, folder / "classifier.keras", folder / "saved_model", {})
         registered = versions.get_version(NAME, str(version.version))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mlflow.models import Model
 
+from emotion.inference.load import load_saved_model
 from emotion.inference.op_allowlist import disallowed_ops
 from emotion.networks.inference import export
 from emotion.params.sections import Params
@@ -36,7 +37,7 @@ def test_a_network_is_trained_exported_registered_and_loaded(network: str, mlflo
     with start_run("train", {}, {}) as run:
         fitted = fit(params.train.override({**changes, **short, "transfer": transfer}), TRAIN, VALIDATION)
         fitted.network.save(mlflow_store / "classifier.keras")
-        export(to_export(fitted.network, "flip"), mlflow_store / "saved_model")
+        export(to_export(fitted.network, "flip"), mlflow_store / "saved_model", TRAIN.emotions)
         version = registration.register(
             "faces", run.id, mlflow_store / "classifier.keras", mlflow_store / "saved_model", {}
         )
@@ -46,7 +47,7 @@ def test_a_network_is_trained_exported_registered_and_loaded(network: str, mlflo
     np.testing.assert_allclose(answers, views.mean(axis=0), atol=2e-5)
     folder = download_version("faces", str(version.version), mlflow_store / "downloaded")
     assert not disallowed_ops(saved_model_of(folder))
-    assert has_expected_signature(folder)
+    assert has_expected_signature(folder, load_saved_model(saved_model_of(folder)))
     assert Model.load(str(folder)).model_size_bytes == folder_size(saved_model_of(folder))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emotion.data.dataset import Split
 from emotion.data.labels import EMOTIONS
 from emotion.params.sections import Gate, Params
 from emotion.registry.promotion.gate import rules
@@ -43,6 +44,12 @@ def exactly_wrong(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(COUNT) < count
 
 
+def unseen_images(labels: np.ndarray, attributes: pd.DataFrame | None = None) -> Split:
+    """Test images without pixels, of which the gate uses labels and attributes."""
+    index = pd.DataFrame(index=range(len(labels))) if attributes is None else attributes
+    return Split(np.empty((len(labels), 0, 0), np.uint8), labels, index, EMOTIONS)
+
+
 def failed(found: list[Rule]) -> list[str]:
     return [rule.name for rule in found if not rule.passed]
 
@@ -50,7 +57,7 @@ def failed(found: list[Rule]) -> list[str]:
 def compare(
     gate: Gate, candidate: Scored, champion: Scored, *formers: Scored, groups: pd.DataFrame = NOTHING
 ) -> Judgement:
-    return judge(gate, LABELS, groups, candidate, replace(champion, number="1"), formers)
+    return judge(gate, unseen_images(LABELS, groups), candidate, replace(champion, number="1"), formers)
 
 
 def test_a_good_candidate_passes_the_threshold_rules(gate: Gate) -> None:
@@ -110,10 +117,10 @@ def test_a_gain_that_may_as_well_be_a_loss_of_the_bound_is_held(gate: Gate) -> N
 def test_a_remedy_is_given_only_if_there_is_one(gate: Gate) -> None:
     few = 20
     labels, right = LABELS[:few], answers(np.zeros(COUNT, bool))[:few]
-    same = judge(gate, labels, NOTHING[:few], Scored("2", right), Scored("1", right), ())
+    same = judge(gate, unseen_images(labels), Scored("2", right), Scored("1", right), ())
     assert same.notes[0] == "On each of the 20 images, both versions are right, or both are wrong."
     assert same.notes[1].endswith("these images are too few to pass, even with no wrong answer.")
-    alone = judge(gate, LABELS, NOTHING, scored(share_wrong(0.1)), None, [scored(share_wrong(0.2), number="7")])
+    alone = judge(gate, unseen_images(LABELS), scored(share_wrong(0.1)), None, [scored(share_wrong(0.2), number="7")])
     assert alone.notes[0].startswith("Version 7, a former champion, has an accuracy on these images (0.")
     assert not failed(alone.rules)
 

@@ -8,6 +8,7 @@ from PIL import Image
 from emotion.data.preparation.images import RGBImage, load_face, load_image
 from emotion.serving.detection import Box, Detector
 from support.archives import image_bytes
+from support.networks import SHAPE
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_images_with_extreme_shapes_have_no_detections(detector: Detector, shape
 def test_a_crop_beyond_the_border_repeats_edge_pixels() -> None:
     image = np.zeros((48, 48, 3), np.uint8)
     image[:, 0] = 255
-    pixels = Box(-48, 0, 96).crop(image)
+    pixels = Box(-48, 0, 96).crop(image, SHAPE)
     assert pixels[:, :20].min() == 255
     assert pixels[:, 30:].max() == 0
 
@@ -54,4 +55,6 @@ def test_a_cropped_face_matches_the_training_preprocessing(mode: str) -> None:
     """Inference resizes images like `preprocess`."""
     content = image_bytes(Image.fromarray(skimage.data.astronaut()).crop((150, 50, 300, 200)).convert(mode))
     picture = load_image(content)
-    np.testing.assert_allclose(Box.center_square(picture).crop(picture).astype(int), load_face(content), atol=1)
+    np.testing.assert_allclose(
+        Box.center_square(picture).crop(picture, SHAPE).astype(int), load_face(content, SHAPE), atol=1
+    )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from emotion.data.labels import EMOTIONS
 from emotion.serving.gradcam import GradCAM
+from support.networks import SHAPE
 from support.project import Project
 
 BRIGHT, DARK = slice(4, 16), slice(28, 40)  # rows and columns of two squares, whole strides of the network
@@ -47,7 +48,7 @@ def squares() -> NDArray[np.uint8]:
 def test_a_heat_map_is_high_on_pixels_that_drive_the_prediction(
     squares_network: Path, squares: NDArray[np.uint8], emotion: str, place: slice
 ) -> None:
-    heat = GradCAM(squares_network).heat_maps(squares, [emotion])[0]
+    heat = GradCAM(squares_network, EMOTIONS, SHAPE).heat_maps(squares, [emotion])[0]
     inside = np.zeros((48, 48), bool)
     inside[place, place] = True
     assert heat.max() == pytest.approx(1)
@@ -56,12 +57,14 @@ def test_a_heat_map_is_high_on_pixels_that_drive_the_prediction(
 
 
 def test_a_heat_map_is_zero_if_nothing_contributes(squares_network: Path, squares: NDArray[np.uint8]) -> None:
-    assert not GradCAM(squares_network).heat_maps(np.full_like(squares, 128), ["happy"]).any()
+    assert not GradCAM(squares_network, EMOTIONS, SHAPE).heat_maps(np.full_like(squares, 128), ["happy"]).any()
 
 
 def test_a_trained_network_has_a_heat_map_for_every_face(finished_project: Project) -> None:
     images = np.load(finished_project.folder / "data/faces/images.npy")[:60]
-    heats = GradCAM(finished_project.folder / "models/classifier.keras").heat_maps(images, ["happy"] * 60)
+    heats = GradCAM(finished_project.folder / "models/classifier.keras", EMOTIONS, SHAPE).heat_maps(
+        images, ["happy"] * 60
+    )
     assert heats.shape == (60, 48, 48)
     assert heats.dtype == np.float32
     assert heats.min() >= 0

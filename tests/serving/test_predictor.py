@@ -16,6 +16,7 @@ from emotion.serving.batch import face_to_dict, predict_images, results_table
 from emotion.serving.demo.page import render_result
 from emotion.serving.inputs import Input
 from emotion.serving.predictor import OF_DRAWINGS, Predictor
+from support.networks import SHAPE
 from support.project import Project
 
 
@@ -26,6 +27,9 @@ def predictor(finished_project: Project) -> Predictor:
 
 class RecordingModel:
     """Predicts "happy" for every face, and records the batch sizes."""
+
+    emotions: tuple[str, ...] = EMOTIONS
+    input_shape = SHAPE
 
     def __init__(self, confidence: float = 0.7) -> None:
         self.asked: list[int] = []
@@ -72,7 +76,7 @@ def test_an_unfamiliar_face_is_unsure_with_the_reason_in_every_output(astronaut:
     assert face_to_dict(unfamiliar) | {"answer": "unsure", "reason": reason, "novelty": 1.8} == face_to_dict(unfamiliar)
     assert caption(unfamiliar) == "unsure: unlike the training faces"
     assert "Unlike the training faces (novelty 1.80, limit 1)." in render_result(
-        astronaut, [unfamiliar], [unfamiliar.box.crop(astronaut)], None
+        astronaut, [unfamiliar], [unfamiliar.box.crop(astronaut, SHAPE)], None
     )
 
 
@@ -85,9 +89,9 @@ def test_a_model_of_drawings_says_so_with_every_answer(astronaut: RGBImage) -> N
     predictor = Predictor(RecordingModel(), caution=OF_DRAWINGS)
     results = list(predict_images(predictor, [Input("a.png", Path("a.png"), astronaut)], detect=False))
     assert results[0].to_dict()["caution"] == OF_DRAWINGS
-    assert results_table(results)["caution"].tolist() == [OF_DRAWINGS]
+    assert results_table(results, EMOTIONS)["caution"].tolist() == [OF_DRAWINGS]
     face = results[0].faces[0]
-    page = render_result(astronaut, [face, face], [face.box.crop(astronaut)] * 2, None, OF_DRAWINGS)
+    page = render_result(astronaut, [face, face], [face.box.crop(astronaut, SHAPE)] * 2, None, OF_DRAWINGS)
     assert page.count("This model learned from drawings.") == 2
 
 

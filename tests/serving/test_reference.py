@@ -29,7 +29,7 @@ from emotion.serving.hot_reload import load_model
 from emotion.serving.model_source import CLASSIFIER, REFERENCE, REFERENCE_MODEL
 from emotion.serving.predictor import Predictor
 from emotion.serving.reference import write_reference
-from support.networks import FACES, RANDOM, to_export
+from support.networks import FACES, RANDOM, SHAPE, to_export
 from support.project import ROOT, Project
 
 BUNDLE = json.loads((REFERENCE_MODEL / "bundle.json").read_text())
@@ -83,7 +83,7 @@ def test_it_has_heat_maps(astronaut: RGBImage) -> None:
     model = load_model(REFERENCE)
     assert model.gradcam is not None
     ((face,),) = model.predictor.predict([astronaut])
-    heat = model.gradcam.heat_maps(face.box.crop(astronaut)[None], ["happy"])
+    heat = model.gradcam.heat_maps(face.box.crop(astronaut, SHAPE)[None], ["happy"])
     assert heat.max() == 1
 
 
@@ -122,7 +122,7 @@ def test_the_wheel_in_an_empty_environment_predicts_without_any_file_or_network(
 
 
 def test_a_model_in_half_precision_predicts_nearly_the_same(tmp_path: Path) -> None:
-    export(to_export(build("vgg", 8, 0.0, RANDOM), "flip"), tmp_path / "full")
+    export(to_export(build("vgg", 8, 0.0, RANDOM, 7, SHAPE), "flip"), tmp_path / "full", EMOTIONS)
     write_half_precision(tmp_path / "full", tmp_path / "half")
     assert folder_size(tmp_path / "half") < 0.6 * folder_size(tmp_path / "full")
     assert not disallowed_ops(tmp_path / "half")
@@ -141,7 +141,7 @@ def test_a_version_can_be_made_the_reference_model_and_anything_else_is_refused(
     assert model.info.title == "reference model"
     assert model.info.is_of_drawings
     write_reference("models:/facial-emotion/1", tmp_path / "reference")  # again, over the first
-    GradCAM(tmp_path / "reference" / CLASSIFIER)
+    GradCAM(tmp_path / "reference" / CLASSIFIER, EMOTIONS, SHAPE)
     with pytest.raises(
         UserError, match=r"models/saved_model is not a registered version\. Give models:/NAME/VERSION\."
     ):

@@ -94,7 +94,7 @@ class Place:
 
     def add_face(self, path: str) -> None:
         """Write an image of a face."""
-        Image.fromarray(input_example()[0, ..., 0].astype(np.uint8)).save(self.project.folder / path)
+        Image.fromarray(input_example((48, 48, 1))[0, ..., 0].astype(np.uint8)).save(self.project.folder / path)
 
     def remove(self) -> None:
         """Delete the copy."""

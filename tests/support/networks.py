@@ -8,6 +8,7 @@ from emotion.networks.familiarity import feature_weights, fit_familiarity
 from emotion.networks.inference import exported_model, inference_model
 from emotion.params.sections import Transfer
 
+SHAPE = (48, 48, 1)
 FACES = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
 
 
@@ -28,11 +29,11 @@ def with_random_statistics(network: keras.Model) -> keras.Model:
 
 
 def tiny(name: str) -> keras.Model:
-    return with_random_statistics(build(name, 4, 0.2, RANDOM))
+    return with_random_statistics(build(name, 4, 0.2, RANDOM, 7, SHAPE))
 
 
 def to_export(network: keras.Model, tta: str) -> keras.Model:
     """Finish a network for export; noise is familiar to it."""
-    averaged = inference_model(network, tta)
+    averaged = inference_model(network, tta, SHAPE)
     features = [output.numpy() for output in averaged(MANY_PIXELS, training=False)[1:]]
     return exported_model(averaged, 1.0, fit_familiarity(features, features, feature_weights(network)))

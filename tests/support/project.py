@@ -123,7 +123,7 @@ class Project:
     def mlflow_predict(self, folder: Path) -> list[float]:
         """The output of `mlflow models predict` for a synthetic face."""
         request = folder / "request.json"
-        request.write_text(json.dumps({"inputs": input_example().tolist()}))
+        request.write_text(json.dumps({"inputs": input_example((48, 48, 1)).tolist()}))
         done = self.run(
             "mlflow", "models", "predict", "-m", f"models:/{MODEL}/1", "--env-manager", "local",
             "-i", str(request), "-t", "json", MLFLOW_TRACKING_URI=self.store,

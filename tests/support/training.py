@@ -16,7 +16,10 @@ def drawn_split(count: int, seed: int) -> Split:
     images = [np.asarray(draw_face(e, np.random.default_rng([seed, n]))) for n, e in enumerate(emotions)]
     labels = np.array([EMOTIONS.index(emotion) for emotion in emotions])
     return Split(
-        np.stack(images), labels, pd.DataFrame({"name": [f"{n}.png" for n in range(count)], "emotion": emotions})
+        np.stack(images),
+        labels,
+        pd.DataFrame({"name": [f"{n}.png" for n in range(count)], "emotion": emotions}),
+        EMOTIONS,
     )
 
 

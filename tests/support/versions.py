@@ -27,13 +27,12 @@ def numbered_images() -> Split:
     images = np.zeros((COUNT, 48, 48), np.uint8)
     images[:, 0, 0], images[:, 0, 1] = np.divmod(np.arange(COUNT), 256)
     index = pd.DataFrame({"name": [f"{n}.png" for n in range(COUNT)], "emotion": [EMOTIONS[n] for n in LABELS]})
-    return Split(images, LABELS, index)
+    return Split(images, LABELS, index, EMOTIONS)
 
 
 def subset_of_images(count: int) -> Split:
     """The first of the numbered images."""
-    split = numbered_images()
-    return Split(split.images[:count], split.labels[:count], split.index[:count])
+    return numbered_images().select(np.arange(count))
 
 
 class FromTable(tf.Module):

@@ -82,7 +82,7 @@ def predict(
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2))
     elif as_csv:
-        print(batch.results_table(results).to_csv(index=False), end="")
+        print(batch.results_table(results, predictor.emotions).to_csv(index=False), end="")
     else:
         tables.show(tables.predictions_table(results))
     if annotate:

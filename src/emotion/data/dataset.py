@@ -1,13 +1,14 @@
 """The dataset that `preprocess` writes: all faces in one array, and a table with one row per face.
 
-data/faces/images.npy    (n, 48, 48) uint8, 0..255
+data/faces/images.npy    (n, size, size) uint8, 0..255, or (n, size, size, 3) in color
 data/faces/index.csv     name, emotion, usage, split, pixel_hash, duplicate_group,
                          seen_in_training, and the attributes of the data, such as age or
                          glasses; row i describes image i
-data/faces/dataset.json  the source of the images, how they were split, and image counts
+data/faces/dataset.json  the emotions, the source of the images, how they were split, and image counts
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from emotion.data.labels import EMOTIONS, GATE, IMAGE_SIZE, SPLITS, UNUSED
+from emotion.data.labels import GATE, IMAGE_SIZES, SPLITS, UNUSED
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import read_csv, read_json
 from emotion.runtime.paths import DATASET
 
-Images = NDArray[np.uint8]  # (n, 48, 48)
-Labels = NDArray[np.int64]  # (n,), an index into EMOTIONS
+Images = NDArray[np.uint8]  # (n, size, size) gray, or (n, size, size, 3) red, green and blue
+Labels = NDArray[np.int64]  # (n,), an index into the emotions of the dataset
+InputShape = tuple[int, int, int]  # of one image as a model takes it: height, width, and 1 or 3 channels
 
 
 FIX = "Run `dvc checkout`, or `dvc repro --force --single-item preprocess`."
@@ -43,6 +45,7 @@ class SourceMetadata(BaseModel):
 class DatasetMetadata(BaseModel):
     """The content of data/faces/dataset.json."""
 
+    emotions: list[str]
     source: SourceMetadata
     preprocess: dict[str, Any]
     counts: dict[str, Any]
@@ -55,9 +58,20 @@ class Split:
     images: Images
     labels: Labels
     index: pd.DataFrame
+    emotions: tuple[str, ...]  # the names of the labels
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def input_shape(self) -> InputShape:
+        """The shape of an image as a model takes it."""
+        return input_shape(self.images)
+
+    def select(self, rows: NDArray[np.integer]) -> "Split":
+        """Return some of the faces."""
+        index = self.index.iloc[rows].reset_index(drop=True)
+        return replace(self, images=np.asarray(self.images[rows]), labels=self.labels[rows], index=index)
 
     @property
     def attributes(self) -> pd.DataFrame:
@@ -77,8 +91,18 @@ class Dataset:
         """Return one split (train, validation, test or gate), loaded into memory."""
         rows = np.flatnonzero(self.index["split"] == name)
         index = self.index.iloc[rows].reset_index(drop=True)
-        labels = pd.Categorical(index["emotion"], categories=EMOTIONS).codes.astype(np.int64)
-        return Split(np.asarray(self.images[rows]), labels, index)
+        labels = pd.Categorical(index["emotion"], categories=self.emotions).codes.astype(np.int64)
+        return Split(np.asarray(self.images[rows]), labels, index, self.emotions)
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """The emotions of the data, in the order of the labels."""
+        return tuple(self.metadata["emotions"])
+
+    @property
+    def input_shape(self) -> InputShape:
+        """The shape of an image as a model takes it."""
+        return input_shape(self.images)
 
     @property
     def is_drawn(self) -> bool:
@@ -89,6 +113,24 @@ class Dataset:
     def caption(self) -> str:
         """A description of the data for figures and reports."""
         return caption(self.metadata)
+
+
+def input_shape(images: Images) -> InputShape:
+    """The shape in which a model takes each of these images: height, width, and 1 or 3 channels."""
+    _, height, width, *channels = images.shape
+    return height, width, channels[0] if channels else 1
+
+
+def describe_classes(emotions: Sequence[str], shape: InputShape) -> str:
+    """The emotions and the images, in a few words."""
+    height, width, channels = shape
+    kind = "color" if channels == 3 else "gray"
+    return f"{len(emotions)} emotions ({', '.join(emotions)}) in {kind} images of {width}x{height} pixels"
+
+
+def as_pixels(images: Images) -> Images:
+    """The images with an axis for the channels, (n, size, size, 1 or 3) uint8, as models take them."""
+    return images[..., None] if images.ndim == 3 else images
 
 
 def is_drawn(metadata: dict[str, Any]) -> bool:
@@ -115,10 +157,11 @@ def open_dataset(folder: Path = DATASET) -> Dataset:
     images = _read_images(folder / "images.npy")
     index = read_csv(folder / "index.csv", INDEX_COLUMNS, FIX, keep_default_na=False)
     metadata = read_json(folder / "dataset.json", FIX, DatasetMetadata)
-    for column, known in (("emotion", EMOTIONS), ("split", (*SPLITS, GATE, UNUSED))):
+    for column, known in (("emotion", metadata["emotions"]), ("split", (*SPLITS, GATE, UNUSED))):
         if unknown := set(index[column].astype(str)) - set(known):
             raise UserError(f"{folder / 'index.csv'} is damaged: its column {column} contains {min(unknown)!r}. {FIX}")
-    if images.shape != (len(index), IMAGE_SIZE, IMAGE_SIZE) or images.dtype != np.uint8:
+    shapes = [(len(index), size, size, *color) for size in IMAGE_SIZES for color in ((), (3,))]
+    if images.shape not in shapes or images.dtype != np.uint8:
         raise UserError(
             f"{folder} is inconsistent: {len(index)} rows, but images of shape {images.shape} and"
             f" type {images.dtype}. {FIX}"
@@ -141,5 +184,4 @@ def _read_images(path: Path) -> Images:
 def subset(split: Split, fraction: float, seed: int) -> Split:
     """Return a random fraction of a split, in the original order."""
     count = max(1, round(len(split) * fraction))
-    rows = np.sort(np.random.default_rng(seed).permutation(len(split))[:count])
-    return Split(split.images[rows], split.labels[rows], split.index.iloc[rows].reset_index(drop=True))
+    return split.select(np.sort(np.random.default_rng(seed).permutation(len(split))[:count]))

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.data.labels import EMOTIONS
 from emotion.evaluation.metrics import Probabilities
 from emotion.evaluation.significance import CONFIDENCE
 
@@ -18,7 +17,7 @@ def score_intervals(
 
     Args:
         labels: (n,) the actual emotions.
-        probabilities: (n, 7).
+        probabilities: (n, classes).
         bins: the number of bins for the calibration error.
     """
     count = len(labels)
@@ -27,7 +26,7 @@ def score_intervals(
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     is_correct = predicted == labels
     values = {
-        "macro_f1": _macro_f1(weights, labels, predicted),
+        "macro_f1": _macro_f1(weights, *(np.eye(probabilities.shape[1])[it] for it in (labels, predicted))),
         "loss": weights @ -np.log(np.clip(probabilities[np.arange(count), labels], 1e-7, 1)) / count,
         "expected_calibration_error": _calibration_error(weights, confidence, is_correct, bins),
         "coverage_at_90": _coverage_at_90(weights, confidence, is_correct),
@@ -38,9 +37,8 @@ def score_intervals(
 
 
 def _macro_f1(
-    weights: NDArray[np.float32], labels: NDArray[np.int64], predicted: NDArray[np.intp]
+    weights: NDArray[np.float32], of_label: NDArray[np.float64], of_prediction: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    of_label, of_prediction = np.eye(len(EMOTIONS))[labels], np.eye(len(EMOTIONS))[predicted]
     hits, both = weights @ (of_label * of_prediction), weights @ of_label + weights @ of_prediction
     return np.asarray((2 * hits / np.maximum(both, 1)).mean(axis=1), np.float64)
 

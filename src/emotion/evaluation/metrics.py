@@ -1,14 +1,15 @@
 """Metrics and tables of predictions, from arrays alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from emotion.data.labels import EMOTIONS
+from emotion.data.dataset import Split
 
-Probabilities = NDArray[np.float32]  # (n, 7), rows sum to 1
-LABELS = list(range(len(EMOTIONS)))
+Probabilities = NDArray[np.float32]  # (n, classes), rows sum to 1
 
 
 def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) -> dict[str, float]:
@@ -16,23 +17,23 @@ def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) ->
 
     Args:
         labels: (n,) the actual emotions.
-        probabilities: (n, 7).
+        probabilities: (n, classes).
         bins: the number of bins for the calibration error.
 
     Returns:
         images, loss (cross-entropy in nats), accuracy, balanced_accuracy (mean recall of the
-        emotions that occur), macro_f1 (over all seven), expected_calibration_error,
+        emotions that occur), macro_f1 (over all classes), expected_calibration_error,
         coverage_at_90 (share of the most confident predictions that has an accuracy of 0.9),
         confident_mistakes (share of images that are wrong with a confidence of at least 0.9).
     """
-    predicted = probabilities.argmax(axis=1)
+    predicted, classes = probabilities.argmax(axis=1), list(range(probabilities.shape[1]))
     recalls = metrics.recall_score(labels, predicted, labels=np.unique(labels), average=None, zero_division=0)
     return {
         "images": len(labels),
-        "loss": float(metrics.log_loss(labels, _normalized(probabilities), labels=LABELS)),
+        "loss": float(metrics.log_loss(labels, _normalized(probabilities), labels=classes)),
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "balanced_accuracy": float(recalls.mean()),
-        "macro_f1": float(metrics.f1_score(labels, predicted, labels=LABELS, average="macro", zero_division=0)),
+        "macro_f1": float(metrics.f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
         "expected_calibration_error": calibration_error(reliability_table(labels, probabilities, bins)),
         "coverage_at_90": coverage_at(coverage_table(labels, probabilities), 0.9),
         "confident_mistakes": float(((predicted != labels) & (probabilities.max(axis=1) >= 0.9)).mean()),
@@ -46,19 +47,20 @@ def _normalized(probabilities: Probabilities) -> NDArray[np.float64]:
     return wide
 
 
-def per_class_table(labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
+def per_class_table(labels: NDArray[np.int64], probabilities: Probabilities, emotions: Sequence[str]) -> pd.DataFrame:
     """A row per emotion: emotion, precision, recall, f1, support."""
     columns = metrics.precision_recall_fscore_support(
-        labels, probabilities.argmax(axis=1), labels=LABELS, zero_division=0
+        labels, probabilities.argmax(axis=1), labels=list(range(len(emotions))), zero_division=0
     )
     return pd.DataFrame(
-        {"emotion": EMOTIONS, **dict(zip(["precision", "recall", "f1", "support"], columns, strict=True))}
+        {"emotion": emotions, **dict(zip(["precision", "recall", "f1", "support"], columns, strict=True))}
     )
 
 
 def confusion_matrix(labels: NDArray[np.int64], probabilities: Probabilities) -> NDArray[np.int64]:
-    """(7, 7) counts; rows are actual, columns predicted."""
-    matrix: NDArray[np.int64] = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), labels=LABELS)
+    """(classes, classes) counts; rows are actual, columns predicted."""
+    classes = list(range(probabilities.shape[1]))
+    matrix: NDArray[np.int64] = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
     return matrix
 
 
@@ -119,7 +121,7 @@ def selective_accuracy(
 
     Args:
         labels: (n,) the actual emotions.
-        probabilities: (n, 7).
+        probabilities: (n, classes).
         unsure_below: the confidence below which the answer is "unsure".
         familiar: (n,) whether an image is familiar; otherwise, the answer is "unsure", too.
     """
@@ -132,14 +134,15 @@ def selective_accuracy(
     }
 
 
-def mistakes_table(index: pd.DataFrame, labels: NDArray[np.int64], probabilities: Probabilities) -> pd.DataFrame:
+def mistakes_table(split: Split, probabilities: Probabilities) -> pd.DataFrame:
     """All mistakes, the most confident first: name, actual, predicted, confidence."""
+    labels, emotions = split.labels, split.emotions
     wrong = worst_mistakes(labels, probabilities, len(labels))
     return pd.DataFrame(
         {
-            "name": index["name"].to_numpy()[wrong],
-            "actual": [EMOTIONS[label] for label in labels[wrong]],
-            "predicted": [EMOTIONS[label] for label in probabilities[wrong].argmax(axis=1)],
+            "name": split.index["name"].to_numpy()[wrong],
+            "actual": [emotions[label] for label in labels[wrong]],
+            "predicted": [emotions[label] for label in probabilities[wrong].argmax(axis=1)],
             "confidence": probabilities[wrong].max(axis=1),
         }
     )

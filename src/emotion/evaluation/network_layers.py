@@ -9,20 +9,20 @@ import tensorflow as tf
 from tensorflow.python.profiler.model_analyzer import profile
 from tensorflow.python.profiler.option_builder import ProfileOptionBuilder
 
-from emotion.data.labels import IMAGE_SIZE
+from emotion.data.dataset import InputShape
 
 COLUMNS = ("layer", "type", "output", "parameters", "mflops")
 NORMALIZATION = ("Normalization", "BatchNormalization", "FusedBatchNormalization", "Standardization")
 
 
-def layer_table(network: keras.Model) -> pd.DataFrame:
-    """A row per layer, in order, for one image of 48 x 48 pixels: COLUMNS.
+def layer_table(network: keras.Model, input_shape: InputShape) -> pd.DataFrame:
+    """A row per layer, in order, for one image: COLUMNS.
 
     The output is height x width x channels, or a number of values. The floating-point operations, in millions, are
     those that TensorFlow counts; a multiplication and an addition are two.
     """
     tensors = [output for layer in network.layers for output in keras.tree.flatten(layer.output)]
-    values = keras.Model(network.input, tensors)(np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 1), np.float32))
+    values = keras.Model(network.input, tensors)(np.zeros((1, *input_shape), np.float32))
     shapes = {id(tensor): value.shape for tensor, value in zip(tensors, keras.tree.flatten(values), strict=True)}
     rows = [
         {

@@ -1,30 +1,33 @@
 """A model's predictions, image by image: predictions.csv."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emotion.data.labels import EMOTIONS
+from emotion.runtime.errors import UserError
 from emotion.runtime.files import read_csv
 
 FILE_NAME = "predictions.csv"
+COLUMNS = ("name", "actual", "predicted")  # the others are the emotions
 
 
-def predictions_table(index: pd.DataFrame, probabilities: NDArray[np.float32]) -> pd.DataFrame:
+def predictions_table(index: pd.DataFrame, probabilities: NDArray[np.float32], emotions: Sequence[str]) -> pd.DataFrame:
     """A row per image: name, actual, predicted, and the probability of every emotion.
 
     Args:
         index: the rows of a split.
-        probabilities: (n, 7).
+        probabilities: (n, classes).
+        emotions: the names of the classes.
     """
     return pd.DataFrame(
         {
             "name": index["name"],
             "actual": index["emotion"],
-            "predicted": [EMOTIONS[label] for label in probabilities.argmax(axis=1)],
-            **{emotion: probabilities[:, label] for label, emotion in enumerate(EMOTIONS)},
+            "predicted": [emotions[label] for label in probabilities.argmax(axis=1)],
+            **{emotion: probabilities[:, label] for label, emotion in enumerate(emotions)},
         }
     )
 
@@ -40,7 +43,16 @@ def read(path: Path, fix: str) -> pd.DataFrame:
     Raises:
         UserError: if the file is missing or damaged; `fix` says what to do.
     """
-    return read_csv(path, ("name", "actual", "predicted", *EMOTIONS), fix, keep_default_na=False)
+    table = read_csv(path, COLUMNS, fix, keep_default_na=False)
+    emotions = set(emotions_of(table))
+    if unknown := {*map(str, table["actual"]), *map(str, table["predicted"])} - emotions:
+        raise UserError(f"{path} is damaged: it has no probabilities of {min(unknown)!r}. {fix}")
+    return table
+
+
+def emotions_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """The emotions that a table has probabilities of."""
+    return tuple(str(column) for column in table.columns if column not in COLUMNS)
 
 
 def same_images(first: pd.DataFrame, second: pd.DataFrame) -> bool:

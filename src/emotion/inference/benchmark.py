@@ -19,7 +19,7 @@ def measure_speed(model: Model, images: "Images", batch_size: int) -> dict[str, 
 
     Args:
         model: from `load_saved_model`.
-        images: (n, 48, 48) uint8, at least one.
+        images: as for `predict`, at least one.
         batch_size: the batch size for measuring the throughput.
 
     Returns:

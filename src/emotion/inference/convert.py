@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.data.dataset import Dataset, Images, subset
-from emotion.data.labels import IMAGE_SIZE
+from emotion.data.dataset import Dataset, Images, InputShape, as_pixels, describe_classes, subset
+from emotion.data.labels import LABELS
 from emotion.evaluation.significance import mcnemar_test
 from emotion.inference.benchmark import measure_speed
-from emotion.inference.litert import LiteRT
+from emotion.inference.litert import LiteRT, with_labels
 from emotion.inference.load import NOVELTY_LIMIT, Model, assess, load_saved_model
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import atomic_write, folder_size
@@ -70,6 +70,12 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
     if target.is_dir():
         raise UserError(f"{target} is a folder; name the file to write.")
     before = load_saved_model(saved_model)
+    if before.emotions != dataset.emotions or before.input_shape != dataset.input_shape:
+        raise UserError(
+            f"the model tells {describe_classes(before.emotions, before.input_shape)}, but data/faces has"
+            f" {describe_classes(dataset.emotions, dataset.input_shape)}: the file could not be checked. Check out the"
+            " data that the model learned from."
+        )
     validation = subset(dataset.split("validation"), min(1.0, MAX_IMAGES / len(dataset.split("validation"))), seed=0)
     train = dataset.split("train")
     examples = subset(train, min(1.0, CALIBRATION_IMAGES / len(train)), seed=0).images
@@ -87,7 +93,8 @@ def _convert(saved_model: Path, model: Model, to_format: Format, examples: Image
         if to_format == "onnx":
             return _onnx(model)
         signature = "assess" if hasattr(model, "assess") else "serving_default"
-        return _litert(saved_model, signature, examples if to_format == "int8" else None)
+        content = _litert(saved_model, signature, examples if to_format == "int8" else None)
+        return with_labels(content, model.emotions)
 
 
 def _litert(saved_model: Path, signature: str, examples: Images | None) -> bytes:
@@ -100,7 +107,7 @@ def _litert(saved_model: Path, signature: str, examples: Images | None) -> bytes
 
     def representative() -> Iterator[list[NDArray[np.float32]]]:
         for face in examples:
-            yield [face[None, ..., None].astype(np.float32)]
+            yield [as_pixels(face[None]).astype(np.float32)]
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
@@ -118,7 +125,7 @@ def _onnx(model: Model) -> bytes:
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    signature = [tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 1), tf.float32, name="pixels")]
+    signature = [tf.TensorSpec((None, *model.input_shape), tf.float32, name="pixels")]
 
     def outputs(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         assess = getattr(model, "assess", None)
@@ -128,17 +135,21 @@ def _onnx(model: Model) -> bytes:
     proto, _ = tf2onnx.convert.from_function(function, signature, opset=ONNX_OPSET)
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    proto.metadata_props.add(key=LABELS.stem, value="\n".join(model.emotions))
     content: bytes = proto.SerializeToString()
     return content
 
 
 class _Onnx:
+    input_shape: InputShape
+
     def __init__(self, path: Path) -> None:
         import onnxruntime
 
         self._session = onnxruntime.InferenceSession(path.read_bytes())
-        self._name = self._session.get_inputs()[0].name
-
+        (pixels,) = self._session.get_inputs()
+        self._name, self.input_shape = pixels.name, tuple(pixels.shape[1:])
+        self.emotions = tuple(self._session.get_modelmeta().custom_metadata_map[LABELS.stem].splitlines())
         self._outputs = [output.name for output in self._session.get_outputs()]
         if "novelty" in self._outputs:
             self.assess = self._run

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from emotion.data.labels import write_labels
 from emotion.inference.load import load_saved_model
 from emotion.runtime.errors import UserError
 
@@ -23,13 +24,13 @@ def write_half_precision(saved_model: Path, target: Path) -> None:
     Raises:
         UserError: if the SavedModel has no endpoint `assess`.
     """
-    model: Any = load_saved_model(saved_model)
+    model = load_saved_model(saved_model)
     if not hasattr(model, "assess"):
         raise UserError(f"the SavedModel in {saved_model} does not measure novelty. Train it again.")
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    signature = model.signatures["assess"]
+    signature = model.loaded.signatures["assess"]
     (pixels,) = signature.structured_input_signature[1].values()
     frozen = convert_variables_to_constants_v2(signature)
     graph = _with_float16_constants(frozen.graph.as_graph_def())
@@ -43,6 +44,7 @@ def write_half_precision(saved_model: Path, target: Path) -> None:
     module.assess = tf.function(run, input_signature=[pixels], autograph=False)
     module.serve = tf.function(lambda it: module.assess(it)["probabilities"], input_signature=[pixels], autograph=False)
     tf.saved_model.save(module, str(target), signatures={"serving_default": module.serve, "assess": module.assess})
+    write_labels(target, model.emotions)
 
 
 def _with_float16_constants(graph: Any) -> Any:

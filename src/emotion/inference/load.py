@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emotion.data.labels import IMAGE_SIZE, read_labels
 from emotion.runtime.errors import UserError
 from emotion.runtime.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:  # they import pandas and scikit-learn
-    from emotion.data.dataset import Images
+    from emotion.data.dataset import Images, InputShape
     from emotion.evaluation.metrics import Probabilities
 
 
@@ -19,17 +20,45 @@ NOVELTY_LIMIT = 1.0  # what is above is unfamiliar
 
 
 class Model(Protocol):
-    """A loaded SavedModel, or an object with the same endpoint.
+    """A model in memory.
 
     Models that `train` exports also have the endpoint `assess`, which maps the same pixels to a dictionary:
-    `probabilities`, (n, 7) float32, and `novelty`, (n,) float32, at most 1 for inputs that are like the training faces.
+    `probabilities`, (n, classes) float32, and `novelty`, (n,) float32, at most 1 for inputs that are like the training
+    faces.
     """
 
+    emotions: tuple[str, ...]  # the classes, in the order of the probabilities
+    input_shape: "InputShape"
+
     def serve(self, pixels: NDArray[np.float32], /) -> ArrayLike:
-        """Map (n, 48, 48, 1) float32, 0..255, to (n, 7) float32 probabilities."""
+        """Map (n, *input_shape) float32, 0..255, to (n, classes) float32 probabilities."""
 
 
-def load_saved_model(folder: Path) -> Model:
+class SavedModel:
+    """A loaded SavedModel, with the endpoints that it has.
+
+    Args:
+        loaded: what TensorFlow loaded.
+        emotions: see `read_labels`.
+    """
+
+    def __init__(self, loaded: Any, emotions: tuple[str, ...]) -> None:
+        self.loaded, self.emotions = loaded, emotions
+        self.serve = loaded.serve
+        if hasattr(loaded, "assess"):
+            self.assess = loaded.assess
+        self.input_shape = _input_shape(loaded)
+
+
+def _input_shape(loaded: Any) -> "InputShape":
+    """The shape that the signature states; FER-2013's if it states none."""
+    signature = getattr(loaded, "signatures", {}).get("serving_default")
+    specs = list(signature.structured_input_signature[1].values()) if signature else []
+    shape = specs[0].shape.as_list() if len(specs) == 1 and specs[0].shape.rank == 4 else [None] * 4
+    return shape[1] or IMAGE_SIZE, shape[2] or IMAGE_SIZE, shape[3] or 1
+
+
+def load_saved_model(folder: Path) -> SavedModel:
     """Load a SavedModel with a `serve` endpoint.
 
     Raises:
@@ -43,41 +72,41 @@ def load_saved_model(folder: Path) -> Model:
     try:
         if (folder / "fingerprint.pb").exists():  # else TensorFlow ignores that it is damaged, and logs a traceback
             tf.saved_model.experimental.read_fingerprint(str(folder))
-        model: Model = tf.saved_model.load(str(folder))
+        loaded: Any = tf.saved_model.load(str(folder))
     except (tf.errors.OpError, ValueError, OSError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise UserError(
             f"the SavedModel in {folder} is damaged: {reason}. Run `dvc checkout` or `dvc repro --force train`."
         ) from error
-    if not hasattr(model, "serve"):
+    if not hasattr(loaded, "serve"):
         raise UserError(f"the SavedModel in {folder} has no endpoint `serve`. Export it with Keras' `Model.export`.")
-    return model
+    return SavedModel(loaded, read_labels(folder))
 
 
 def predict(model: Model, images: "Images", batch_size: int) -> "Probabilities":
-    """Predict the probabilities of the seven emotions.
+    """Predict the probabilities of the emotions.
 
     Args:
         model: the model.
-        images: (n, 48, 48) uint8, 0..255.
+        images: (n, size, size) or (n, size, size, 3) uint8, 0..255.
         batch_size: images per call of the model.
 
     Returns:
-        (n, 7) float32.
+        (n, classes) float32.
     """
     return np.concatenate([np.asarray(model.serve(pixels)) for pixels in _batches(images, batch_size)])
 
 
 def assess(model: Model, images: "Images", batch_size: int) -> "tuple[Probabilities, NDArray[np.float32]]":
-    """Predict the probabilities of the seven emotions, and how unlike the training faces each image is.
+    """Predict the probabilities of the emotions, and how unlike the training faces each image is.
 
     Args:
         model: the model.
-        images: (n, 48, 48) uint8, 0..255.
+        images: (n, size, size) or (n, size, size, 3) uint8, 0..255.
         batch_size: images per call of the model.
 
     Returns:
-        The probabilities, (n, 7) float32, and the novelty, (n,) float32, NaN if the model does not return it.
+        The probabilities, (n, classes) float32, and the novelty, (n,) float32, NaN if the model does not return it.
     """
     endpoint = getattr(model, "assess", None)
     if endpoint is None:
@@ -91,4 +120,5 @@ def assess(model: Model, images: "Images", batch_size: int) -> "tuple[Probabilit
 
 def _batches(images: "Images", batch_size: int) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(images), batch_size):
-        yield images[start : start + batch_size, ..., None].astype(np.float32)
+        batch = images[start : start + batch_size].astype(np.float32)
+        yield batch[..., None] if batch.ndim == 3 else batch

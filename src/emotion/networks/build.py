@@ -1,11 +1,12 @@
 """Builds the networks by name.
 
-Every network takes raw pixels, (batch, 48, 48, 1) float32 in 0..255, scales them itself, and
-returns probabilities, (batch, 7) float32 in the order of `emotion.data.labels.EMOTIONS`.
+Every network takes raw pixels, (batch, size, size, 1 or 3) float32 in 0..255, scales them itself, and returns
+probabilities, (batch, classes) float32 in the order of the dataset's emotions.
 """
 
 import keras
 
+from emotion.data.dataset import InputShape
 from emotion.networks.basic_cnn import basic_cnn
 from emotion.networks.residual import residual
 from emotion.networks.transfer import APPLICATIONS, transfer
@@ -16,7 +17,15 @@ ANY_SIZE = {"residual": residual, "vgg": vgg}  # networks that accept images of 
 NETWORKS = (*ANY_SIZE, "basic_cnn", *APPLICATIONS)
 
 
-def build(name: str, width: int, dropout: float, pretrained: Transfer, ensemble: int = 1) -> keras.Model:
+def build(
+    name: str,
+    width: int,
+    dropout: float,
+    pretrained: Transfer,
+    classes: int,
+    input_shape: InputShape,
+    ensemble: int = 1,
+) -> keras.Model:
     """Build an untrained network.
 
     Args:
@@ -24,19 +33,21 @@ def build(name: str, width: int, dropout: float, pretrained: Transfer, ensemble:
         width: channels of the first block; the other blocks scale in proportion.
         dropout: fraction of the features dropped during training, 0..1.
         pretrained: settings of the keras.applications networks, whose width is fixed.
+        classes: number of emotions.
+        input_shape: height, width and channels of an image; those of ANY_SIZE accept other heights and widths, too.
         ensemble: number of networks whose probabilities are averaged; only for residual and vgg.
 
     Raises:
         UserError: if pretrained weights cannot be loaded.
     """
     if name in ANY_SIZE:
-        pixels = keras.Input((None, None, 1), name="pixels")
-        outputs = [ANY_SIZE[name](pixels, width, dropout) for _ in range(ensemble)]
+        pixels = keras.Input((None, None, input_shape[2]), name="pixels")
+        outputs = [ANY_SIZE[name](pixels, width, dropout, classes) for _ in range(ensemble)]
         probabilities = keras.layers.Average(dtype="float32")(outputs) if ensemble > 1 else outputs[0]
         return keras.Model(pixels, probabilities, name=name)
     if name == "basic_cnn":
-        return basic_cnn(width, dropout)
-    return transfer(name, dropout, pretrained.weights, pretrained.image_size, pretrained.fine_tune_from)
+        return basic_cnn(width, dropout, classes, input_shape)
+    return transfer(name, dropout, pretrained, classes, input_shape)
 
 
 def members(network: keras.Model) -> keras.Model:

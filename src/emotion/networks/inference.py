@@ -1,5 +1,6 @@
 """The exported network, with folded normalization, averaged views, calibrated confidence, and a score of novelty."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,30 +9,32 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from emotion.data.labels import IMAGE_SIZE
+from emotion.data.dataset import InputShape
+from emotion.data.labels import write_labels
 from emotion.networks.calibration import EPSILON
 from emotion.networks.familiarity import Familiarity, Novelty, layer_features
 
 SHIFT = 2  # pixels by which views are shifted
 
 
-def inference_model(network: keras.Model, tta: str) -> keras.Model:
+def inference_model(network: keras.Model, tta: str, input_shape: InputShape) -> keras.Model:
     """Convert a network for inference, without layers that only training needs.
 
     Args:
         network: a trained network from `build`.
         tta: plain, flip (averages the mirror image) or flip_and_shift (also averages shifted views).
+        input_shape: height, width and channels of an image.
 
     Returns:
-        A model from (batch, 48, 48, 1) float32, 0..255, to a list: probabilities, (batch, 7) float32, which are those
-        of `network` up to rounding, and the arrays of `layer_features`; all averaged over the views.
+        A model from (batch, *input_shape) float32, 0..255, to a list: probabilities, (batch, classes) float32, which
+        are those of `network` up to rounding, and the arrays of `layer_features`; all averaged over the views.
     """
     network = fold_normalization(network)
     network = keras.Model(network.input, [network.output, *layer_features(network)], name=network.name)
+    pixels = keras.Input(input_shape, name="pixels")
     if tta == "plain":
-        return network
+        return keras.Model(pixels, network(pixels), name=network.name)
     shift, views = (SHIFT, 6) if tta == "flip_and_shift" else (0, 2)
-    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="pixels")
     outputs = network(TestTimeAugmentation(shift)(pixels))
     return keras.Model(pixels, [AverageViews(views)(output) for output in outputs], name=network.name)
 
@@ -40,8 +43,8 @@ def exported_model(network: keras.Model, temperature: float, familiarity: Famili
     """Finish a model from `inference_model`.
 
     Returns:
-        A model from the same input to the dictionary `probabilities`, (batch, 7), calibrated by temperature scaling,
-        and `novelty`, (batch,): at most 1 for inputs that are like the training faces.
+        A model from the same input to the dictionary `probabilities`, (batch, classes), calibrated by temperature
+        scaling, and `novelty`, (batch,): at most 1 for inputs that are like the training faces.
     """
     probabilities, *features = network.outputs
     if temperature != 1:
@@ -50,8 +53,8 @@ def exported_model(network: keras.Model, temperature: float, familiarity: Famili
     return keras.Model(network.input, outputs, name=network.name)
 
 
-def export(network: keras.Model, folder: Path) -> None:
-    """Write a SavedModel with two endpoints, which are also its signatures.
+def export(network: keras.Model, folder: Path, emotions: Sequence[str]) -> None:
+    """Write a SavedModel with two endpoints, which are also its signatures, and the names of the emotions.
 
     `serve`, the default signature, returns the probabilities, as MLflow expects of a Keras model; `assess` returns
     the dictionary of `exported_model`. This replaces Keras' own `export` (3.15), which writes every weight twice.
@@ -71,6 +74,7 @@ def export(network: keras.Model, folder: Path) -> None:
     module.weights = [weight.value for weight in network.weights]
     module.serve, module.assess = serve, assess
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve, "assess": assess})
+    write_labels(folder, emotions)
 
 
 def fold_normalization(network: keras.Model, dtype: str = "float32") -> keras.Model:
@@ -145,9 +149,9 @@ def _folded_weights(convolution: layers.Layer, normalization: layers.BatchNormal
 class TestTimeAugmentation(keras.layers.Layer):
     """Adds the mirror image and shifted copies of every image along the batch axis.
 
-    (batch, 48, 48, 1) becomes (views * batch, 48, 48, 1). With `shift` 0 there are 2 views, otherwise 6:
-    unshifted, shifted by `shift` pixels to the lower right and to the upper left, with the border repeated,
-    each with its mirror image.
+    (batch, height, width, channels) becomes (views * batch, height, width, channels). With `shift` 0 there are 2 views,
+    otherwise 6: unshifted, shifted by `shift` pixels to the lower right and to the upper left, with the border
+    repeated, each with its mirror image.
     """
 
     def __init__(self, shift: int, **options: Any) -> None:
@@ -163,7 +167,8 @@ class TestTimeAugmentation(keras.layers.Layer):
             for _ in range(self.shift):  # padding one pixel at a time repeats the border
                 padded = tf.pad(padded, border, mode="SYMMETRIC")
             shifted += [
-                padded[:, start : start + IMAGE_SIZE, start : start + IMAGE_SIZE] for start in (0, 2 * self.shift)
+                padded[:, start : start + images.shape[1], start : start + images.shape[2]]
+                for start in (0, 2 * self.shift)
             ]
         return tf.concat([view for image in shifted for view in (image, image[:, :, ::-1])], axis=0)
 

@@ -6,8 +6,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from emotion.data.labels import EMOTIONS
-
 
 @keras.saving.register_keras_serializable(package="emotion")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
@@ -157,8 +155,8 @@ def conv_bn_relu(
     return keras.layers.ReLU()(FusedBatchNormalization(momentum=0.9, scale=False)(features))
 
 
-def classifier_head(features: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
-    """Apply global average pooling, dropout, and a float32 softmax over the emotions."""
+def classifier_head(features: keras.KerasTensor, dropout: float, classes: int) -> keras.KerasTensor:
+    """Apply global average pooling, dropout, and a float32 softmax over the classes."""
     features = keras.layers.GlobalAveragePooling2D()(features)
     features = keras.layers.Dropout(dropout)(features)
-    return keras.layers.Dense(len(EMOTIONS), activation="softmax", dtype="float32")(features)
+    return keras.layers.Dense(classes, activation="softmax", dtype="float32")(features)

@@ -6,16 +6,17 @@ from keras import layers
 from emotion.networks.layers import Standardization, classifier_head, conv_bn_relu
 
 
-def residual(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.KerasTensor:
+def residual(pixels: keras.KerasTensor, width: int, dropout: float, classes: int) -> keras.KerasTensor:
     """Build a stride-2 stem and three convolutions with pooling, the last two followed by a residual pair.
 
     Args:
-        pixels: (batch, height, width, 1); the last features are averaged over the image.
+        pixels: (batch, height, width, 1 or 3); the last features are averaged over the image.
         width: channels of the stem; the stages have 2, 3 and 6 times as many.
         dropout: dropout rate before the last layer.
+        classes: number of emotions.
 
     Returns:
-        Probabilities, (batch, 7) float32.
+        Probabilities, (batch, classes) float32.
     """
     features = Standardization(dtype="float32")(pixels)
     features = conv_bn_relu(features, width, kernel=4, strides=2)
@@ -23,4 +24,4 @@ def residual(pixels: keras.KerasTensor, width: int, dropout: float) -> keras.Ker
         features = conv_bn_relu(features, channels, pool=True)
         for _ in range(pairs):
             features = layers.Add()([features, conv_bn_relu(conv_bn_relu(features, channels), channels)])
-    return classifier_head(features, dropout)
+    return classifier_head(features, dropout, classes)

@@ -7,62 +7,68 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from keras import applications, layers
 
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.dataset import InputShape
 from emotion.networks.layers import Resize
+from emotion.params.sections import Transfer
 from emotion.runtime.errors import UserError
 
 MOMENTUM = 0.9  # of the moving moments; the networks' defaults (up to 0.999) adapt too slowly to train on faces
 IMAGENET_MEAN = (103.939, 116.779, 123.68)  # in the channel order blue, green, red
 
 
-def _subtract_imagenet_mean() -> layers.Layer:
-    # VGG and ResNet also swap red and blue, which makes no difference for a gray image.
-    return layers.Normalization(mean=IMAGENET_MEAN, variance=(1.0, 1.0, 1.0))
+@keras.saving.register_keras_serializable(package="emotion")
+class ImageNetMean(layers.Layer):
+    """Turns red, green and blue into blue, green and red, and subtracts ImageNet's mean, as VGG and ResNet expect."""
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Convert (batch, height, width, 3)."""
+        return images[..., ::-1] - tf.constant(IMAGENET_MEAN, images.dtype)
 
 
 # Each network and its preprocessing layer; EfficientNet scales pixels itself.
 APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], Callable[[], layers.Layer]]] = {
     "mobilenet_v2": (applications.MobileNetV2, lambda: layers.Rescaling(1 / 127.5, -1)),
-    "vgg16": (applications.VGG16, _subtract_imagenet_mean),
-    "resnet50": (applications.ResNet50, _subtract_imagenet_mean),
+    "vgg16": (applications.VGG16, ImageNetMean),
+    "resnet50": (applications.ResNet50, ImageNetMean),
     "efficientnet_b0": (applications.EfficientNetB0, layers.Identity),
 }
 
 
-def transfer(name: str, dropout: float, weights: str, image_size: int, fine_tune_from: str | None) -> keras.Model:
+def transfer(name: str, dropout: float, pretrained: Transfer, classes: int, input_shape: InputShape) -> keras.Model:
     """Build a keras.applications network with dense 256, dropout, dense 64 and softmax on top.
 
     Args:
         name: a key of APPLICATIONS.
         dropout: dropout rate between the dense layers; 0.5 in the study.
-        weights: imagenet, the path of a weights file without the top, or none, which trains
-            the whole network.
-        image_size: pixels per side to which the faces are enlarged.
-        fine_tune_from: the first layer that is trained along with the head; None freezes the
-            whole backbone. Pretrained batch normalization layers always stay frozen.
+        pretrained: the weights (imagenet, the path of a file without the top, or none, which trains the whole
+            network), the size to which the faces are enlarged, and the first layer that is trained along with the
+            head; None freezes the whole backbone. Pretrained batch normalization layers always stay frozen.
+        classes: number of emotions.
+        input_shape: height, width and channels of an image.
 
     Raises:
         UserError: if the weights cannot be loaded, or if the layer does not exist.
     """
     make, scaling = APPLICATIONS[name]
-    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="pixels")
-    features = layers.Concatenate()([pixels, pixels, pixels])
-    features = scaling()(Resize(image_size)(features))
+    pixels = keras.Input(input_shape, name="pixels")
+    features = pixels if input_shape[2] == 3 else layers.Concatenate()([pixels, pixels, pixels])
+    features = scaling()(Resize(pretrained.image_size)(features))
     backbone = make(include_top=False, weights=None, input_tensor=features)
-    if weights == "none":
+    if pretrained.weights == "none":
         for layer in backbone.layers:
             if isinstance(layer, layers.BatchNormalization):
                 layer.momentum = MOMENTUM
     else:
-        _copy_weights(_pretrained(name, weights, image_size), backbone)
-        _freeze(backbone, fine_tune_from)
+        _copy_weights(_pretrained(name, pretrained.weights, pretrained.image_size), backbone)
+        _freeze(backbone, pretrained.fine_tune_from)
     features = layers.GlobalAveragePooling2D()(backbone.output)
     features = layers.Dense(256, activation="relu")(features)
     features = layers.Dropout(dropout)(features)
     features = layers.Dense(64, activation="relu")(features)
-    probabilities = layers.Dense(len(EMOTIONS), activation="softmax", dtype="float32", name="probabilities")(features)
+    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(features)
     return keras.Model(pixels, probabilities, name=name)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from emotion.data.labels import IMAGE_SIZE
+from emotion.data.labels import IMAGE_SIZES
 from emotion.params.intended_use import IntendedUse
 from emotion.params.objective import Objective
 from emotion.params.space import Minutes, Scalar, Seed, Tune
@@ -34,6 +34,8 @@ class Preprocess(Section):
     protocol: Literal["challenge", "folders"]
     validation_fraction: float = Field(gt=0, lt=0.5)  # folders: the fraction of train/ held out
     gate_fraction: float = Field(ge=0, lt=1)  # the fraction of the test images that only `emotion promote` looks at
+    image_size: Literal[48, 64, 96, 112]  # pixels per side of the dataset's images
+    colors: Literal["gray", "rgb"]  # of the dataset's images
     drop_leaked: bool  # drop training images that are also in validation or test
     max_bad_fraction: Fraction  # fail if a larger fraction of the images cannot be read
     seed: Seed
@@ -79,7 +81,8 @@ class Train(Section):
     epochs: int = Field(ge=1, le=100_000)
     budget_minutes: Minutes | None = None  # wall-clock budget that replaces epochs
     warmup: float = Field(ge=0, lt=1)  # fraction of the training during which the learning rate rises
-    initial_image_size: int = Field(ge=16, le=IMAGE_SIZE)  # pixels per side at the start; images grow to 48
+    # pixels per side at the start, from which images grow to preprocess.image_size; None: they have it from the start
+    initial_image_size: Annotated[int, Field(ge=16, le=max(IMAGE_SIZES))] | None = None
     patience: int = Field(ge=1)  # epochs without improvement before stopping early
     monitor: Objective  # the metric that determines the best epoch
     tta: Literal["plain", "flip", "flip_and_shift"]  # views that the exported model averages
@@ -90,7 +93,7 @@ class Train(Section):
     @model_validator(mode="after")
     def _fits_the_network(self) -> "Train":
         for setting, is_set in (
-            (f"initial_image_size below {IMAGE_SIZE}", self.initial_image_size < IMAGE_SIZE),
+            ("initial_image_size", self.initial_image_size is not None),
             ("ensemble above 1", self.ensemble > 1),
         ):
             if is_set and self.network not in ("residual", "vgg"):
@@ -164,6 +167,13 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     register_: Register = Field(alias="register")
+
+    @model_validator(mode="after")
+    def _images_grow(self) -> "Params":
+        start, end = self.train.initial_image_size, self.preprocess.image_size
+        if start is not None and start > end:
+            raise ValueError(f"train.initial_image_size should be at most preprocess.image_size, got {start} and {end}")
+        return self
 
     @model_validator(mode="after")
     def _space_fits_train(self) -> "Params":

@@ -12,8 +12,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markdown_it import MarkdownIt
 
-from emotion.data.dataset import DatasetMetadata, is_drawn, open_dataset
-from emotion.data.labels import EMOTIONS, SPLITS
+from emotion.data.dataset import Dataset, describe_classes, open_dataset
+from emotion.data.labels import SPLITS
 from emotion.evaluation import predictions
 from emotion.evaluation.intervals import score_intervals
 from emotion.evaluation.metrics import evaluation_subsets
@@ -21,7 +21,7 @@ from emotion.evaluation.significance import CONFIDENCE, format_interval
 from emotion.params.intended_use import IntendedUse
 from emotion.registry.versions import Version, parse_json_tag
 from emotion.runtime.files import atomic_write, read_csv, read_json
-from emotion.runtime.paths import DATASET, EVALUATION, LAYERS, MODEL_CARD, NETWORK, SPEED, TRAINING_CURVES
+from emotion.runtime.paths import EVALUATION, LAYERS, MODEL_CARD, NETWORK, SPEED, TRAINING_CURVES
 from emotion.runtime.text import without_front_matter
 from emotion.tracking.client import connection
 from emotion.tracking.queries import RunInfo, read_artifact
@@ -92,18 +92,18 @@ def write(
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    metadata = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.", DatasetMetadata)
-    counts, is_drawing = metadata["counts"], is_drawn(metadata)
+    dataset = open_dataset()
+    metadata, counts, is_drawing = dataset.metadata, dataset.metadata["counts"], dataset.is_drawn
     layers = read_csv(LAYERS, ("parameters", "mflops"), "Run `dvc repro --force train`.")
     text = templates.get_template("model_card.md.j2").render(
         front_matter=_front_matter(title, scores),
         title=title,
-        emotions=EMOTIONS,
+        classes=describe_classes(dataset.emotions, dataset.input_shape),
         is_drawn=is_drawing,
         use=use,
         change=change,
         verdicts=_between_marks(verdicts),
-        scores=_scores_table(scores, bins),
+        scores=_scores_table(dataset, scores, bins),
         confidence=CONFIDENCE,
         answered=scores["test_answered"],
         per_emotion=_emotions_table(scores),
@@ -189,16 +189,16 @@ def _hyperparameters_table(params: Mapping[str, str]) -> str:
     return _to_markdown(pd.DataFrame(rows))
 
 
-def _scores_table(scores: Mapping[str, Any], bins: int) -> str:
+def _scores_table(dataset: Dataset, scores: Mapping[str, Any], bins: int) -> str:
     rows = []
     for split in ("validation", "test"):
         table = predictions.read(EVALUATION / split / predictions.FILE_NAME, "Run `dvc repro --force evaluate`.")
-        labels = pd.Categorical(table["actual"], categories=EMOTIONS).codes.astype(np.int64)
-        index = open_dataset().split(split).index
-        for subset, rows_of_subset in evaluation_subsets(split, index).items():
+        emotions = list(predictions.emotions_of(table))
+        labels = pd.Categorical(table["actual"], categories=emotions).codes.astype(np.int64)
+        for subset, rows_of_subset in evaluation_subsets(split, dataset.split(split).index).items():
             if subset not in SUBSETS:
                 continue
-            probabilities = table[list(EMOTIONS)].to_numpy(np.float32)[rows_of_subset]
+            probabilities = table[emotions].to_numpy(np.float32)[rows_of_subset]
             intervals = score_intervals(labels[rows_of_subset], probabilities, bins)
             rows.append(_scores_row(SUBSETS[subset], scores[subset], intervals))
     return _to_markdown(pd.DataFrame(rows))
@@ -281,7 +281,7 @@ def _robustness_table() -> str:
 
 
 def _counts_table(splits: Mapping[str, Mapping[str, int]]) -> str:
-    rows = [{"emotion": emotion, **{name: splits[name][emotion] for name in SPLITS}} for emotion in EMOTIONS]
+    rows = [{"emotion": emotion, **{name: splits[name][emotion] for name in SPLITS}} for emotion in splits["test"]]
     return _to_markdown(pd.DataFrame(rows))
 
 

@@ -19,13 +19,20 @@ from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
 from emotion.data.dataset import FIX, DatasetMetadata
+from emotion.inference.load import load_saved_model
 from emotion.params.sections import Params
 from emotion.registry import model_card
 from emotion.registry.change import describe_change
 from emotion.registry.events import notify
 from emotion.registry.promotion.history import current_user
 from emotion.registry.promotion.ledger import ledger_run
-from emotion.registry.signature import SIGNATURE, classifier_of, has_only_saved_model, input_example, saved_model_of
+from emotion.registry.signature import (
+    classifier_of,
+    has_only_saved_model,
+    input_example,
+    model_signature,
+    saved_model_of,
+)
 from emotion.registry.signing.trained import check_may_change, sign_trained
 from emotion.registry.version_page import describe, join_description, split_description
 from emotion.registry.versions import (
@@ -73,7 +80,7 @@ class EvaluatedSavedModel:
 
         Path(path).mkdir()  # mlflow.keras writes the input example before it creates the folder
         # mlflow.keras exports a network itself. It gets one without layers, because its export is replaced.
-        pixels = keras.Input(SIGNATURE.inputs.inputs[0].shape[1:])
+        pixels = keras.Input(options["signature"].inputs.inputs[0].shape[1:])
         placeholder = keras.Model(pixels, pixels)
         with contextlib.redirect_stdout(io.StringIO()):  # a page of tensor names
             mlflow.keras.save_model(placeholder, path, True, mlflow_model=mlflow_model, **options)
@@ -183,6 +190,7 @@ def _create_version(
     name: str, run_id: str, classifier: Path, saved_model: Path, tags: Mapping[str, str]
 ) -> ModelVersion:
     """Register a SavedModel; if several processes do so at the same time, all return the first one's version."""
+    model = load_saved_model(saved_model)
     _check_classifier(classifier)
     client = connection().client
     info = Model.log(
@@ -193,8 +201,8 @@ def _create_version(
         flavor_name="keras",
         classifier=classifier,
         saved_model=saved_model,
-        signature=SIGNATURE,
-        input_example=input_example(),
+        signature=model_signature(model),
+        input_example=input_example(model.input_shape),
         pip_requirements=[
             f"{package}=={installed_version(package)}" for package in ("tensorflow", "keras", "numpy", "mlflow")
         ],

@@ -1,4 +1,4 @@
-"""The signature of every version, and the files that a version may contain."""
+"""The signature of a version, and the files that a version may contain."""
 
 from pathlib import Path
 
@@ -6,13 +6,11 @@ import numpy as np
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.dataset import InputShape, as_pixels
+from emotion.data.preparation.images import model_input
 from emotion.data.sources.drawing import draw_face
+from emotion.inference.load import Model as LoadedModel
 
-SIGNATURE = ModelSignature(
-    inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, IMAGE_SIZE, IMAGE_SIZE, 1))]),
-    outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(EMOTIONS)))]),
-)
 DOWNLOAD_METADATA = "registered_model_meta"  # a file that MLflow adds to what it downloads
 ALLOWED_FILES = {  # in addition to the SavedModel
     "MLmodel", "classifier.keras", "conda.yaml", "data/keras_module.txt", "input_example.json", "python_env.yaml",
@@ -20,10 +18,18 @@ ALLOWED_FILES = {  # in addition to the SavedModel
 }  # fmt: skip
 
 
-def input_example() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """A drawn face, (1, 48, 48, 1) float32, so that no photograph is distributed with a model."""
-    face = np.asarray(draw_face("happy", np.random.default_rng(0)), dtype=np.float32)
-    return face[None, ..., None]
+def model_signature(model: LoadedModel) -> ModelSignature:
+    """The signature of a version: pixels in 0..255 to a probability per emotion."""
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *model.input_shape))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(model.emotions)))]),
+    )
+
+
+def input_example(shape: InputShape) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """A drawn face, (1, *shape) float32, so that no photograph is distributed with a model."""
+    face = model_input(draw_face("happy", np.random.default_rng(0)), shape)
+    return as_pixels(face[None]).astype(np.float32)
 
 
 def saved_model_of(folder: Path) -> Path:
@@ -36,9 +42,9 @@ def classifier_of(folder: Path) -> Path:
     return folder / "classifier.keras"
 
 
-def has_expected_signature(folder: Path) -> bool:
-    """Whether a downloaded version has the signature that all versions have."""
-    return bool(Model.load(str(folder)).signature == SIGNATURE)
+def has_expected_signature(folder: Path, model: LoadedModel) -> bool:
+    """Whether a downloaded version has the signature of its SavedModel."""
+    return bool(Model.load(str(folder)).signature == model_signature(model))
 
 
 def has_only_saved_model(folder: Path) -> bool:

@@ -9,8 +9,9 @@ from emotion.serving.predictor import UNSURE, Face
 
 COLORS = {
     "angry": "#d62728", "disgust": "#2ca02c", "fear": "#9467bd", "happy": "#ff9f1c", "neutral": "#7f7f7f",
-    "sad": "#1f77b4", "surprise": "#e377c2", UNSURE: "#444444",
+    "sad": "#1f77b4", "surprise": "#e377c2", "contempt": "#8c564b", UNSURE: "#444444",
 }  # fmt: skip
+OTHER_COLOR = "#17becf"  # of emotions that have no color of their own
 PADDING = 3  # pixels between a caption and its background's edge
 
 
@@ -29,7 +30,7 @@ def annotate(image: RGBImage, faces: Sequence[Face]) -> Image.Image:
     font = ImageFont.load_default(size=max(11, round(min(annotated.size) / 32)))
     line = max(2, round(min(annotated.size) / 250))
     for face in faces:
-        box, color = face.box, COLORS[face.answer]
+        box, color = face.box, COLORS.get(face.answer, OTHER_COLOR)
         draw.rectangle((box.left, box.top, box.left + box.side, box.top + box.side), outline=color, width=line)
         _draw_caption(draw, face, font, annotated.size)
     return annotated
@@ -46,5 +47,5 @@ def _draw_caption(
     width, height = draw.textbbox((0, 0), text, font)[2:]
     x = min(max(face.box.left, 0), max(0, size[0] - round(width) - 2 * PADDING))
     y = max(0, face.box.top - round(height) - 2 * PADDING)
-    draw.rectangle((x, y, x + width + 2 * PADDING, y + height + 2 * PADDING), fill=COLORS[face.answer])
+    draw.rectangle((x, y, x + width + 2 * PADDING, y + height + 2 * PADDING), fill=COLORS.get(face.answer, OTHER_COLOR))
     draw.text((x + PADDING, y + PADDING - 1), text, fill="white", font=font)

@@ -1,11 +1,10 @@
 """Predict many images in batches, and convert the results to JSON or tables."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion.data.labels import EMOTIONS
 from emotion.runtime.errors import describe_os_error
 from emotion.runtime.files import atomic_write
 from emotion.runtime.text import printable
@@ -115,7 +114,7 @@ def _output_path(path: Path, taken: set[Path]) -> Path:
     return result
 
 
-def results_table(results: Iterable[ImageResult]) -> "pd.DataFrame":
+def results_table(results: Iterable[ImageResult], emotions: Sequence[str]) -> "pd.DataFrame":
     """A row per face, or per image without one; its status is ok, unsure, no face, or error."""
     import pandas as pd
 
@@ -130,7 +129,7 @@ def results_table(results: Iterable[ImageResult]) -> "pd.DataFrame":
             rows.append(_shared(result) | {"status": "error" if result.error else "no face"})
     columns = [
         "image", "status", "face", "answer", "confidence", "reason", "novelty", "caution",
-        "left", "top", "side", "detection", *EMOTIONS, "model", "error",
+        "left", "top", "side", "detection", *emotions, "model", "error",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("face", "left", "top", "side"), "Int64"))
 

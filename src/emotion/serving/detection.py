@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion.data.preparation.images import RGBImage, to_model_input
+from emotion.data.dataset import InputShape
+from emotion.data.preparation.images import RGBImage, model_input
 from emotion.runtime.tensorflow import load_tensorflow
 
 MAX_SIDE = 960  # pixels; larger images are reduced to this for detection
@@ -42,12 +43,12 @@ class Box:
         side = min(height, width)
         return cls((width - side) // 2, (height - side) // 2, side)
 
-    def crop(self, image: RGBImage) -> NDArray[np.uint8]:
-        """The model's input: (48, 48) uint8; beyond the border, border pixels are repeated."""
+    def crop(self, image: RGBImage, shape: InputShape) -> NDArray[np.uint8]:
+        """A model's input, see `model_input`; beyond the border, border pixels are repeated."""
         height, width = image.shape[:2]
         rows = np.clip(np.arange(self.top, self.top + self.side), 0, height - 1)
         columns = np.clip(np.arange(self.left, self.left + self.side), 0, width - 1)
-        return np.asarray(to_model_input(Image.fromarray(image[np.ix_(rows, columns)])))
+        return model_input(Image.fromarray(image[np.ix_(rows, columns)]), shape)
 
 
 @dataclass(frozen=True)

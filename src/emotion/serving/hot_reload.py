@@ -36,7 +36,7 @@ def load_model(source: str | None, min_confidence: float | None = None) -> Loade
             from emotion.serving.gradcam import GradCAM
 
             try:
-                gradcam = GradCAM(bundle.classifier)
+                gradcam = GradCAM(bundle.classifier, predictor.emotions, predictor.input_shape)
             except Exception as error:  # noqa: BLE001  predictions do not depend on heat maps
                 reason = f"{type(error).__name__}: {error}"
                 print(f"No heat maps for {bundle.info.title}: {reason}", file=sys.stderr, flush=True)

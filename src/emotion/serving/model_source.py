@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.labels import LABELS
 from emotion.inference.load import Model, assess, load_saved_model, predict
 from emotion.inference.op_allowlist import disallowed_ops
 from emotion.params.validation import Section
@@ -69,17 +69,21 @@ class ModelBundle:
         else:
             self.check()
             model = load_saved_model(self.model)
-        black = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        black = np.zeros((1, *model.input_shape), np.uint8)
         try:
             shapes = [predict(model, black, 1).shape, *(array.shape for array in assess(model, black, 1))]
         except Exception as error:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            size = f"{IMAGE_SIZE}x{IMAGE_SIZE}"
-            raise UserError(f"{self.info.title} does not accept {size} grayscale faces: {reason}") from error
-        expected = [(1, len(EMOTIONS)), (1, len(EMOTIONS)), (1,)]
-        for shape, right in zip(shapes, expected, strict=True):
+            height, width, channels = model.input_shape
+            kind = "color" if channels == 3 else "grayscale"
+            raise UserError(f"{self.info.title} does not accept {height}x{width} {kind} faces: {reason}") from error
+        count = len(model.emotions)
+        for shape, right in zip(shapes, [(1, count), (1, count), (1,)], strict=True):
             if shape != right:
-                raise UserError(f"{self.info.title} returns an output of shape {shape}, expected {right}.")
+                raise UserError(
+                    f"{self.info.title} returns an output of shape {shape}, expected {right}, for the emotions"
+                    f" {', '.join(model.emotions)}. If it has others, list them in {LABELS}, one per line."
+                )
         return model
 
     def check(self) -> None:

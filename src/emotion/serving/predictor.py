@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.dataset import InputShape
 from emotion.data.preparation.images import RGBImage
 from emotion.inference.load import NOVELTY_LIMIT, Model, assess
 from emotion.serving.detection import Box, Detection, Detector
@@ -103,6 +103,21 @@ class Predictor:
         unsure_below = info.unsure_below if min_confidence is None else min_confidence
         return cls(bundle.load(), unsure_below, OF_DRAWINGS if info.is_of_drawings else "", info.title)
 
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """The emotions that the model tells apart."""
+        return self.model.emotions
+
+    @property
+    def input_shape(self) -> InputShape:
+        """The height, width and channels of the faces that the model takes."""
+        return self.model.input_shape
+
+    @property
+    def _face_shape(self) -> tuple[int, ...]:
+        height, width, channels = self.input_shape
+        return (height, width, 3) if channels == 3 else (height, width)
+
     @cached_property
     def detector(self) -> Detector:
         """The face detector, loaded when it is first used."""
@@ -112,10 +127,10 @@ class Predictor:
         """Predict the emotions of cropped faces.
 
         Args:
-            faces: (n, 48, 48) uint8, 0 black to 255 white, cropped like FER-2013's.
+            faces: (n, height, width) uint8, or (n, height, width, 3) in color, as `input_shape` tells, 0 to 255.
 
         Returns:
-            (n, 7) float32 in the order of `emotion.data.labels.EMOTIONS`; rows sum to 1.
+            (n, classes) float32 in the order of `emotions`; rows sum to 1.
         """
         return self.assess(faces)[0]
 
@@ -129,11 +144,12 @@ class Predictor:
             The result of `classify`, and the novelty, (n,) float32: at most 1 for familiar faces; NaN if the model
             does not measure it.
         """
-        if faces.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE) or faces.dtype != np.uint8:
-            expected = f"(n, {IMAGE_SIZE}, {IMAGE_SIZE}) uint8"
+        expected_shape = self._face_shape
+        if faces.shape[1:] != expected_shape or faces.dtype != np.uint8:
+            expected = f"(n, {', '.join(map(str, expected_shape))}) uint8"
             raise ValueError(f"faces should be {expected}, got {faces.shape} {faces.dtype}")
         if not len(faces):
-            return np.empty((0, len(EMOTIONS)), np.float32), np.empty(0, np.float32)
+            return np.empty((0, len(self.emotions)), np.float32), np.empty(0, np.float32)
         return assess(self.model, faces, BATCH_SIZE)
 
     def predict(self, images: Sequence[RGBImage], detect: bool = True) -> list[list[Face]]:
@@ -150,11 +166,15 @@ class Predictor:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
                 raise ValueError(f"images should be (height, width, 3) uint8, got {image.shape} {image.dtype}")
         detections = [self.detector.find(it) if detect else [Detection(Box.center_square(it), 1.0)] for it in images]
-        crops = [it.box.crop(image) for image, found in zip(images, detections, strict=True) for it in found]
-        answers = zip(*self.assess(np.array(crops, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)), strict=True)
+        crops = [
+            it.box.crop(image, self.input_shape)
+            for image, found in zip(images, detections, strict=True)
+            for it in found
+        ]
+        answers = zip(*self.assess(np.array(crops, np.uint8).reshape(-1, *self._face_shape)), strict=True)
         return [[self._face(detection, *next(answers)) for detection in found] for found in detections]
 
     def _face(self, detection: Detection, probabilities: NDArray[np.float32], novelty: np.float32) -> Face:
-        scores = dict(zip(EMOTIONS, map(float, probabilities), strict=True))
+        scores = dict(zip(self.emotions, map(float, probabilities), strict=True))
         known = None if np.isnan(novelty) else float(novelty)
         return Face(detection.box, detection.score, scores, self.unsure_below, known)

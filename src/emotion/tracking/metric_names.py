@@ -6,8 +6,6 @@ A run has the metrics that runs are compared by; all others are in its artifacts
 from collections.abc import Mapping
 from typing import Any
 
-from emotion.data.labels import EMOTIONS
-
 EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 TRIAL_METRICS = ("score_spread", "duration", "training_seconds", "epochs", "parameters", "latency_ms")
 SUBSETS = {  # of the images: the metrics that are logged
@@ -41,5 +39,5 @@ def evaluation_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
     subsets = {name: keys for name, keys in SUBSETS.items() if name in scores}
     return {
         **{f"{name}/{key}": float(scores[name][key]) for name, keys in subsets.items() for key in keys},
-        **{f"test_recall/{emotion}": scores["test_per_class"][emotion]["recall"] for emotion in EMOTIONS},
+        **{f"test_recall/{emotion}": of_emotion["recall"] for emotion, of_emotion in scores["test_per_class"].items()},
     }

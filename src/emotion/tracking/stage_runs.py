@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from emotion.data.dataset import DatasetMetadata, SourceMetadata, caption
+from emotion.data.dataset import DatasetMetadata, SourceMetadata, Split, caption
 from emotion.evaluation import predictions
 from emotion.params.objective import Objective
 from emotion.params.sections import Params
@@ -254,15 +253,15 @@ def _describe_dataset(run: Run, dataset: DatasetInfo) -> None:
     run.set_tags({"data.sha256": dataset.sha256})
 
 
-def log_val_predictions(run: Run, index: pd.DataFrame, probabilities: NDArray[np.float32]) -> None:
+def log_val_predictions(run: Run, validation: Split, probabilities: NDArray[np.float32]) -> None:
     """Log predictions for the validation images, to the same path as `evaluate`.
 
     Args:
         run: the run to log to.
-        index: the rows of the validation images.
-        probabilities: (n, 7).
+        validation: the n validation images.
+        probabilities: (n, classes).
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / predictions.FILE_NAME
-        predictions.write(predictions.predictions_table(index, probabilities), path)
+        predictions.write(predictions.predictions_table(validation.index, probabilities, validation.emotions), path)
         run.log_files(path, VALIDATION_FOLDER)

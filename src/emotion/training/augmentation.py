@@ -17,7 +17,7 @@ def augment(
     """Flip, rotate, zoom and shift images, change their contrast, and erase a square.
 
     Args:
-        images: (batch, height, width, 1) float32, 0..255.
+        images: (batch, height, width, channels) float32, 0..255.
         settings: the strength of each transformation.
         seed: (2,) int64; the same seed gives the same result.
         size: size of the results, in pixels per side; None keeps the size of the images.
@@ -25,7 +25,7 @@ def augment(
             in both orientations in turn, because random flips repeat one of them too often).
 
     Returns:
-        (batch, size, size, 1) float32, 0..255.
+        (batch, size, size, channels) float32, 0..255.
     """
     seeds = iter(tf.unstack(tf.random.experimental.stateless_split(seed, 8)))
     count = tf.shape(images)[0]
@@ -57,8 +57,8 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, largest: float, seed: tf.Tensor)
     """Mix every image and label with another one in the batch (mixup, Zhang et al., 2018).
 
     Args:
-        images: (batch, height, width, 1) float32.
-        labels: (batch, 7) float32.
+        images: (batch, height, width, channels) float32.
+        labels: (batch, classes) float32.
         largest: maximum weight of the other image, 0..1; each batch draws a weight up to this.
         seed: (2,) int64.
     """

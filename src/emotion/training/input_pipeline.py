@@ -5,13 +5,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from emotion.data.dataset import Split
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.dataset import Split, as_pixels
 from emotion.params.sections import Train
 from emotion.training.augmentation import augment, mixup
 
 
-def train_dataset(split: Split, settings: Train, step: int = 0, size: int = IMAGE_SIZE) -> tf.data.Dataset:
+def train_dataset(split: Split, settings: Train, step: int = 0, size: int | None = None) -> tf.data.Dataset:
     """Return an infinite dataset of augmented batches, starting at a given step.
 
     Each batch depends only on its step number and the seed, so training can resume at any step.
@@ -21,15 +20,15 @@ def train_dataset(split: Split, settings: Train, step: int = 0, size: int = IMAG
         split: the training images.
         settings: batch size, augmentation, label smoothing, seed.
         step: the step to start at, counted from 0 over the whole training.
-        size: size of the images, in pixels per side.
+        size: size of the images, in pixels per side; None keeps that of the split.
 
     Yields:
-        images (batch, size, size, 1) float32 0..255, labels (batch, 7) float32, smoothed. Only
+        images (batch, size, size, 1 or 3) float32 0..255, labels (batch, classes) float32, smoothed. Only
         training uses smoothed labels, so that validation losses can be compared.
     """
     smoothing, seed = settings.label_smoothing, settings.seed
-    images = tf.constant(split.images)
-    labels = tf.constant(_one_hot(split) * (1 - smoothing) + smoothing / len(EMOTIONS))
+    images = tf.constant(as_pixels(split.images))
+    labels = tf.constant(_one_hot(split) * (1 - smoothing) + smoothing / len(split.emotions))
     batch = min(settings.batch_size, len(split))
     per_epoch = steps_per_epoch(split, settings)
     flipped = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
@@ -41,7 +40,7 @@ def train_dataset(split: Split, settings: Train, step: int = 0, size: int = IMAG
         rows = tf.random.experimental.index_shuffle(
             within * batch + tf.range(batch, dtype=tf.int64), tf.stack([seed, epoch]), len(split) - 1
         )
-        pixels = tf.cast(tf.gather(images, rows), tf.float32)[..., None]
+        pixels = tf.cast(tf.gather(images, rows), tf.float32)
         flips = tf.gather(flipped, rows) ^ (epoch % 2 == 1)
         batch_seed = tf.stack([tf.constant(seed, tf.int64), number])
         pixels = augment(pixels, settings.augmentation, batch_seed, size, flips)
@@ -58,7 +57,7 @@ def steps_per_epoch(split: Split, settings: Train) -> int:
 
 def eval_dataset(split: Split, batch_size: int = 256) -> tf.data.Dataset:
     """Return the unaugmented images in order, once, with one-hot labels."""
-    dataset = tf.data.Dataset.from_tensor_slices((split.images[..., None], _one_hot(split)))
+    dataset = tf.data.Dataset.from_tensor_slices((as_pixels(split.images), _one_hot(split)))
     return _without_autotune(dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y)))
 
 
@@ -76,18 +75,18 @@ def _without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def class_weights(split: Split, power: float) -> NDArray[np.float32]:
-    """Return the loss weights of the emotions, (7,), with mean 1 over the images.
+    """Return the loss weights of the emotions, (classes,), with mean 1 over the images.
 
     Args:
         split: the training images.
         power: exponent of the inverse frequency; 0 weights all images equally, 1 gives every emotion
             the same total weight.
     """
-    counts = np.bincount(split.labels, minlength=len(EMOTIONS))
+    counts = np.bincount(split.labels, minlength=len(split.emotions))
     weights = np.where(counts > 0, np.maximum(counts, 1) ** -float(power), 0)
     scaled: NDArray[np.float32] = (weights * len(split) / (weights * counts).sum()).astype(np.float32)
     return scaled
 
 
 def _one_hot(split: Split) -> NDArray[np.float32]:
-    return np.eye(len(EMOTIONS), dtype=np.float32)[split.labels]
+    return np.eye(len(split.emotions), dtype=np.float32)[split.labels]

@@ -3,7 +3,6 @@
 import math
 import time
 
-from emotion.data.labels import IMAGE_SIZE
 from emotion.params.sections import Train
 
 GROWTH_ENDS = 0.6  # fraction of the training after which images have their full size
@@ -19,10 +18,12 @@ class Schedule:
     Args:
         settings: epochs or budget_minutes, learning rate, warmup, initial image size.
         steps_per_epoch: number of training steps per epoch.
+        image_size: of the dataset, in pixels per side.
     """
 
-    def __init__(self, settings: Train, steps_per_epoch: int) -> None:
+    def __init__(self, settings: Train, steps_per_epoch: int, image_size: int) -> None:
         self.settings = settings
+        self.first_size, self.full_size = settings.initial_image_size or image_size, image_size
         self.steps = steps_per_epoch * settings.epochs
         self.budget = settings.budget_minutes and settings.budget_minutes * 60
         self.started = time.monotonic()
@@ -50,8 +51,8 @@ class Schedule:
 
     def image_size(self, progress: float) -> int:
         """Return the image size, which starts small to save time (progressive resizing, Howard, 2018)."""
-        missing = (IMAGE_SIZE - self.settings.initial_image_size) * max(0.0, 1 - progress / GROWTH_ENDS)
-        return max(self.settings.initial_image_size, IMAGE_SIZE - SIZE_STEP * math.ceil(missing / SIZE_STEP))
+        missing = (self.full_size - self.first_size) * max(0.0, 1 - progress / GROWTH_ENDS)
+        return max(self.first_size, self.full_size - SIZE_STEP * math.ceil(missing / SIZE_STEP))
 
     def remaining(self, step: int) -> float:
         """Estimate the remaining seconds, given that larger images take longer."""

@@ -12,7 +12,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Split
-from emotion.data.labels import EMOTIONS
 from emotion.networks.build import build, members
 from emotion.params.sections import Train
 from emotion.runtime.errors import UserError
@@ -33,7 +32,7 @@ class TrainingResult:
     rows: list[Row]  # one per epoch
     best_epoch: int  # from 1
     precision: str  # float32 or bfloat16, and the reason
-    val_probabilities: NDArray[np.float32]  # (validation images, 7), in the best epoch
+    val_probabilities: NDArray[np.float32]  # (validation images, classes), in the best epoch
 
     @property
     def history(self) -> pd.DataFrame:
@@ -95,7 +94,15 @@ class Trainer:
         print(f"Precision: {self.precision}.", flush=True)
         precision.apply(chosen)
         keras.utils.set_random_seed(settings.seed)
-        self.network = build(settings.network, settings.width, settings.dropout, settings.transfer, settings.ensemble)
+        self.network = build(
+            settings.network,
+            settings.width,
+            settings.dropout,
+            settings.transfer,
+            len(train.emotions),
+            train.input_shape,
+            settings.ensemble,
+        )
         self.members = members(self.network)
         precision.apply("float32")  # for other layers that this process builds
         self.optimizer = make_optimizer(settings, chosen)
@@ -103,12 +110,12 @@ class Trainer:
         self.validation, self.validation_batches = validation, eval_dataset(validation)
         self.weights = tf.constant(class_weights(train, settings.class_weight_power))
         self.steps_per_epoch = steps_per_epoch(train, settings)
-        self.schedule = Schedule(settings, self.steps_per_epoch)
+        self.schedule = Schedule(settings, self.steps_per_epoch, train.input_shape[0])
         self.step = 0
         self.rows: list[Row] = []
         self.best: list[NDArray[Any]] = []
         self.best_epoch = 0
-        self.best_probabilities = np.zeros((0, len(EMOTIONS)), np.float32)
+        self.best_probabilities = np.zeros((0, len(train.emotions)), np.float32)
         self._batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(())
         self._image_size = 0  # of the images in _batches
         # Created per instance, so that each training run traces its own functions. They are traced once per

@@ -3,7 +3,6 @@
 import statistics
 import time
 
-from emotion.data.labels import IMAGE_SIZE
 from emotion.params.objective import Objective
 from emotion.training.callbacks import Row
 from emotion.tuning.protocol import Curve, Outcome, TrialRequest
@@ -34,13 +33,17 @@ def median_stopping_rule(curve: Curve, completed: tuple[Curve, ...], epochs: int
 class PruningCallback:
     """Stops a training run that should be pruned, or whose search has run out of time.
 
+    Args:
+        request: the settings of the trial.
+        image_size: of the dataset, in pixels per side.
+
     Attributes:
         outcome: the outcome of the trial so far.
         prunes: whether the median stopping rule applies; the deadline always does.
     """
 
-    def __init__(self, request: TrialRequest) -> None:
-        self.request = request
+    def __init__(self, request: TrialRequest, image_size: int) -> None:
+        self.request, self.image_size = request, image_size
         self.outcome: Outcome = "completed"
         self.prunes = True
 
@@ -49,7 +52,7 @@ class PruningCallback:
         request, epochs = self.request, self.request.train.epochs
         curve = tuple(row[request.objective] for row in rows)
         # While the training images are smaller than the validation images, the curve lags behind.
-        is_comparable = len(rows) < epochs and rows[-1]["image_size"] == IMAGE_SIZE
+        is_comparable = len(rows) < epochs and rows[-1]["image_size"] == self.image_size
         if (
             self.prunes
             and is_comparable

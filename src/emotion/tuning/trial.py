@@ -13,8 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from emotion.data.dataset import Split, subset
-from emotion.data.labels import IMAGE_SIZE
+from emotion.data.dataset import InputShape, Split, subset
 from emotion.runtime.errors import UserError
 from emotion.training.callbacks import Callback
 from emotion.training.checkpoints import Checkpoints
@@ -30,7 +29,7 @@ class FinishedTrial:
     """A trial that did not fail."""
 
     result: TrialResult
-    val_probabilities: NDArray[np.float32]  # (validation images, 7), of the first training run
+    val_probabilities: NDArray[np.float32]  # (validation images, classes), of the first training run
 
 
 def run_trial(
@@ -52,7 +51,7 @@ def run_trial(
     Raises:
         UserError: if the loss becomes NaN or infinite.
     """
-    start, pruning, objective = time.monotonic(), PruningCallback(request), request.objective
+    start, pruning, objective = time.monotonic(), PruningCallback(request, train.input_shape[0]), request.objective
     images = subset(train, request.fraction, request.subset_seed)
     results = _train_all(request, images, validation, folder, pruning, callbacks)
     rows = [max(result.rows, key=lambda row: _preference(row[objective], request)) for result in results]
@@ -60,7 +59,7 @@ def run_trial(
     if not all(map(math.isfinite, scores)):
         raise UserError(f"{objective} is NaN or infinite: training diverged. Lower the learning rates in tune.space.")
     parameters = float(results[0].network.count_params())
-    latency = {"latency_ms": _latency_ms(results[0].network)} if request.penalties.latency else {}
+    latency = {"latency_ms": _latency_ms(results[0].network, train.input_shape)} if request.penalties.latency else {}
     sign = 1 if objective.direction == "min" else -1
     penalty = sign * request.penalties.of(parameters, latency.get("latency_ms", 1.0))
     metrics = {key: value for key, value in rows[0].items() if key not in ("epoch", "seconds")} | {
@@ -77,10 +76,10 @@ def run_trial(
     return FinishedTrial(result, results[0].val_probabilities)
 
 
-def _latency_ms(network: "keras.Model") -> float:
+def _latency_ms(network: "keras.Model", input_shape: InputShape) -> float:
     """The median latency of a network for one image, in milliseconds."""
     predict = tf.function(partial(network, training=False), autograph=False)
-    image = tf.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 1))
+    image = tf.zeros((1, *input_shape))
     predict(image)
     seconds = []
     for _ in range(LATENCY_CALLS):

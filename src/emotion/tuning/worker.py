@@ -134,5 +134,5 @@ def _run_logged_trial(
         )  # fmt: skip
         run.log_metrics(trial_metrics(finished.result.metrics))
         run.set_tags({"outcome": finished.result.outcome})
-        log_val_predictions(run, validation.index, finished.val_probabilities)
+        log_val_predictions(run, validation, finished.val_probabilities)
     return finished.result

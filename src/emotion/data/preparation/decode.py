@@ -1,4 +1,4 @@
-"""Decode an archive of images into one array of 48x48 gray faces."""
+"""Decode an archive of images into one array of faces."""
 
 import hashlib
 import io
@@ -12,8 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from emotion.data.dataset import INDEX_COLUMNS
-from emotion.data.labels import IMAGE_SIZE
+from emotion.data.dataset import INDEX_COLUMNS, InputShape
 from emotion.data.preparation.images import UnreadableImageError, load_face
 from emotion.data.sources.archive import ATTRIBUTES, parse
 from emotion.runtime.errors import UserError
@@ -37,23 +36,25 @@ class DecodedArchive:
         return table.assign(pixel_hash=self.pixel_hashes, blank=self.blank)
 
 
-def decode_archive(archive: zipfile.ZipFile, path: Path) -> DecodedArchive:
+def decode_archive(archive: zipfile.ZipFile, path: Path, shape: InputShape) -> DecodedArchive:
     """Decode all labeled images, sorted by name, into one array on disk.
 
     Images are decoded one at a time, so memory use does not grow with their number.
 
     Args:
         archive: a zip file in the layout described in `emotion.data.sources.archive`.
-        path: the .npy file to write, an array of shape (n, 48, 48) and dtype uint8.
+        path: the .npy file to write, an array of shape (n, height, width), or (n, height, width, 3) in color, and
+            dtype uint8.
+        shape: height, width and channels of an image.
     """
     with path.open("wb") as output:
-        _write_header(output, len(archive.namelist()))
+        _write_header(output, len(archive.namelist()), shape)
         start = output.tell()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which is not used here
-            decoded = _decode_all(archive, output)
+            decoded = _decode_all(archive, output, shape)
         output.seek(0)
-        _write_header(output, len(decoded.rows))
+        _write_header(output, len(decoded.rows), shape)
         assert output.tell() == start, "NumPy pads headers, so a smaller count should fit"
     return decoded
 
@@ -85,14 +86,14 @@ def read_attributes(archive: zipfile.ZipFile, shown: str) -> pd.DataFrame:
     return table
 
 
-def _decode_all(archive: zipfile.ZipFile, output: BinaryIO) -> DecodedArchive:
+def _decode_all(archive: zipfile.ZipFile, output: BinaryIO, shape: InputShape) -> DecodedArchive:
     decoded = DecodedArchive()
     names = sorted(name for name in archive.namelist() if parse(name))
     for name in track(names, "Decoding", len(names)):
         entry = parse(name)
         assert entry is not None
         try:
-            pixels = load_face(archive.read(name))
+            pixels = load_face(archive.read(name), shape)
         except UnreadableImageError as reason:
             decoded.quarantine.append((name, str(reason)))
             continue
@@ -107,6 +108,7 @@ def _decode_all(archive: zipfile.ZipFile, output: BinaryIO) -> DecodedArchive:
     return decoded
 
 
-def _write_header(output: BinaryIO, count: int) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, IMAGE_SIZE, IMAGE_SIZE)}
+def _write_header(output: BinaryIO, count: int, shape: InputShape) -> None:
+    array = (count, *shape) if shape[2] == 3 else (count, *shape[:2])
+    header = {"descr": "|u1", "fortran_order": False, "shape": array}
     np.lib.format.write_array_header_1_0(output, header)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from emotion.data.labels import IMAGE_SIZE
+from emotion.data.dataset import InputShape
 
 RGBImage = NDArray[np.uint8]  # (height, width, 3), red, green and blue, 0..255
 
@@ -46,15 +46,16 @@ def open_image(content: bytes) -> Iterator[Image.Image]:
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from None
 
 
-def load_face(content: bytes) -> NDArray[np.uint8]:
+def load_face(content: bytes, shape: InputShape) -> NDArray[np.uint8]:
     """Decode an image of a single cropped face, in one of FORMATS and any mode.
 
     Args:
-        content: the bytes of an image file. Colors are converted to luma and 16 bits to 8; sizes other than
-            48x48 are resampled (Lanczos) after the EXIF orientation is applied.
+        content: the bytes of an image file. 16 bits are converted to 8, and for gray images, colors to luma; other
+            sizes are resampled (Lanczos) after the EXIF orientation is applied.
+        shape: the height, width and channels of the result.
 
     Returns:
-        (48, 48) uint8, from 0 (black) to 255 (white).
+        (height, width) uint8, from 0 (black) to 255 (white); (height, width, 3) in color.
 
     Raises:
         UnreadableImageError: if the image cannot be decoded; the message gives the reason.
@@ -63,9 +64,9 @@ def load_face(content: bytes) -> NDArray[np.uint8]:
         if max(image.size) > MAX_SIDE:
             raise TooLargeImageError(f"{image.width}x{image.height} pixels, more than {MAX_SIDE} per side")
         is_rotated = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        if image.size != (IMAGE_SIZE, IMAGE_SIZE) or image.mode != "L" or is_rotated:
-            return np.asarray(to_model_input(apply_exif_orientation(image)))
-        return np.asarray(image)
+        if is_rotated or image.mode != "L":
+            return model_input(apply_exif_orientation(image), shape)
+        return model_input(image, shape)
 
 
 def load_image(content: bytes) -> RGBImage:
@@ -92,9 +93,18 @@ def apply_exif_orientation(image: Image.Image) -> Image.Image:
     return upright.convert("RGB") if upright.mode == "P" else upright
 
 
-def to_model_input(image: Image.Image) -> Image.Image:
-    """Convert an upright face image to the networks' input format: grayscale, 48x48."""
-    gray = image.convert("L")
-    if gray.size == (IMAGE_SIZE, IMAGE_SIZE):
-        return gray
-    return gray.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
+def model_input(image: Image.Image, shape: InputShape) -> NDArray[np.uint8]:
+    """Convert an upright face image to the kind of images that a model takes.
+
+    Args:
+        image: of any size.
+        shape: height, width, and 1 channel for gray or 3 for red, green and blue.
+
+    Returns:
+        (height, width) or (height, width, 3) uint8.
+    """
+    height, width, channels = shape
+    converted = image.convert("RGB" if channels == 3 else "L")
+    if converted.size != (width, height):
+        converted = converted.resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(converted)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emotion.data.labels import EMOTIONS, GATE, SPLITS, UNUSED, USAGES
+from emotion.data.labels import GATE, SPLITS, UNUSED, USAGES
 from emotion.runtime.errors import UserError
 
 
@@ -73,7 +73,7 @@ def _held_out(index: pd.DataFrame, chosen_from: pd.Series, fraction: float, seed
     distinct = rows.drop_duplicates("pixel_hash")
     rng = np.random.default_rng(seed)
     held_out: list[str] = []
-    for emotion in EMOTIONS:
+    for emotion in sorted(set(distinct["emotion"])):
         shuffled = rng.permutation(distinct.loc[distinct["emotion"] == emotion, "pixel_hash"].to_numpy())
         total = copies[shuffled].cumsum().to_numpy()
         target = fraction * total[-1] if len(total) else 0
@@ -83,7 +83,8 @@ def _held_out(index: pd.DataFrame, chosen_from: pd.Series, fraction: float, seed
 
 def _require_every_split(index: pd.DataFrame, split: pd.Series, needed: tuple[str, ...], protocol: str) -> None:
     present = set(zip(split, index["emotion"], strict=True))
-    missing = [f"{name}/{emotion}" for name in needed for emotion in EMOTIONS if (name, emotion) not in present]
+    emotions = sorted(set(index["emotion"]))
+    missing = [f"{name}/{emotion}" for name in needed for emotion in emotions if (name, emotion) not in present]
     if missing:
         raise UserError(
             f"with preprocess.protocol={protocol}, there is no image for {', '.join(missing)}."

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from emotion.data.dataset import Images
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.evaluation.figures.base import FACES_PER_ROW, save_figure, show_faces
+from emotion.evaluation.predictions import emotions_of
 
 CURVES = ("val_accuracy", "accuracy", "val_loss", "loss")
 
@@ -50,7 +50,7 @@ def draw_recalls(predictions: Mapping[str, pd.DataFrame], path: Path) -> None:
 
 def _recall(table: pd.DataFrame) -> pd.Series:
     is_correct = (table["actual"] == table["predicted"]).groupby(table["actual"]).mean()
-    return is_correct.reindex([emotion for emotion in EMOTIONS if emotion in is_correct.index])
+    return is_correct.reindex([emotion for emotion in emotions_of(table) if emotion in is_correct.index])
 
 
 def draw_confusions(predictions: Mapping[str, pd.DataFrame], path: Path) -> None:
@@ -58,16 +58,17 @@ def draw_confusions(predictions: Mapping[str, pd.DataFrame], path: Path) -> None
     figure = Figure(figsize=(5.2 * len(predictions), 5), layout="constrained")
     axes = figure.subplots(1, len(predictions), squeeze=False)[0]
     for axis, (label, table) in zip(axes, predictions.items(), strict=True):
+        emotions = list(emotions_of(table))
         counts = pd.crosstab(table["actual"], table["predicted"]).reindex(
-            index=EMOTIONS, columns=EMOTIONS, fill_value=0
+            index=emotions, columns=emotions, fill_value=0
         )
         shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy()
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), share in np.ndenumerate(shares):
             color = "white" if share > 0.5 else "black"
             axis.text(column, row, f"{share:.0%}", ha="center", va="center", color=color, fontsize=8)
-        axis.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=40)
-        axis.set_yticks(range(len(EMOTIONS)), EMOTIONS)
+        axis.set_xticks(range(len(emotions)), emotions, rotation=40)
+        axis.set_yticks(range(len(emotions)), emotions)
         axis.set(title=label, xlabel="predicted", ylabel="actual")
     save_figure(figure, path)
 
@@ -76,7 +77,7 @@ def draw_disagreements(images: Images, titles: Sequence[str], path: Path) -> Non
     """Draw images with what the models answered.
 
     Args:
-        images: (n, 48, 48), at least one.
+        images: at least one.
         titles: of the images.
         path: the PNG file to write.
     """
@@ -84,5 +85,5 @@ def draw_disagreements(images: Images, titles: Sequence[str], path: Path) -> Non
     figure = Figure(figsize=(FACES_PER_ROW * 1.6, rows * 2.1 + 0.3), layout="constrained")
     axes = figure.subplots()
     for (x, y), title in zip(show_faces(axes, images, gap=24), titles, strict=True):
-        axes.text(x, y - IMAGE_SIZE / 2 - 2, title, fontsize=7, ha="center", va="bottom")
+        axes.text(x, y - 0.54 * images.shape[1], title, fontsize=7, ha="center", va="bottom")
     save_figure(figure, path)

@@ -9,13 +9,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Images
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
 from emotion.evaluation.figures.base import FACES_PER_ROW, save_figure, show_faces
 from emotion.evaluation.report.groups import ALL
 from emotion.evaluation.report.robustness import CORRUPTIONS
 
 
-def draw_confusion(matrix: NDArray[np.int64], caption: str, path: Path) -> None:
+def draw_confusion(matrix: NDArray[np.int64], emotions: Sequence[str], caption: str, path: Path) -> None:
     """Draw the confusion matrix: counts, colored by the share of the actual emotion; rows are actual."""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(7, 6), layout="constrained")
@@ -24,9 +23,9 @@ def draw_confusion(matrix: NDArray[np.int64], caption: str, path: Path) -> None:
     for (row, column), count in np.ndenumerate(matrix):
         color = "white" if shares[row, column] > 0.5 else "black"
         axis.text(column, row, str(count), ha="center", va="center", color=color)
-    ticks = range(len(EMOTIONS))
-    axis.set_xticks(ticks, EMOTIONS, rotation=30)
-    axis.set_yticks(ticks, EMOTIONS)
+    ticks = range(len(emotions))
+    axis.set_xticks(ticks, emotions, rotation=30)
+    axis.set_yticks(ticks, emotions)
     axis.set(xlabel="predicted", ylabel="actual", title=f"Test images: {caption}")
     figure.colorbar(colors, label="share of the actual emotion")
     save_figure(figure, path)
@@ -132,6 +131,6 @@ def draw_mistakes(images: Images, titles: Sequence[str], caption: str, path: Pat
     axes.axis("off")
     if len(images):
         for (x, y), title in zip(show_faces(axes, images, gap=20), titles, strict=True):
-            axes.text(x, y - IMAGE_SIZE / 2 - 2, title, fontsize=7, ha="center", va="bottom")
+            axes.text(x, y - 0.54 * images.shape[1], title, fontsize=7, ha="center", va="bottom")
     figure.suptitle(f"Worst mistakes on test images: {caption}")
     save_figure(figure, path)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from emotion.data.labels import IMAGE_SIZE
 from emotion.evaluation.figures.base import save_figure
 
 METRICS = ("accuracy", "loss", "learning_rate", "image_size")
@@ -28,6 +27,6 @@ def draw_training_curves(history: pd.DataFrame, caption: str, path: Path) -> Non
         axis.set(xlabel="epoch", title=name.replace("_", " "))
         axis.grid(alpha=0.3)
         if name == "image_size":
-            axis.set_ylim(0, IMAGE_SIZE + 2)
+            axis.set_ylim(0, 1.05 * history[name].max())
     figure.suptitle(f"Training on {caption}")
     save_figure(figure, path)

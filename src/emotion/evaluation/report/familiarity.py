@@ -1,6 +1,6 @@
 """Whether a model calls its test faces familiar, and inputs of other kinds unfamiliar."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from emotion.data.dataset import Images
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.dataset import Images, input_shape
+from emotion.data.labels import EMOTIONS
+from emotion.data.preparation.images import model_input
 from emotion.data.sources.drawing import draw_face
 
 SEED = 0
@@ -24,44 +25,43 @@ def other_inputs(test: Images, is_drawn: bool) -> dict[str, Images]:
     A model should call them unfamiliar, except photographs of faces if it learned from photographs.
 
     Args:
-        test: the test images, (n, 48, 48) uint8.
+        test: the test images.
         is_drawn: whether the model learned from drawn faces.
     """
-    rng = np.random.default_rng(SEED)
+    rng, shape = np.random.default_rng(SEED), input_shape(test)
+
+    def stack(pictures: Iterable[Image.Image]) -> Images:
+        return np.stack([model_input(picture, shape) for picture in pictures])
+
     return {
-        "photographs of faces": _photographs(),
-        **({} if is_drawn else {"drawn faces": _drawings(rng)}),
+        "photographs of faces": stack(_photographs()),
+        **({} if is_drawn else {"drawn faces": stack(_drawings(rng))}),
         "upside-down test faces": test[:COUNT, ::-1],
-        "a cat": _crops([skimage.data.chelsea()], rng),
-        "textures": _crops([skimage.data.brick(), skimage.data.grass(), skimage.data.gravel()], rng),
-        "noise": rng.integers(0, 256, (COUNT, IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8),
-        "black": np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8),
+        "a cat": stack(_crops([skimage.data.chelsea()], rng, shape[0])),
+        "textures": stack(_crops([skimage.data.brick(), skimage.data.grass(), skimage.data.gravel()], rng, shape[0])),
+        "noise": rng.integers(0, 256, (COUNT, *test.shape[1:]), dtype=np.uint8),
+        "black": np.zeros((1, *test.shape[1:]), np.uint8),
     }
 
 
-def _photographs() -> Images:
+def _photographs() -> Iterator[Image.Image]:
     """A hundred faces of Labeled Faces in the Wild (Huang et al., 2007), 25 pixels wide."""
-    faces = skimage.data.lfw_subset()[:100]
-    return np.stack([_gray(Image.fromarray((255 * face).astype(np.uint8))) for face in faces])
+    for face in skimage.data.lfw_subset()[:100]:
+        yield Image.fromarray((255 * face).astype(np.uint8))
 
 
-def _drawings(rng: np.random.Generator) -> Images:
-    return np.stack([np.asarray(draw_face(EMOTIONS[number % len(EMOTIONS)], rng)) for number in range(COUNT)])
+def _drawings(rng: np.random.Generator) -> Iterator[Image.Image]:
+    for number in range(COUNT):
+        yield draw_face(EMOTIONS[number % len(EMOTIONS)], rng)
 
 
-def _crops(pictures: list[NDArray[np.uint8]], rng: np.random.Generator) -> Images:
+def _crops(pictures: list[NDArray[np.uint8]], rng: np.random.Generator, min_side: int) -> Iterator[Image.Image]:
     """Random squares of pictures."""
-    crops = []
     for number in range(COUNT):
         picture = Image.fromarray(pictures[number % len(pictures)])
-        side = int(rng.integers(IMAGE_SIZE, min(picture.size)))
+        side = int(rng.integers(min_side, min(picture.size)))
         left, top = int(rng.integers(picture.width - side + 1)), int(rng.integers(picture.height - side + 1))
-        crops.append(_gray(picture.crop((left, top, left + side, top + side))))
-    return np.stack(crops)
-
-
-def _gray(picture: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(picture.convert("L").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS))
+        yield picture.crop((left, top, left + side, top + side))
 
 
 def novelty_by_kind(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emotion.data.labels import EMOTIONS
+from emotion.data.dataset import Split
 from emotion.evaluation.metrics import Probabilities
 from emotion.evaluation.significance import wilson_interval
 
@@ -29,20 +29,20 @@ def group_masks(attributes: pd.DataFrame) -> Iterator[tuple[str, str, NDArray[np
             yield str(attribute), group, (values == group).to_numpy(bool)
 
 
-def groups_table(labels: NDArray[np.int64], probabilities: Probabilities, attributes: pd.DataFrame) -> pd.DataFrame:
+def groups_table(split: Split, probabilities: Probabilities) -> pd.DataFrame:
     """A row per group and emotion with COLUMNS; recall has a Wilson interval (low, high).
 
     The recall of the images of all emotions, in the rows where `emotion` is ALL, is the accuracy.
 
     Args:
-        labels: (n,) the actual emotions.
-        probabilities: (n, 7).
-        attributes: (n, number of attributes).
+        split: n images with their labels and attributes.
+        probabilities: (n, classes).
     """
+    labels = split.labels
     is_correct = probabilities.argmax(axis=1) == labels
     rows = []
-    for attribute, group, is_member in group_masks(attributes):
-        subsets = {ALL: is_member, **{name: is_member & (labels == label) for label, name in enumerate(EMOTIONS)}}
+    for attribute, group, is_member in group_masks(split.attributes):
+        subsets = {ALL: is_member, **{name: is_member & (labels == label) for label, name in enumerate(split.emotions)}}
         for emotion, mask in subsets.items():
             if count := int(mask.sum()):
                 low, high = wilson_interval(int(is_correct[mask].sum()), count)

@@ -1,4 +1,4 @@
-"""Accuracy under fixed, seeded corruptions (after Hendrycks and Dietterich, 2019), for small gray images."""
+"""Accuracy under fixed, seeded corruptions (after Hendrycks and Dietterich, 2019), for small images."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,7 +7,6 @@ import pandas as pd
 from scipy import ndimage
 
 from emotion.data.dataset import Images, Split
-from emotion.data.labels import IMAGE_SIZE
 from emotion.evaluation.metrics import Probabilities
 
 SEED = 0
@@ -15,17 +14,17 @@ SEED = 0
 
 def brightness(images: Images, change: float) -> Images:
     """Add gray levels, -255..255."""
-    return _gray(images.astype(np.float32) + change)
+    return _to_pixels(images.astype(np.float32) + change)
 
 
 def blur(images: Images, sigma: float) -> Images:
     """Gaussian blur with a standard deviation in pixels."""
-    return _gray(ndimage.gaussian_filter(images.astype(np.float32), (0, sigma, sigma)))
+    return _to_pixels(ndimage.gaussian_filter(images.astype(np.float32), (0, sigma, sigma, 0)[: images.ndim]))
 
 
 def noise(images: Images, sigma: float) -> Images:
     """Gaussian noise with a standard deviation in gray levels."""
-    return _gray(images + np.random.default_rng(SEED).normal(0, sigma, images.shape))
+    return _to_pixels(images + np.random.default_rng(SEED).normal(0, sigma, images.shape))
 
 
 def rotation(images: Images, degrees: float) -> Images:
@@ -36,22 +35,23 @@ def rotation(images: Images, degrees: float) -> Images:
             rotated[start::2] = ndimage.rotate(
                 rotated[start::2], angle, axes=(2, 1), reshape=False, order=1, mode="nearest"
             )
-    return _gray(rotated)
+    return _to_pixels(rotated)
 
 
 def occlusion(images: Images, side: float) -> Images:
     """Cover a random square with gray; `side` is a fraction of the image's side."""
-    length = round(side * IMAGE_SIZE)
-    corners = np.random.default_rng(SEED).integers(0, IMAGE_SIZE - length + 1, (len(images), 2))
+    size = images.shape[1]
+    length = round(side * size)
+    corners = np.random.default_rng(SEED).integers(0, size - length + 1, (len(images), 2))
     covered = images.copy()
     for image, (top, left) in zip(covered, corners, strict=True):
         image[top : top + length, left : left + length] = 128
     return covered
 
 
-def _gray(images: np.ndarray) -> Images:
-    gray: Images = np.clip(np.rint(images), 0, 255).astype(np.uint8)
-    return gray
+def _to_pixels(images: np.ndarray) -> Images:
+    pixels: Images = np.clip(np.rint(images), 0, 255).astype(np.uint8)
+    return pixels
 
 
 # Each corruption with its severities and their unit.
@@ -68,7 +68,7 @@ def robustness_table(predict: Callable[[Images], Probabilities], faces: Split) -
     """A row per corruption and severity: corruption, level, accuracy; level 0 stands for the original images.
 
     Args:
-        predict: returns the probabilities of images, (n, 7).
+        predict: returns the probabilities of images, (n, classes).
         faces: at least one.
     """
 

@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Images, Split
-from emotion.data.labels import EMOTIONS
 from emotion.evaluation import metrics, predictions
 from emotion.evaluation.figures.metrics import (
     draw_confusion,
@@ -36,7 +35,7 @@ def write_split(
     Args:
         name: validation or test.
         split: its images and labels.
-        probabilities: (n, 7) predicted for them.
+        probabilities: (n, classes) predicted for them.
         bins: the number of bins for the calibration error.
         folder: gets a folder per subset, with per_class.csv and confusion.csv (actual emotions in rows).
 
@@ -48,10 +47,12 @@ def write_split(
         labels, chosen = split.labels[rows], probabilities[rows]
         scores[subset_name] = metrics.score(labels, chosen, bins)
         (folder / subset_name).mkdir(parents=True)
-        metrics.per_class_table(labels, chosen).to_csv(folder / subset_name / "per_class.csv", index=False)
-        matrix = pd.DataFrame(metrics.confusion_matrix(labels, chosen), index=EMOTIONS, columns=EMOTIONS)
+        metrics.per_class_table(labels, chosen, split.emotions).to_csv(
+            folder / subset_name / "per_class.csv", index=False
+        )
+        matrix = pd.DataFrame(metrics.confusion_matrix(labels, chosen), split.emotions, split.emotions)
         matrix.to_csv(folder / subset_name / "confusion.csv", index_label="actual")
-    table = predictions.predictions_table(split.index, probabilities)
+    table = predictions.predictions_table(split.index, probabilities, split.emotions)
     predictions.write(table, folder / name / predictions.FILE_NAME)
     return scores
 
@@ -60,8 +61,10 @@ def write_test_figures(
     test: Split, probabilities: Probabilities, settings: Evaluate, caption: str, folder: Path
 ) -> dict[str, dict[str, float]]:
     """Write the figures about test images with their tables; return the metrics by emotion."""
-    draw_confusion(metrics.confusion_matrix(test.labels, probabilities), caption, folder / "confusion.png")
-    per_class = metrics.per_class_table(test.labels, probabilities)
+    emotions = test.emotions
+    matrix = metrics.confusion_matrix(test.labels, probabilities)
+    draw_confusion(matrix, emotions, caption, folder / "confusion.png")
+    per_class = metrics.per_class_table(test.labels, probabilities, emotions)
     draw_per_class(per_class, caption, folder / "per_class.png")
     calibration = metrics.reliability_table(test.labels, probabilities, settings.calibration_bins)
     calibration.to_csv(folder / "reliability.csv", index=False)
@@ -69,11 +72,11 @@ def write_test_figures(
     coverage = metrics.coverage_table(test.labels, probabilities)
     coverage.to_csv(folder / "coverage.csv", index=False)
     draw_coverage(coverage, caption, folder / "coverage.png")
-    mistakes = metrics.mistakes_table(test.index, test.labels, probabilities)
+    mistakes = metrics.mistakes_table(test, probabilities)
     mistakes.to_csv(folder / "mistakes.csv", index=False, float_format="%.5f")
     worst = metrics.worst_mistakes(test.labels, probabilities, settings.mistakes)
     titles = [
-        f"{EMOTIONS[test.labels[row]]}, not\n{EMOTIONS[probabilities[row].argmax()]} ({probabilities[row].max():.0%})"
+        f"{emotions[test.labels[row]]}, not\n{emotions[probabilities[row].argmax()]} ({probabilities[row].max():.0%})"
         for row in worst
     ]
     draw_mistakes(test.images[worst], titles, caption, folder / "mistakes.png")
@@ -82,7 +85,7 @@ def write_test_figures(
 
 def write_groups(test: Split, probabilities: Probabilities, caption: str, folder: Path) -> dict[str, Any]:
     """Write accuracy and recall per group as a table and a figure; return the accuracies."""
-    table = groups_table(test.labels, probabilities, test.attributes)
+    table = groups_table(test, probabilities)
     table.to_csv(folder / "groups.csv", index=False, float_format="%.5f")
     draw_groups(table, float((probabilities.argmax(axis=1) == test.labels).mean()), caption, folder / "groups.png")
     return groups_summary(table)

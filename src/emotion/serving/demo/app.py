@@ -39,7 +39,7 @@ INTRODUCTION = (
 )
 LIMITS = (
     "JPEG, PNG, WebP and others up to 10 MB. Faces are found if they look to the front and are at least 20 pixels wide."
-    " The model sees each of them in 48 x 48 gray pixels, and it is often wrong: see its test below."
+    " The model sees each of them in few pixels, and it is often wrong: see its test below."
 )
 NOTICE = Path(__file__).parent / "templates" / "notice.md"
 FIRST_SAMPLE = "happy"
@@ -101,7 +101,7 @@ def build(models: StaticModel | AliasWatcher, samples: list[Path], notice: str) 
         (faces,) = model.predictor.predict([image], detect=not is_cropped)
         shown = sorted(faces, key=lambda face: -face.box.side)[:MAX_FACES]
         shown.sort(key=lambda face: (face.box.left, face.box.top))
-        crops = [face.box.crop(image) for face in shown]
+        crops = [face.box.crop(image, model.predictor.input_shape) for face in shown]
         heat_maps = None
         if shown and model.gradcam:
             heat_maps = model.gradcam.heat_maps(np.stack(crops), [face.emotion for face in shown])

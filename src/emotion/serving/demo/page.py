@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion.data.preparation.images import RGBImage
-from emotion.serving.annotation import COLORS, annotate, caption
+from emotion.serving.annotation import COLORS, OTHER_COLOR, annotate, caption
 from emotion.serving.detection import Box
 from emotion.serving.predictor import Face
 
@@ -37,8 +37,8 @@ def render_result(
     Args:
         image: the uploaded image.
         faces: the predictions.
-        crops: each face as the model saw it, (48, 48) uint8.
-        heat_maps: (faces, 48, 48), 0..1; None if they are not available.
+        crops: each face as the model saw it, as `Box.crop` returns it.
+        heat_maps: (faces, height, width), 0..1; None if they are not available.
         caution: a sentence to show with every face.
         hidden: how many faces are only in the JSON.
         model: the title of the model that answered.
@@ -57,7 +57,7 @@ def render_result(
             if heat_maps is not None and heat_maps[number].any()  # else nothing speaks for the emotion
             else None,
             "scores": [
-                (emotion, score, COLORS[emotion])
+                (emotion, score, COLORS.get(emotion, OTHER_COLOR))
                 for emotion, score in sorted(face.scores.items(), key=lambda it: -it[1])
             ],
         }
@@ -67,11 +67,19 @@ def render_result(
         # A face that fills the image is on its card.
         image=None if [face.box for face in faces] == [Box.center_square(image)] else _data_uri(shown, "JPEG"),
         alternative=f"Your image with {count}. {captions}" if faces else "Your image; no face was found",
+        input=_describe_input(crops),
         faces=cards,
         caution=caution,
         hidden=hidden,
         model=model,
     )
+
+
+def _describe_input(crops: Sequence[RGBImage]) -> str:
+    """The kind of images that the model takes."""
+    if not crops:
+        return ""
+    return f"{'gray' if crops[0].ndim == 2 else 'color'}, {crops[0].shape[1]} by {crops[0].shape[0]} pixels"
 
 
 def _enlarge(pixels: RGBImage) -> str:
@@ -82,7 +90,7 @@ def _enlarge(pixels: RGBImage) -> str:
 def _overlay_heatmap(crop: RGBImage, heat_map: NDArray[np.float32]) -> RGBImage:
     opacity = 0.6 * heat_map[..., None]
     colors = 255 * colormaps["inferno"](heat_map)[..., :3]
-    return np.asarray(crop[..., None] * (1 - opacity) + colors * opacity, np.uint8)
+    return np.asarray((crop[..., None] if crop.ndim == 2 else crop) * (1 - opacity) + colors * opacity, np.uint8)
 
 
 def _data_uri(image: Image.Image, kind: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from securesystemslib.signer import CryptoSigner
 
-from emotion.data.labels import EMOTIONS
 from emotion.registry.promotion.gate.rules import Probabilities
 from emotion.registry.signing.envelope import ANSWERS, sign, verify
 from emotion.registry.signing.keys import trusted_keys
@@ -27,16 +26,16 @@ def are_distributions(probabilities: Probabilities) -> bool:
     return bool((probabilities >= 0).all() and (np.abs(probabilities.sum(axis=1) - 1) < TOLERANCE).all())
 
 
-def read_answers(version: Version, images: str, count: int) -> Probabilities | None:
+def read_answers(version: Version, images: str, shape: tuple[int, int]) -> Probabilities | None:
     """The answers that were kept with a version; None if there are none for its files and these images.
 
     Args:
         version: the version.
         images: SHA-256 of the test images, from `images_digest`.
-        count: how many there are.
+        shape: how many there are, and how many emotions.
 
     Returns:
-        (count, 7) float32.
+        float32 of that shape.
     """
     run = get_run(version.run_id) if version.run_id else None
     try:
@@ -46,11 +45,11 @@ def read_answers(version: Version, images: str, count: int) -> Probabilities | N
             document, _ = verify(signed.decode(errors="replace"), ANSWERS, trusted, "the answers of a version")
             if document != _document(version, images, content):
                 return None
-        fits = content is not None and len(content) <= count * len(EMOTIONS) * 4 + MAX_HEADER
+        fits = content is not None and len(content) <= shape[0] * shape[1] * 4 + MAX_HEADER
         answers = np.load(io.BytesIO(content), allow_pickle=False) if content and fits else None
     except Exception:  # noqa: BLE001  lost, damaged or unsigned: they are predicted again
         return None
-    if not isinstance(answers, np.ndarray) or answers.shape != (count, len(EMOTIONS)) or answers.dtype != np.float32:
+    if not isinstance(answers, np.ndarray) or answers.shape != shape or answers.dtype != np.float32:
         return None
     return answers if are_distributions(answers) else None
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion.data.labels import EMOTIONS, IMAGE_SIZE
+from emotion.data.dataset import Split, describe_classes
+from emotion.inference.load import Model
 from emotion.inference.op_allowlist import disallowed_ops
 from emotion.registry.promotion.gate.answers import are_distributions
 from emotion.registry.promotion.gate.rules import Rule
@@ -68,8 +69,11 @@ def _operations_rule(name: str, version: Version, folder: Path) -> Rule:
 
 
 def _signature_rule(name: str, version: Version, folder: Path) -> Rule:
-    is_expected = has_expected_signature(folder)
-    expected = f"({IMAGE_SIZE}, {IMAGE_SIZE}, 1) float32 to {len(EMOTIONS)}"
+    from emotion.inference.load import load_saved_model
+
+    model = load_saved_model(saved_model_of(folder))
+    is_expected = has_expected_signature(folder, model)
+    expected = f"{model.input_shape} float32 to {len(model.emotions)}"
     return integrity_rule("signature", expected if is_expected else "different", expected, is_expected)
 
 
@@ -82,14 +86,22 @@ def _flavor_rule(name: str, version: Version, folder: Path) -> Rule:
 def _prediction_rule(name: str, version: Version, folder: Path) -> Rule:
     from emotion.inference.load import load_saved_model, predict
 
-    face = input_example()[..., 0].astype(np.uint8)
     model = load_saved_model(saved_model_of(folder))
+    face = input_example(model.input_shape).astype(np.uint8)
     first, second = predict(model, face, 1), predict(model, face, 1)
-    passed = first.shape == (1, len(EMOTIONS)) and are_distributions(first)
+    passed = first.shape == (1, len(model.emotions)) and are_distributions(first)
     value = "a distribution" if passed else f"shape {first.shape}, sum {first.sum():.3g}"
     if passed and not np.array_equal(first, second):
         value, passed = "differs between two calls", False
     return integrity_rule("prediction", value, "a distribution", passed)
+
+
+def classes_rule(model: Model, test: Split) -> Rule:
+    """Check that a version tells the emotions of the test images, in images of their kind."""
+    ours = describe_classes(model.emotions, model.input_shape)
+    needed = describe_classes(test.emotions, test.input_shape)
+    value = "those of the test images" if ours == needed else f"{ours}: it is compared on none of them"
+    return integrity_rule("classes", value, needed, ours == needed)
 
 
 CHECKS: dict[str, Callable[[str, Version, Path], Rule]] = {

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from emotion.data.dataset import Split
 from emotion.params.sections import Gate
 from emotion.registry.promotion.gate import comparison, rules, subsets
 from emotion.registry.promotion.gate.comparison import Comparison
@@ -39,8 +39,7 @@ class Judgement:
 
 def judge(
     settings: Gate,
-    labels: NDArray[np.int64],
-    attributes: pd.DataFrame,
+    test: Split,
     candidate: Scored,
     champion: Scored | None,
     formers: Sequence[Scored],
@@ -52,12 +51,12 @@ def judge(
 
     Args:
         settings: the thresholds.
-        labels: (n,) of the test images.
-        attributes: (n, number of attributes) of the test images.
+        test: the test images, of which only labels and attributes are used.
         candidate: the version to judge.
         champion: the version to compare it with, or None.
         formers: the former champions.
     """
+    labels = test.labels
     compared = []
     notes = []
     if champion:
@@ -77,8 +76,8 @@ def judge(
     found = [rule for against in compared for rule in comparison.comparison_rules(settings, against)]
     parts = []
     if champion:
-        parts = subsets.emotion_subsets(settings, compared[0])
-        groups = subsets.group_subsets(settings, compared[0], attributes)
+        parts = subsets.emotion_subsets(settings, compared[0], test.emotions)
+        groups = subsets.group_subsets(settings, compared[0], test.attributes)
         for name, chosen, bound in (
             ("largest loss of recall", parts, settings.max_recall_loss),
             ("largest loss of a group's accuracy", groups, settings.max_group_loss),

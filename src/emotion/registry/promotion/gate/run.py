@@ -15,7 +15,7 @@ from emotion.inference.load import Model
 from emotion.params.sections import Params
 from emotion.registry.promotion.gate import wear
 from emotion.registry.promotion.gate.answers import are_distributions, keep_answers, read_answers
-from emotion.registry.promotion.gate.checks import integrity_rule, integrity_rules
+from emotion.registry.promotion.gate.checks import classes_rule, integrity_rule, integrity_rules
 from emotion.registry.promotion.gate.judge import Scored, judge, judge_alone
 from emotion.registry.promotion.gate.rules import Measured, Probabilities, Rule, Verdict
 from emotion.registry.signature import saved_model_of
@@ -63,6 +63,11 @@ class Scorer:
     signer: CryptoSigner | None
     folders: ExitStack
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the answers: images, and emotions."""
+        return len(self.test), len(self.test.emotions)
+
     def load(self, version: Version) -> tuple[list[Rule], Loaded | None]:
         """Download and check a version; return the rules about its integrity, and the version if it passed them."""
         from emotion.inference.load import load_saved_model
@@ -73,13 +78,17 @@ class Scorer:
         if not all(rule.passed for rule in found):
             return found, None
         saved_model = saved_model_of(folder)
-        return found, Loaded(version, load_saved_model(saved_model), folder_size(saved_model) / 2**20)
+        model = load_saved_model(saved_model)
+        found.append(classes_rule(model, self.test))
+        if not found[-1].passed:
+            return found, None
+        return found, Loaded(version, model, folder_size(saved_model) / 2**20)
 
     def answers(self, loaded: Loaded) -> Probabilities:
         """What a version answers: as kept with it, or predicted now, and kept."""
         from emotion.inference.load import predict
 
-        known = read_answers(loaded.version, self.digest, len(self.test))
+        known = read_answers(loaded.version, self.digest, self.shape)
         if known is None:
             known = predict(loaded.model, self.test.images, self.batch_size)
             if not self.is_dry_run and are_distributions(known):
@@ -100,7 +109,7 @@ class Scorer:
             if not _has_data(version, self.data):
                 notes.append(f"Version {version.number}, a former champion, learned from other data: not compared.")
                 continue
-            answers = read_answers(version, self.digest, len(self.test))  # then its files are not needed
+            answers = read_answers(version, self.digest, self.shape)  # then its files are not needed
             if answers is None:
                 found, loaded = self.load(version)
                 if loaded is None:
@@ -179,7 +188,7 @@ def run_gate(
     scored = replace(scored, measured=measured[0])
     before = replace(before, measured=measured[1]) if before else None
     alone, metrics = judge_alone(settings, test.labels, scored, before, bins)
-    judged = judge(settings, test.labels, test.attributes, scored, before, former_scored)
+    judged = judge(settings, test, scored, before, former_scored)
     decided = [*wear.decided_versions(name, digest), version.number]
     return verdict.model_copy(
         update={

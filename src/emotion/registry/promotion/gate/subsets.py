@@ -1,10 +1,11 @@
 """The rules about emotions and groups: no part of the images may be predicted much worse than by the champion."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emotion.data.labels import EMOTIONS
 from emotion.params.sections import Gate
 from emotion.registry.promotion.gate.comparison import Comparison
 from emotion.registry.promotion.gate.rules import Rule, Subset
@@ -12,9 +13,9 @@ from emotion.registry.promotion.gate.rules import Rule, Subset
 POWER = 0.8  # with which the images of a subset should show a loss of the bound; otherwise it is not judged
 
 
-def emotion_subsets(settings: Gate, compared: Comparison) -> list[Subset]:
+def emotion_subsets(settings: Gate, compared: Comparison, emotions: Sequence[str]) -> list[Subset]:
     """The recall of each emotion that occurs."""
-    masks = [("emotion", EMOTIONS[label], compared.labels == label) for label in np.unique(compared.labels)]
+    masks = [("emotion", emotions[label], compared.labels == label) for label in np.unique(compared.labels)]
     return _subsets(masks, settings.max_recall_loss, settings, compared)
 
 
