@@ -1,55 +1,88 @@
-"""Fetch the images as one validated ZIP archive, without unpacking it.
+"""Fetch labelled faces from wherever they are, recognize what their labels mean, and keep them as one ZIP archive.
 
     python -m emotion.fetch
 
-Reads `params: fetch`; writes data/raw/faces.zip, data/raw/source.json (a description of it) and
-reports/runs/fetch.json (the record of its MLflow run).
+Reads `params: fetch`; writes data/raw/faces.zip (the images), data/raw/faces.csv (what each image's label means),
+data/raw/source.json (a description of both) and reports/runs/fetch.json (the record of its MLflow run).
 """
 
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from emotion.data.sources.archive import check, fetch_archive
+from emotion.data.layouts.describe import describe, report
+from emotion.data.layouts.source import open_source, write_archive
+from emotion.data.layouts.words import LabelMap
+from emotion.data.sources.download import download, is_url, url_shown
 from emotion.data.sources.kaggle import fetch_kaggle
 from emotion.data.sources.synthetic import fetch_synthetic
 from emotion.params.load import load_params
 from emotion.params.sections import Fetch
 from emotion.runtime.errors import UserError, run_main
 from emotion.runtime.files import atomic_write, file_digest, write_json
-from emotion.runtime.paths import ARCHIVE, DOWNLOADS, SOURCE, project_root
+from emotion.runtime.paths import ARCHIVE, DOWNLOADS, FACES, SOURCE, project_root
 
 
-def fetch(settings: Fetch, archive: Path) -> dict[str, Any]:
-    """Fetch the archive and check it.
+def fetch(settings: Fetch, archive: Path, faces: Path) -> dict[str, Any]:
+    """Fetch the faces and recognize their layout.
+
+    Args:
+        settings: the parameters of the stage.
+        archive: the ZIP file to write.
+        faces: the table to write, a row per face.
 
     Returns:
-        Its description: source, origin, sha256, bytes, images, ignored.
+        The description of the source, see `SourceMetadata`.
 
     Raises:
-        UserError: if the source is not available, or its archive is invalid.
+        UserError: if the source is not available, damaged or not safe, or the meaning of its labels is not certain.
     """
-    with atomic_write(archive) as tmp:
-        if settings.source == "synthetic":
-            fetch_synthetic(settings.images, settings.seed, tmp)
-            origin = shown = f"drawn faces, seed {settings.seed}"
-        elif settings.source == "archive":
-            path = project_root() / settings.archive
-            fetch_archive(path, tmp)
-            origin, shown = path.name, str(path)
-        else:
-            fetch_kaggle(settings.dataset, settings.version, project_root() / DOWNLOADS, tmp)
-            origin = settings.dataset + (f", version {settings.version}" if settings.version else "")
-            shown = f"the archive of {origin} on Kaggle"
-        contents = check(tmp, shown)
-        digest = file_digest(tmp)
-        if settings.sha256 not in (None, digest):
-            raise UserError(
-                f"the archive's SHA-256 is {digest}, but fetch.sha256 is {settings.sha256}."
-                " Fetch the file again, or update fetch.sha256 if this is the archive that you want."
-            )
-        size = tmp.stat().st_size
-    return {"source": settings.source, "origin": origin, "sha256": digest, "bytes": size, **contents}
+    with tempfile.TemporaryDirectory() as scratch, atomic_write(archive) as tmp, atomic_write(faces) as table:
+        path, origin, shown = _locate(settings, Path(scratch))
+        if path.is_file():
+            _check_digest(settings, path, shown)
+        with open_source(path, LabelMap.from_parameter(settings.labels), shown) as source:
+            write_archive(source, tmp)
+            if path.is_dir():
+                _check_digest(settings, tmp, f"the archive made of {shown}")
+            source.recognized.faces.to_csv(table, index=False)
+            file = path if path.is_file() else tmp
+            facts = {"sha256": file_digest(file), "bytes": file.stat().st_size}
+            described = {"source": settings.source, "origin": origin, **facts, **describe(source)}
+        if project_root() / DOWNLOADS in path.parents:
+            path.unlink()  # the archive has it now
+    return described
+
+
+def _locate(settings: Fetch, scratch: Path) -> tuple[Path, str, str]:
+    """Where the data is after downloads; what to call it in records; and what to call it in messages."""
+    if settings.source == "synthetic":
+        path = scratch / "drawn.zip"
+        fetch_synthetic(settings.images, settings.seed, path)
+        return path, f"drawn faces, seed {settings.seed}", "the drawn faces"
+    if settings.source == "kaggle":
+        path = fetch_kaggle(settings.dataset, settings.version, project_root() / DOWNLOADS)
+        origin = settings.dataset + (f", version {settings.version}" if settings.version else "")
+        return path, origin, f"the archive of {origin} on Kaggle"
+    if is_url(settings.path):
+        path = download(settings.path, settings.sha256, project_root() / DOWNLOADS)
+        return path, url_shown(settings.path), url_shown(settings.path)
+    path = project_root() / settings.path
+    if not path.exists():
+        raise UserError(
+            f"there is nothing at {path.resolve()}. Put a folder, a zip or tar file, or a table there, or set another"
+            " path with `dvc exp run -S fetch.path=PATH`."
+        )
+    return path, path.name, str(path)
+
+
+def _check_digest(settings: Fetch, path: Path, shown: str) -> None:
+    if settings.sha256 is not None and (digest := file_digest(path)) != settings.sha256:
+        raise UserError(
+            f"the SHA-256 of {shown} is {digest}, but fetch.sha256 is {settings.sha256}."
+            " Fetch the file again, or update fetch.sha256 if this is the one that you want."
+        )
 
 
 def main(exit_callbacks: ExitStack) -> None:
@@ -58,9 +91,9 @@ def main(exit_callbacks: ExitStack) -> None:
     from emotion.tracking.stage_runs import stage_run
 
     with stage_run("fetch", params, exit_callbacks):
-        source = fetch(params.fetch, ARCHIVE)
+        source = fetch(params.fetch, ARCHIVE, FACES)
         write_json(SOURCE, source)
-        print(f"{source['images']} images: {source['origin']} ({source['ignored']} other files ignored)")
+        print(report(source))
 
 
 if __name__ == "__main__":

@@ -14,57 +14,55 @@ from typing import Any
 import pandas as pd
 
 from emotion.data.dataset import INDEX_COLUMNS, SourceMetadata, open_dataset
-from emotion.data.preparation.decode import decode_archive, read_attributes
-from emotion.data.preparation.splits import assign_splits, summarize
-from emotion.data.sources.archive import ATTRIBUTES, open_archive
+from emotion.data.layouts.recognized import columns_of, read_faces
+from emotion.data.preparation.decode import decode_archive
+from emotion.data.preparation.splits import Fractions, assign_splits, choose_protocol, summarize
+from emotion.data.sources.archive import open_archive
 from emotion.params.load import load_params
 from emotion.params.sections import Preprocess
 from emotion.runtime.errors import UserError, run_main
 from emotion.runtime.files import atomic_write, read_json, write_json
-from emotion.runtime.paths import ARCHIVE, DATA_REPORT, DATASET, SOURCE
+from emotion.runtime.paths import ARCHIVE, DATA_REPORT, DATASET, FACES, SOURCE
 
 
-def preprocess(settings: Preprocess, archive: Path, source: dict[str, Any], folder: Path, report: Path) -> None:
+def preprocess(
+    settings: Preprocess, archive: Path, faces: Path, source: dict[str, Any], folder: Path, report: Path
+) -> None:
     """Decode, quarantine, split, and write the dataset and its counts.
 
     Args:
         settings: the parameters of the stage.
         archive: the archive from `fetch`.
+        faces: the table from `fetch`.
         source: the description of the archive.
         folder: the folder for the dataset.
         report: the folder for counts.json and quarantine.csv.
 
     Raises:
-        UserError: if too many images cannot be read, or the protocol does not fit the archive.
+        UserError: if too many images cannot be read, or the protocol does not fit the data.
     """
     shape = (settings.image_size, settings.image_size, 3 if settings.colors == "rgb" else 1)
+    labelled = read_faces(faces)
     report.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder) as tmp:
         tmp.mkdir()
         with open_archive(archive, str(archive)) as opened:
-            decoded = decode_archive(opened, tmp / "images.npy", shape)
-            attributes = read_attributes(opened, str(archive))
+            decoded = decode_archive(opened, labelled, tmp / "images.npy", shape)
         bad = decoded.quarantine
         pd.DataFrame(bad, columns=["name", "reason"]).to_csv(report / "quarantine.csv", index=False)
-        _refuse_too_many(bad, len(bad) + len(decoded.rows), settings.max_bad_fraction, report / "quarantine.csv")
-        index = assign_splits(
-            decoded.table(),
-            settings.protocol,
-            settings.validation_fraction,
-            settings.drop_leaked,
-            settings.seed,
-            settings.gate_fraction,
-        )
-        described = index[list(INDEX_COLUMNS)].merge(attributes, "left", "name")
-        if len(attributes):
-            known = index["name"].isin(attributes["name"])
-            print(f"{ATTRIBUTES} describes {int(known.sum())} of {len(index)} images.")
-        described.to_csv(tmp / "index.csv", index=False)
+        _refuse_too_many(bad, len(labelled), settings.max_bad_fraction, report / "quarantine.csv")
+        table = decoded.table(labelled)
+        protocol = choose_protocol(table, settings.protocol)
+        fractions = Fractions(settings.validation_fraction, settings.test_fraction, settings.gate_fraction)
+        index = assign_splits(table, protocol, fractions, settings.drop_leaked, settings.seed)
+        others = [*columns_of(labelled, "attributes"), *columns_of(labelled, "votes")]
+        index[[*INDEX_COLUMNS, *others]].to_csv(tmp / "index.csv", index=False)
         counts = {**summarize(index), "quarantined": len(bad)}
         write_json(report / "counts.json", counts)
         metadata = {
             "emotions": sorted(set(index["emotion"])),
             "source": source,
+            "protocol": protocol,
             "preprocess": settings.model_dump(),
             "counts": counts,
         }
@@ -91,7 +89,7 @@ def main(exit_callbacks: ExitStack) -> None:
 
     with stage_run("preprocess", params, exit_callbacks):
         source = read_json(SOURCE, "Run `dvc repro --force fetch`.", SourceMetadata)
-        preprocess(params.preprocess, ARCHIVE, source, DATASET, DATA_REPORT)
+        preprocess(params.preprocess, ARCHIVE, FACES, source, DATASET, DATA_REPORT)
         draw_dataset(open_dataset(), params.train.augmentation, DATA_REPORT)
 
 

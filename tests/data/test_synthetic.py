@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from emotion.data.labels import EMOTIONS, USAGES
-from emotion.data.sources.archive import check, parse
+from emotion.data.layouts.describe import describe
+from emotion.data.layouts.source import open_source
+from emotion.data.layouts.words import LabelMap
 from emotion.data.sources.drawing import ACTION_UNITS, action_units, draw_face
 from emotion.data.sources.synthetic import fetch_synthetic
 
@@ -35,15 +37,17 @@ def test_different_seeds_give_different_faces(drawn: Path, tmp_path: Path) -> No
 
 
 def test_the_synthetic_archive_has_kaggles_layout(drawn: Path) -> None:
-    counts = check(drawn, "drawn")
-    assert counts["images"] == pytest.approx(700, rel=0.02)
-    assert counts["ignored"] == 0
+    with open_source(drawn, LabelMap(), "drawn") as source:
+        found = describe(source)
+    assert found["images"] == pytest.approx(700, rel=0.02)
+    assert (found["ignored"], found["left_out"]) == (0, {})
+    assert found["attributes"] == ["skin", "hair", "glasses", "pose", "light"]
 
 
 def test_every_usage_has_the_class_distribution_of_fer2013(drawn: Path) -> None:
-    with zipfile.ZipFile(drawn) as archive:
-        entries = [parse(name) for name in archive.namelist()]
-    counts = Counter((entry.usage, entry.emotion) for entry in entries if entry)
+    with open_source(drawn, LabelMap(), "drawn") as source:
+        faces = source.recognized.faces
+    counts = Counter(zip(faces["usage"], faces["emotion"], strict=True))
     assert set(counts) == {(usage, emotion) for usage in USAGES for emotion in EMOTIONS}
     training = sum(count for (usage, _), count in counts.items() if usage == "Training")
     assert counts["Training", "happy"] / training == pytest.approx(7215 / 28709, abs=0.01)

@@ -46,7 +46,7 @@ def test_source_protocol_and_network_are_changed_by_parameters_alone(copied_proj
     weights = str(tmp_path / "backbone.weights.h5")
     keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(weights)
     copied_project.set_params(
-        fetch__source="archive", fetch__archive="photos.zip", preprocess__protocol="folders",
+        fetch__source="path", fetch__path="photos.zip", preprocess__protocol="folders",
         tune__max_trials=0, train__network="mobilenet_v2", train__epochs=1, train__optimizer="sgd",
         train__learning_rate=0.01, train__tensorboard=True,
         train__transfer={"weights": weights, "image_size": 32, "fine_tune_from": None},

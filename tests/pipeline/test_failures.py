@@ -11,7 +11,7 @@ from support.project import Project
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fetch__source": "archive", "fetch__archive": "none.zip"}, "fetch: no archive at"),
+        ({"fetch__source": "path", "fetch__path": "none.zip"}, "fetch: there is nothing at"),
         ({"preprocess__protocol": "folders", "fetch__images": 70}, None),
     ],
 )
@@ -58,7 +58,7 @@ def test_the_error_for_a_bad_archive_names_the_users_file(
 ) -> None:
     whole = (copied_project.folder / "data/raw/faces.zip").read_bytes()
     (copied_project.folder / "bad.zip").write_bytes(content or whole[: len(whole) // 2])
-    copied_project.set_params(fetch__source="archive", fetch__archive="bad.zip")
+    copied_project.set_params(fetch__source="path", fetch__path="bad.zip")
     done = copied_project.run("python", "-m", "emotion.fetch", check=False)
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]

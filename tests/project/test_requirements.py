@@ -32,8 +32,9 @@ def test_installed_packages_match_the_lock_files() -> None:
 
 def test_every_third_party_import_is_a_direct_dependency() -> None:
     packages = {
-        "google": "protobuf", "kagglesdk": "kaggle", "markdown-it": "markdown-it-py", "pil": "pillow",
-        "ruamel": "ruamel-yaml", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml",
+        "backports": "backports-zstd", "google": "protobuf", "kagglesdk": "kaggle", "markdown-it": "markdown-it-py",
+        "pil": "pillow", "ruamel": "ruamel-yaml", "skimage": "scikit-image", "sklearn": "scikit-learn",
+        "yaml": "pyyaml",
     }  # fmt: skip
     declared = set(direct_dependencies(optional=True))
     for path in MODULES:

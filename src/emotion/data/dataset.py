@@ -28,18 +28,28 @@ InputShape = tuple[int, int, int]  # of one image as a model takes it: height, w
 
 
 FIX = "Run `dvc checkout`, or `dvc repro --force --single-item preprocess`."
+VOTES = "votes."  # columns with the annotators' votes for an emotion begin with this
 INDEX_COLUMNS = ("name", "emotion", "usage", "split", "pixel_hash", "duplicate_group", "seen_in_training")
 
 
 class SourceMetadata(BaseModel):
-    """The content of data/raw/source.json: where an archive came from."""
+    """The content of data/raw/source.json: where the faces came from, and what was understood."""
 
     source: str
     origin: str
-    sha256: str
+    sha256: str  # of the file that was fetched, or of the archive that was made of a folder
     bytes: int
     images: int
-    ignored: int
+    ignored: int  # images and other files that are not used
+    layout: str
+    annotation: str  # who labelled the images, if they also exist with other labels
+    license: str  # as the data states it; empty if it does not
+    labels: dict[str, str]  # what each label means
+    label_counts: dict[str, int]  # images per label
+    given_splits: dict[str, int]  # images per split that the data states
+    attributes: list[str]
+    votes: bool  # whether annotators' votes are known
+    left_out: dict[str, int]  # images by the reason why they are not used
 
 
 class DatasetMetadata(BaseModel):
@@ -47,6 +57,7 @@ class DatasetMetadata(BaseModel):
 
     emotions: list[str]
     source: SourceMetadata
+    protocol: str  # how the splits were made: challenge or folders
     preprocess: dict[str, Any]
     counts: dict[str, Any]
 
@@ -76,7 +87,8 @@ class Split:
     @property
     def attributes(self) -> pd.DataFrame:
         """The attributes that the data has, (n, number of attributes), as texts; empty where unknown."""
-        return self.index.drop(columns=[*INDEX_COLUMNS], errors="ignore").astype(str)
+        others = [column for column in self.index if column not in INDEX_COLUMNS and not str(column).startswith(VOTES)]
+        return self.index[others].astype(str)
 
 
 @dataclass(frozen=True)

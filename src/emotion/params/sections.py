@@ -3,15 +3,29 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from emotion.data.labels import IMAGE_SIZES
+from emotion.data.layouts.words import EMOTION_OF, RESERVED, LabelMap
 from emotion.params.intended_use import IntendedUse
 from emotion.params.objective import Objective
 from emotion.params.space import Minutes, Scalar, Seed, Tune
 from emotion.params.validation import Section, format_validation_errors
 from emotion.runtime.errors import UserError
 
+
+def _not_a_misspelling(emotion: str) -> str:
+    if emotion in RESERVED:
+        raise ValueError(f"{emotion!r} cannot be the name of an emotion: it has another meaning here")
+    similar = LabelMap().similar(emotion)
+    if similar and EMOTION_OF.get(emotion) != emotion and emotion not in EMOTION_OF:
+        raise ValueError(f"{emotion!r} looks like {EMOTION_OF[similar]!r}; write that, or a name that differs more")
+    return EMOTION_OF.get(emotion, emotion)
+
+
+Numbering = Literal["fer2013", "ferplus", "rafdb", "affectnet", "ckplus", "alphabetical7", "alphabetical8"]
+EmotionName = Annotated[str, Field(pattern=r"^[a-z][a-z -]{1,30}$"), AfterValidator(_not_a_misspelling)]
+Labels = Numbering | dict[str | int, EmotionName | None]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NOT_SEARCHABLE = ("epochs", "budget_minutes", "monitor", "tta", "tensorboard", "seed")
 
@@ -19,20 +33,23 @@ NOT_SEARCHABLE = ("epochs", "budget_minutes", "monitor", "tta", "tensorboard", "
 class Fetch(Section):
     """The source of the faces."""
 
-    source: Literal["synthetic", "archive", "kaggle"]
+    source: Literal["synthetic", "path", "kaggle"]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     images: int = Field(ge=70, le=1_000_000)  # synthetic: number of faces to draw
     seed: Seed  # synthetic: random seed of the drawings
-    archive: str = Field(min_length=1)  # archive: path of a zip file
+    path: str = Field(min_length=1)  # path: a folder, a zip or tar file, a table, or an http(s) address
     dataset: str = Field(pattern=r"^[\w-]+/[\w.-]+$")  # kaggle: owner/name
     version: Annotated[int, Field(ge=1)] | None = None  # kaggle: None for the latest version
+    # What labels mean that are no usual words: a numbering, or an emotion for each label, or None to leave it out
+    labels: Labels | None = None
 
 
 class Preprocess(Section):
     """Settings for converting images into a dataset with three splits."""
 
-    protocol: Literal["challenge", "folders"]
-    validation_fraction: float = Field(gt=0, lt=0.5)  # folders: the fraction of train/ held out
+    protocol: Literal["auto", "challenge", "folders"]
+    validation_fraction: float = Field(gt=0, lt=0.5)  # the fraction of the training images, if there is no validation
+    test_fraction: float = Field(gt=0, lt=0.5)  # the fraction of the training images, if there are no test images
     gate_fraction: float = Field(ge=0, lt=1)  # the fraction of the test images that only `emotion promote` looks at
     image_size: Literal[48, 64, 96, 112]  # pixels per side of the dataset's images
     colors: Literal["gray", "rgb"]  # of the dataset's images

@@ -112,7 +112,7 @@ def write(
         robustness=_robustness_table(),
         speed=read_json(SPEED, "Run `dvc repro --force evaluate`.", dict[str, float]) if SPEED.exists() else None,
         data=scores["data"],
-        protocol=metadata["preprocess"]["protocol"],
+        protocol=metadata["protocol"],
         counts=_counts_table(counts["splits"]),
         seen=counts["seen_in_training"],
         conflicts=counts["groups_with_conflicting_labels"],

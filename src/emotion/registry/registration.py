@@ -190,8 +190,8 @@ def _create_version(
     name: str, run_id: str, classifier: Path, saved_model: Path, tags: Mapping[str, str]
 ) -> ModelVersion:
     """Register a SavedModel; if several processes do so at the same time, all return the first one's version."""
-    model = load_saved_model(saved_model)
     _check_classifier(classifier)
+    model = load_saved_model(saved_model)
     client = connection().client
     info = Model.log(
         artifact_path=None,
@@ -233,6 +233,7 @@ def _log_model_metrics(run_id: str, model_id: str, metrics: Mapping[str, float])
 
 def _check_classifier(classifier: Path) -> None:
     """Check that Keras can load the trained network, and without running code from the file, as a Lambda layer does."""
+    load_tensorflow()
     import keras
 
     from emotion.networks import build  # noqa: F401  registers its layers

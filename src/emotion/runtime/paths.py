@@ -5,6 +5,7 @@ from pathlib import Path
 
 RAW = Path("data/raw")
 ARCHIVE = RAW / "faces.zip"
+FACES = RAW / "faces.csv"  # what the label of each image in the archive means
 SOURCE = RAW / "source.json"
 DOWNLOADS = Path("data/downloads")  # survives the stage, so that an interrupted download can continue
 

@@ -82,6 +82,13 @@ def load_image(content: bytes) -> RGBImage:
         return np.asarray(apply_exif_orientation(image).convert("RGB"))
 
 
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG file of an image, written fast rather than small."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def apply_exif_orientation(image: Image.Image) -> Image.Image:
     """Return the image upright, with 16 bits reduced to 8 and palettes converted to RGB."""
     if image.mode == "F":

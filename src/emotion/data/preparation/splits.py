@@ -1,47 +1,69 @@
 """Assigns images to splits and finds duplicates."""
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
 
 from emotion.data.labels import GATE, SPLITS, UNUSED, USAGES
 from emotion.runtime.errors import UserError
 
+Protocol = Literal["challenge", "folders"]
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """Which fraction of the images of each emotion becomes a split that the data does not have, 0..1."""
+
+    validation: float  # of the training images
+    test: float  # of the training images
+    gate: float = 0  # of the test images
+
+
+def choose_protocol(index: pd.DataFrame, wanted: str) -> Protocol:
+    """The protocol that `auto` stands for: challenge if each image states its usage, and each usage occurs."""
+    if wanted != "auto":
+        return "challenge" if wanted == "challenge" else "folders"
+    return "challenge" if set(index["usage"]) == {*USAGES} else "folders"
+
 
 def assign_splits(
-    index: pd.DataFrame,
-    protocol: str,
-    validation_fraction: float,
-    drop_leaked: bool,
-    seed: int,
-    gate_fraction: float = 0,
+    index: pd.DataFrame, protocol: Protocol, fractions: Fractions, drop_leaked: bool, seed: int
 ) -> pd.DataFrame:
     """Add the columns split, duplicate_group (-1 if unique) and seen_in_training.
 
+    With the protocol `folders`, images without a split are training images, and a split that the data lacks is taken
+    from training: stratified by emotion, with identical images, and all images of a person, on one side.
+
     Args:
-        index: a table with the columns name, folder (train | test), emotion, usage and pixel_hash.
-        protocol: `challenge` or `folders`, see params.yaml.
-        validation_fraction: the fraction of each emotion in train/ that becomes validation.
+        index: a table with the columns name, given_split, emotion, usage and pixel_hash; and subject, if it is known.
+        protocol: see `choose_protocol`.
+        fractions: of the splits that are made.
         drop_leaked: whether training images that also occur in validation or test become `unused`.
-        seed: random seed for choosing the validation images.
-        gate_fraction: the fraction of each emotion in the test images that becomes `gate`.
+        seed: random seed for choosing images.
 
     Raises:
-        UserError: if the archive lacks images that the protocol needs.
+        UserError: if the data lacks images that the protocol needs.
     """
     if protocol == "challenge":
         split = _by_usage(index)
     else:
-        held_out = _held_out(index, index["folder"] == "train", validation_fraction, seed)
-        split = index["folder"].mask(held_out, "validation")
-    if gate_fraction:
-        split = split.mask(_held_out(index, split == "test", gate_fraction, seed), GATE)
+        split = index["given_split"].where(index["given_split"] != "", "train")
+        for name, fraction in (("test", fractions.test), ("validation", fractions.validation)):
+            if not (split == name).any():
+                split = split.mask(_held_out(index, split == "train", fraction, seed), name)
+    if fractions.gate:
+        split = split.mask(_held_out(index, split == "test", fractions.gate, seed), GATE)
     pixel_hash = index["pixel_hash"]
     if drop_leaked:
         elsewhere = pixel_hash[split != "train"]
         split = split.mask((split == "train") & pixel_hash.isin(elsewhere), UNUSED)
-    _require_every_split(index, split, (*SPLITS, GATE) if gate_fraction else SPLITS, protocol)
+    _require_every_split(index, split, (*SPLITS, GATE) if fractions.gate else SPLITS, protocol)
     repeated = pixel_hash.duplicated(keep=False)
     return index.assign(
         split=split,
@@ -54,8 +76,8 @@ def _by_usage(index: pd.DataFrame) -> pd.Series:
     missing = [usage for usage in USAGES if not (index["usage"] == usage).any()]
     if missing:
         raise UserError(
-            f"the archive has no {' and no '.join(missing)} images, which preprocess.protocol=challenge"
-            " needs. Use preprocess.protocol=folders, which takes validation from train/."
+            f"the data has no {' and no '.join(missing)} images, which preprocess.protocol=challenge"
+            " needs. Use preprocess.protocol=folders, which takes missing splits from the training images."
         )
     unknown = index.loc[index["usage"] == "", "name"]
     if len(unknown):
@@ -67,8 +89,10 @@ def _by_usage(index: pd.DataFrame) -> pd.Series:
 
 
 def _held_out(index: pd.DataFrame, chosen_from: pd.Series, fraction: float, seed: int) -> pd.Series:
-    """A random fraction of some images of each emotion. Identical images stay together, on one side."""
+    """A random fraction of some images of each emotion. What belongs together stays on one side."""
     rows = index[chosen_from]
+    if "subject" in rows and (rows["subject"] != "").any():
+        return _held_out_people(rows, fraction, seed).reindex(index.index, fill_value=False)
     copies = rows["pixel_hash"].value_counts()
     distinct = rows.drop_duplicates("pixel_hash")
     rng = np.random.default_rng(seed)
@@ -81,14 +105,38 @@ def _held_out(index: pd.DataFrame, chosen_from: pd.Series, fraction: float, seed
     return rows["pixel_hash"].isin(held_out).reindex(index.index, fill_value=False)
 
 
+def _held_out_people(rows: pd.DataFrame, fraction: float, seed: int) -> pd.Series:
+    """About a fraction of the images, with as many of each emotion as possible, and with no person on both sides."""
+    people = connected_groups(rows["pixel_hash"], rows["subject"].where(rows["subject"] != "", rows["pixel_hash"]))
+    parts = min(max(2, round(1 / fraction)), len(set(people)))
+    if parts < 2:
+        raise UserError("all images are of one person, so no split without this person can be made. Add other people.")
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    _, held_out = next(folds.split(rows, rows["emotion"], people))
+    return pd.Series(np.isin(np.arange(len(rows)), held_out), rows.index)
+
+
+def connected_groups(*columns: Iterable[str]) -> np.ndarray:
+    """The number of the group of each row; rows with the same value in any column are in the same group."""
+    codes = [pd.factorize(pd.Series(column))[0] for column in columns]
+    count = len(codes[0])
+    starts = count + np.cumsum([0, *(code.max(initial=-1) + 1 for code in codes[:-1])])
+    ends = np.concatenate([code + start for code, start in zip(codes, starts, strict=True)])
+    nodes = np.tile(np.arange(count), len(codes))
+    size = int(max(count, ends.max(initial=-1) + 1))
+    _, groups = connected_components(coo_array((np.ones(len(ends)), (nodes, ends)), (size, size)), directed=False)
+    return np.asarray(groups[:count])
+
+
 def _require_every_split(index: pd.DataFrame, split: pd.Series, needed: tuple[str, ...], protocol: str) -> None:
     present = set(zip(split, index["emotion"], strict=True))
     emotions = sorted(set(index["emotion"]))
     missing = [f"{name}/{emotion}" for name in needed for emotion in emotions if (name, emotion) not in present]
     if missing:
         raise UserError(
-            f"with preprocess.protocol={protocol}, there is no image for {', '.join(missing)}."
-            " Every split needs every emotion: use a larger archive, the other protocol, or other fractions."
+            f"with preprocess.protocol={protocol}, there is no image for {', '.join(missing)}. Every split needs every"
+            " emotion: add images, use the other protocol or other fractions, or leave the emotion out with"
+            f" fetch.labels={{{missing[0].split('/')[1]}: null}}."
         )
 
 

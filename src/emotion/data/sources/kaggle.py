@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +20,8 @@ _WAYS_TO_SIGN_IN = (
 )
 
 
-def fetch_kaggle(dataset: str, version: int | None, downloads: Path, destination: Path) -> None:
-    """Download `dataset` (owner/name) as one zip file to `destination`.
+def fetch_kaggle(dataset: str, version: int | None, downloads: Path) -> Path:
+    """Download `dataset` (owner/name) as one zip file; return where it is.
 
     An interrupted download stays in `downloads` and is resumed the next time.
 
@@ -47,7 +46,7 @@ def fetch_kaggle(dataset: str, version: int | None, downloads: Path, destination
             f"the download of {name} from Kaggle was interrupted ({type(error).__name__})."
             " Run the command again to resume it."
         ) from None
-    shutil.move(folder / f"{dataset.split('/')[1]}.zip", destination)
+    return folder / f"{dataset.split('/')[1]}.zip"
 
 
 def _sign_in() -> "KaggleApi":
@@ -73,7 +72,7 @@ def _sign_in() -> "KaggleApi":
     except requests.RequestException as error:
         raise UserError(
             f"Kaggle cannot be reached ({type(error).__name__}). Check the network, or download"
-            " the zip file on another machine and use fetch.source=archive."
+            " the zip file on another machine and use fetch.source=path."
         ) from None
     return api
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from emotion.data.labels import EMOTIONS, USAGES
-from emotion.data.sources.archive import ATTRIBUTES
+from emotion.data.sources.archive import dated_entry
 from emotion.data.sources.drawing import draw_face_with_attributes
+from emotion.data.sources.files import ATTRIBUTES
 from emotion.runtime.progress import track
 
 # Images per emotion in FER-2013's training set (Goodfellow et al., 2013).
@@ -37,17 +38,12 @@ def fetch_synthetic(images: int, seed: int, destination: Path) -> None:
     table = io.StringIO()
     with zipfile.ZipFile(destination, "w") as archive:
         for name, jpeg, attributes in track(map(_draw, tasks), "Drawing faces", len(tasks)):
-            archive.writestr(_dated(name), jpeg)
+            archive.writestr(dated_entry(name), jpeg)
             writer = csv.DictWriter(table, ["name", *attributes], lineterminator="\n")
             if not table.tell():
                 writer.writeheader()
             writer.writerow({"name": name, **attributes})
-        archive.writestr(_dated(ATTRIBUTES), table.getvalue(), zipfile.ZIP_DEFLATED)
-
-
-def _dated(name: str) -> zipfile.ZipInfo:
-    """An entry with a fixed date, because a zip file stores one for every entry."""
-    return zipfile.ZipInfo(name, date_time=(2013, 1, 1, 0, 0, 0))
+        archive.writestr(dated_entry(ATTRIBUTES), table.getvalue(), zipfile.ZIP_DEFLATED)
 
 
 def _draw(task: tuple[str, str, int, int]) -> tuple[str, bytes, dict[str, str]]:

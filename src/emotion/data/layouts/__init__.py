@@ -1,0 +1,1 @@
+"""Recognizes in which form a folder or an archive holds labelled faces."""

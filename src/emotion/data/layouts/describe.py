@@ -1,0 +1,52 @@
+"""What was understood about a source, for source.json and in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from emotion.data.layouts.recognized import columns_of
+from emotion.data.layouts.source import Source
+
+
+def describe(source: Source) -> dict[str, Any]:
+    """The fields of `SourceMetadata` that describe the content."""
+    recognized = source.recognized
+    faces = recognized.faces
+    used = 1 if recognized.pixels else len(faces)
+    return {
+        "images": len(faces),
+        "ignored": len(source.files.names) - used - len(recognized.tables),
+        "layout": recognized.layout,
+        "annotation": recognized.annotation,
+        "license": source.license,
+        "labels": recognized.label_map,
+        "label_counts": {str(label): int(count) for label, count in faces["label"].value_counts().sort_index().items()},
+        "given_splits": {str(split): int(n) for split, n in faces["given_split"].value_counts().items() if split},
+        "attributes": columns_of(faces, "attributes"),
+        "votes": bool(columns_of(faces, "votes")),
+        "left_out": recognized.left_out,
+    }
+
+
+def report(source: Mapping[str, Any]) -> str:
+    """What was understood, in a few lines.
+
+    Args:
+        source: the content of source.json.
+    """
+    counts: dict[str, int] = {}
+    for label, emotion in source["labels"].items():
+        counts[emotion] = counts.get(emotion, 0) + source["label_counts"][label]
+    lines = [
+        f"{source['images']} images: {source['origin']} ({source['layout']}; {source['ignored']} other files)",
+        "Emotions: " + ", ".join(f"{emotion} {count}" for emotion, count in sorted(counts.items())),
+    ]
+    renamed = {label: emotion for label, emotion in source["labels"].items() if label != emotion}
+    if renamed:
+        lines.append("Labels: " + ", ".join(f"{label} means {emotion}" for label, emotion in renamed.items()))
+    if source["given_splits"]:
+        lines.append("Splits in the data: " + ", ".join(f"{name} {n}" for name, n in source["given_splits"].items()))
+    if source["votes"]:
+        lines.append("The votes of annotators are known: see train.targets.")
+    if source["left_out"]:
+        lines.append("Left out: " + ", ".join(f"{reason} ({count})" for reason, count in source["left_out"].items()))
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""Opens labelled faces wherever they are: in a folder, a zip or tar file, or a table."""
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from emotion.data.layouts.pixel_tables import header, image_name, read_pixels
+from emotion.data.layouts.recognize import recognize
+from emotion.data.layouts.recognized import Recognized
+from emotion.data.layouts.words import LabelMap
+from emotion.data.preparation.images import encode_png
+from emotion.data.sources.archive import TABLES, check_archive, convert_tar, dated_entry, is_tar, open_archive
+from emotion.data.sources.files import DamagedFileError, Files, FolderFiles, ZipFiles, read_bytes
+from emotion.runtime.errors import UserError
+from emotion.runtime.progress import track
+
+LICENSE_NAMES = ("license", "licence", "license.txt", "licence.txt", "license.md", "licence.md", "copying")
+MAX_LICENSE = 200  # characters of its first line
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled faces that were recognized.
+
+    Attributes:
+        files: the files.
+        recognized: the faces among them.
+        archive: the zip file that the files are in; None if they are in a folder.
+    """
+
+    files: Files
+    recognized: Recognized
+    archive: Path | None
+
+    @property
+    def license(self) -> str:
+        """The first line of a license file; empty if there is none."""
+        for name in self.files.names:
+            if name.rsplit("/", 1)[-1].lower() in LICENSE_NAMES:
+                try:
+                    lines = read_bytes(self.files, name).decode("utf-8", "replace").splitlines()
+                except DamagedFileError:
+                    continue
+                return next((line.strip()[:MAX_LICENSE] for line in lines if line.strip()), "")
+        return ""
+
+
+@contextmanager
+def open_source(path: Path, labels: LabelMap, shown: str) -> Iterator[Source]:
+    """Open a folder, a zip or tar file, or a table, and recognize the faces in it.
+
+    Args:
+        path: where it is.
+        labels: what labels mean, beside the usual words.
+        shown: what to call it in messages.
+
+    Raises:
+        UserError: if there is nothing, an archive is damaged or not safe, or no layout fits.
+    """
+    with ExitStack() as resources:
+        archive, table = None, None
+        files: Files
+        if path.is_dir():
+            files = FolderFiles(path)
+        elif not path.is_file():
+            raise UserError(f"there is nothing at {shown}. Expected a folder, a zip or tar file, or a table (.csv).")
+        elif path.suffix.lower() in TABLES:
+            # Its images are its pixels, or files beside it.
+            files = FolderFiles(path.parent, path.name)
+            if "pixels" not in header(files, path.name):
+                files, table = FolderFiles(path.parent), path.name
+        else:
+            archive = path
+            if not zipfile.is_zipfile(path) and is_tar(path):
+                archive = Path(resources.enter_context(tempfile.TemporaryDirectory())) / "faces.zip"
+                convert_tar(path, shown, archive)
+            check_archive(archive, shown)
+            files = ZipFiles(resources.enter_context(open_archive(archive, shown)))
+        yield Source(files, recognize(files, labels, shown, table), archive)
+
+
+def write_archive(source: Source, target: Path) -> None:
+    """Write the faces to a zip file: an archive as it is, all else as the images that have a label."""
+    recognized = source.recognized
+    if source.archive and not recognized.pixels:
+        shutil.copyfile(source.archive, target)
+        return
+    names = recognized.faces["name"]
+    with zipfile.ZipFile(target, "w") as archive:
+        if recognized.pixels:
+            wanted = set(names)
+            images = read_pixels(source.files, recognized.pixels)
+            for row, pixels in enumerate(track(images, "Reading pixels", len(names))):
+                if (name := image_name(row)) in wanted:
+                    archive.writestr(dated_entry(name), b"" if pixels is None else encode_png(pixels))
+        else:
+            for name in track(names, "Copying", len(names)):
+                try:
+                    content = read_bytes(source.files, name)
+                except DamagedFileError:
+                    content = b""  # which preprocess puts into quarantine
+                archive.writestr(dated_entry(name), content)
