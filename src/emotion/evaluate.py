@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Dataset, Images, open_dataset, subset
-from emotion.evaluation.metrics import Probabilities, confidence_threshold, selective_accuracy
+from emotion.evaluation.metrics import Probabilities, confidence_threshold, selective_accuracy, subset_name
 from emotion.evaluation.report.familiarity import TEST_FACES, novelty_by_kind
 from emotion.evaluation.report.write import (
     write_familiarity,
@@ -34,7 +34,15 @@ from emotion.runtime.files import atomic_write, folder_size, write_json
 from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SCORES, SPEED
 
 HEADLINE = {  # subsets of the images, and their figures in reports/metrics.json
-    "test": ("accuracy", "balanced_accuracy", "macro_f1", "loss", "expected_calibration_error", "images"),
+    "test": (
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "loss",
+        "expected_calibration_error",
+        "distribution_loss",
+        "images",
+    ),  # fmt: skip
     "test_unseen": ("accuracy",),
     "test_answered": ("accuracy", "coverage"),
     "validation": ("accuracy",),
@@ -60,7 +68,7 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
     validation, test = dataset.split("validation"), dataset.split("test")
     val_probabilities, probabilities = predict_split(validation.images), predict_split(test.images)
     novelty = novelty_by_kind(novelty_of, test.images, dataset.is_drawn)
-    scores: dict[str, Any] = {"data": dataset.caption}
+    scores: dict[str, Any] = {"data": dataset.caption, "annotation": dataset.metadata["source"]["annotation"]}
     with atomic_write(report) as folder:
         for name, split, predicted in (("validation", validation, val_probabilities), ("test", test, probabilities)):
             scores |= write_split(name, split, predicted, settings.calibration_bins, folder)
@@ -81,8 +89,9 @@ def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that `dvc metrics` shows."""
     subsets = {name: keys for name, keys in HEADLINE.items() if name in scores}
     return {"data": scores["data"]} | {
-        name: {key: scores[name][key] for key in keys} for name, keys in subsets.items()
-    }  # fmt: skip
+        subset_name(name, scores["annotation"]): {key: scores[name][key] for key in keys if key in scores[name]}
+        for name, keys in subsets.items()
+    }
 
 
 def main(exit_callbacks: ExitStack) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from emotion.cli import comparison, inference, lineage, promotion, runs, search, signing, system
+from emotion.cli import comparison, data, inference, lineage, promotion, runs, search, signing, system
 from emotion.runtime.errors import run_main
 
 app = typer.Typer(
@@ -60,6 +60,7 @@ for command in (  # in the order in which people need them
     runs.clean,
 ):
     app.command()(command)
+app.add_typer(data.data, name="data")
 app.add_typer(signing.keys, name="keys")
 
 

@@ -68,11 +68,21 @@ def show_frame(frame: "pd.DataFrame", title: str) -> None:
 
 
 def show_or_print(frame: "pd.DataFrame", title: str, columns: list[str], as_json: bool) -> None:
-    """Print some columns of a pandas table, or all of them as JSON."""
+    """Print some columns of a pandas table, if it has them, or all of them as JSON."""
     if as_json:
         print(frame.to_json(orient="records", indent=2))
     else:
-        show_frame(frame[columns], title)
+        show_frame(frame[[column for column in columns if column in frame]], title)
+
+
+def faces_table(faces: "pd.DataFrame", title: str) -> Table:
+    """A row per emotion of recognized faces: its labels, and its images by the split that the data states."""
+    splits = [split for split in ("train", "validation", "test", "") if (faces["given_split"] == split).any()]
+    table = _table(_text(title), "emotion", "labels", "images", *(split or "without a split" for split in splits))
+    for emotion, rows in faces.groupby("emotion"):
+        counts = [str(int((rows["given_split"] == split).sum())) for split in splits]
+        table.add_row(_text(str(emotion)), _text(", ".join(sorted(set(rows["label"])))), str(len(rows)), *counts)
+    return table
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -85,6 +85,22 @@ class Split:
         return replace(self, images=np.asarray(self.images[rows]), labels=self.labels[rows], index=index)
 
     @property
+    def has_votes(self) -> bool:
+        """Whether it is known for any image how annotators voted."""
+        return any(f"{VOTES}{emotion}" in self.index for emotion in self.emotions)
+
+    @property
+    def distributions(self) -> NDArray[np.float32]:
+        """How annotators voted, (n, classes), rows sum to 1; without votes, everything is for the label."""
+        certain = np.eye(len(self.emotions), dtype=np.float32)[self.labels]
+        if not self.has_votes:
+            return certain
+        columns = [f"{VOTES}{emotion}" for emotion in self.emotions]
+        votes = self.index.reindex(columns=columns, fill_value=0).to_numpy(np.float32, na_value=0)
+        total = votes.sum(axis=1, keepdims=True)
+        return np.where(total > 0, votes / np.maximum(total, 1e-9), certain).astype(np.float32)
+
+    @property
     def attributes(self) -> pd.DataFrame:
         """The attributes that the data has, (n, number of attributes), as texts; empty where unknown."""
         others = [column for column in self.index if column not in INDEX_COLUMNS and not str(column).startswith(VOTES)]

@@ -40,6 +40,16 @@ def score(labels: NDArray[np.int64], probabilities: Probabilities, bins: int) ->
     }
 
 
+def distribution_loss(distributions: NDArray[np.float32], probabilities: Probabilities) -> float:
+    """The mean cross-entropy of predictions with the distributions of votes, in nats.
+
+    Args:
+        distributions: (n, classes), rows sum to 1.
+        probabilities: (n, classes).
+    """
+    return float(-(distributions * np.log(np.maximum(_normalized(probabilities), 1e-7))).sum(axis=1).mean())
+
+
 def _normalized(probabilities: Probabilities) -> NDArray[np.float64]:
     """Convert to double precision, and normalize the rows as precisely as scikit-learn expects."""
     wide = probabilities.astype(np.float64)
@@ -152,6 +162,17 @@ def worst_mistakes(labels: NDArray[np.int64], probabilities: Probabilities, coun
     """The indices of the mistakes with the highest confidence, the worst first."""
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:count]
+
+
+def subset_name(subset: str, annotation: str) -> str:
+    """What a subset is called in tables, so that scores by different labels never share a column.
+
+    Args:
+        subset: such as test.
+        annotation: who labelled the images, if they also exist with other labels, such as FER+; else empty.
+    """
+    prefix = "".join(character for character in annotation.lower().replace("+", "plus") if character.isalnum())
+    return f"{prefix}_{subset}" if prefix else subset
 
 
 def evaluation_subsets(split: str, index: pd.DataFrame) -> dict[str, NDArray[np.intp]]:

@@ -24,7 +24,7 @@ from emotion.runtime.files import folder_size, read_json
 from emotion.runtime.paths import REGISTERED
 from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG, resolve_run_id
-from emotion.tracking.metric_names import TEST_ACCURACY
+from emotion.tracking.metric_names import FERPLUS_ACCURACY, TEST_ACCURACY
 from emotion.tracking.queries import RunInfo, search_runs
 from emotion.tracking.records import RECORDED_STAGES, Registered, read_record, record_path
 from emotion.tracking.runs import PARENT_TAG
@@ -70,7 +70,8 @@ def find_old(name: str, older_than_days: float, keep_best: int) -> list[Item]:
     ]
     kept_runs = _runs_of_versions(name, {version.number for version in old_versions}) | _current_runs()
     trainings = [run for run in runs.values() if run.tags.get("stage") == "train"]
-    kept_runs |= {run.id for run in _best(trainings, keep_best, TEST_ACCURACY)}
+    for metric in (TEST_ACCURACY, FERPLUS_ACCURACY):
+        kept_runs |= {run.id for run in _best(trainings, keep_best, metric)}
     kept_runs |= {run.id for run in runs.values() if run.tags.get(RESTORED_FROM_TAG) in kept_runs}
     linked = {runs[run_id].tags.get(key, "") for run_id in kept_runs & runs.keys() for key in LINKS}
     kept_runs |= linked | {run.id for run in runs.values() if run.tags.get(RESTORED_FROM_TAG, " ") in linked}

@@ -9,12 +9,13 @@ from emotion.registry.promotion.reconcile import known_aliases
 from emotion.registry.versions import list_versions
 from emotion.tracking.client import connection
 from emotion.tracking.delivery import RESTORED_FROM_TAG
-from emotion.tracking.metric_names import TEST_ACCURACY
+from emotion.tracking.metric_names import FERPLUS_ACCURACY, TEST_ACCURACY
 from emotion.tracking.queries import search_runs
 
-SHOWN_OF_RUNS = ["run", "test accuracy", "version", "alias", "age", "id"]  # in the terminal
+FERPLUS = "FER+ accuracy"  # a column of its own: by other labels than FER-2013's
+SHOWN_OF_RUNS = ["run", "test accuracy", FERPLUS, "version", "alias", "age", "id"]  # in the terminal
 RUN_COLUMNS = [*SHOWN_OF_RUNS, "validation accuracy", "status", "run_id"]
-SHOWN_OF_VERSIONS = ["version", "alias", "test accuracy", "gate", "experiment", "age", "id"]
+SHOWN_OF_VERSIONS = ["version", "alias", "test accuracy", FERPLUS, "gate", "experiment", "age", "id"]
 VERSION_COLUMNS = [*SHOWN_OF_VERSIONS, "data", "run_id"]
 ID_LENGTH = 8  # characters of a run id that are shown, as git does; they identify a run for every command
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -34,6 +35,7 @@ def runs_table(name: str) -> pd.DataFrame:
         {
             "run": run.name.removeprefix("train "),
             "test accuracy": run.metrics.get(TEST_ACCURACY),
+            FERPLUS: run.metrics.get(FERPLUS_ACCURACY),
             "validation accuracy": run.metrics.get("train_best_epoch/val_accuracy"),
             "version": (number := of_run.get(run.id) or of_run.get(run.tags.get(RESTORED_FROM_TAG, ""))),
             "alias": aliases.get(number or ""),
@@ -44,7 +46,7 @@ def runs_table(name: str) -> pd.DataFrame:
         }
         for run in runs
     ]
-    table = pd.DataFrame(rows, columns=RUN_COLUMNS)
+    table = _without_unused(pd.DataFrame(rows, columns=RUN_COLUMNS))
     return table.sort_values("test accuracy", ascending=False, kind="stable")
 
 
@@ -57,6 +59,7 @@ def versions_table(name: str) -> pd.DataFrame:
             "version": number,
             "alias": aliases.get(number),
             "test accuracy": version.tags.get("test.accuracy"),
+            FERPLUS: version.tags.get(FERPLUS_ACCURACY.replace("/", ".")),
             "data": version.tags.get("data", "").partition(" (")[0],
             "gate": version.tags.get("gate.champion", "").partition(", by ")[0],
             "experiment": version.tags.get(EXPERIMENT_TAG),
@@ -66,7 +69,12 @@ def versions_table(name: str) -> pd.DataFrame:
         }
         for number, version in reversed(versions.items())
     ]
-    return pd.DataFrame(rows, columns=VERSION_COLUMNS)
+    return _without_unused(pd.DataFrame(rows, columns=VERSION_COLUMNS))
+
+
+def _without_unused(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the column about FER+ if nothing is in it."""
+    return table.drop(columns=FERPLUS) if table[FERPLUS].isna().all() else table
 
 
 def _aliases_by_version(name: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
 from emotion.data.dataset import FIX, DatasetMetadata
+from emotion.evaluation.metrics import subset_name
 from emotion.inference.load import load_saved_model
 from emotion.params.sections import Params
 from emotion.registry import model_card
@@ -287,7 +288,7 @@ def version_tags(run_id: str, scores: Mapping[str, Any], saved_model: Path) -> d
         LOCK_TAG: provenance.lock_hash(),
         "registered_by": current_user(),
         **{
-            f"{subset}.{key}": f"{scores[subset][key]:.4f}"
+            f"{subset_name(subset, scores['annotation'])}.{key}": f"{scores[subset][key]:.4f}"
             for subset, keys in SCORE_TAGS.items() if subset in scores for key in keys
         },
     }  # fmt: skip

@@ -22,7 +22,13 @@ from emotion.runtime.text import without_front_matter
 
 CHAMPION = "champion"
 NO_CHAMPION = "There is no champion (`emotion promote VERSION` makes one): the reference model answers."
-SHIPPED_FACTS = ("data", "test.", "test_unseen.", "use.")  # tags of versions, by the beginning of their names
+SHIPPED_FACTS = (
+    "data",
+    "test.",
+    "test_unseen.",
+    "ferplus_test",
+    "use.",
+)  # tags of versions, by the beginning of their names
 REFERENCE = "reference"  # as a source: the model that is part of the package
 REFERENCE_MODEL = Path(__file__).parent / "reference_model"
 BUNDLE, MODEL, CLASSIFIER, CARD = "bundle.json", "saved_model", "classifier.keras", "model_card.md"

@@ -9,12 +9,21 @@ from typing import Any
 EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 TRIAL_METRICS = ("score_spread", "duration", "training_seconds", "epochs", "parameters", "latency_ms")
 SUBSETS = {  # of the images: the metrics that are logged
-    "test": ("accuracy", "balanced_accuracy", "macro_f1", "loss", "expected_calibration_error", "coverage_at_90"),
+    "test": (
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "loss",
+        "expected_calibration_error",
+        "coverage_at_90",
+        "distribution_loss",
+    ),  # fmt: skip
     "test_unseen": ("accuracy", "macro_f1"),
     "test_answered": ("accuracy", "coverage"),
     "validation": ("accuracy", "macro_f1", "loss"),
 }
 TEST_ACCURACY = "test/accuracy"
+FERPLUS_ACCURACY = "ferplus_test/accuracy"  # by the labels of FER+
 
 
 def epoch_metrics(row: Mapping[str, float], suffix: str = "") -> dict[str, float]:
@@ -36,8 +45,15 @@ def trial_metrics(result: Mapping[str, float]) -> dict[str, float]:
 
 def evaluation_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of the exported model, from reports/evaluation/scores.json."""
-    subsets = {name: keys for name, keys in SUBSETS.items() if name in scores}
-    return {
-        **{f"{name}/{key}": float(scores[name][key]) for name, keys in subsets.items() for key in keys},
-        **{f"test_recall/{emotion}": of_emotion["recall"] for emotion, of_emotion in scores["test_per_class"].items()},
+    from emotion.evaluation.metrics import subset_name  # scikit-learn, which takes a second
+
+    annotation = scores["annotation"]
+    values = {
+        f"{subset_name(name, annotation)}/{key}": float(scores[name][key])
+        for name, keys in SUBSETS.items() if name in scores for key in keys if key in scores[name]
+    }  # fmt: skip
+    recalls = {
+        f"{subset_name('test_recall', annotation)}/{emotion}": of_emotion["recall"]
+        for emotion, of_emotion in scores["test_per_class"].items()
     }
+    return values | recalls

@@ -56,6 +56,7 @@ class Scores(BaseModel):
     """The content of reports/evaluation/scores.json; other subsets of the images have the keys of `test`."""
 
     data: str
+    annotation: str = ""  # who labelled the images, if they also exist with other labels
     validation: dict[str, float]
     test: dict[str, float]
     test_answered: dict[str, float]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from emotion.data.dataset import Split, as_pixels
 from emotion.params.sections import Train
+from emotion.runtime.errors import UserError
 from emotion.training.augmentation import augment, mixup
 
 
@@ -24,11 +25,20 @@ def train_dataset(split: Split, settings: Train, step: int = 0, size: int | None
 
     Yields:
         images (batch, size, size, 1 or 3) float32 0..255, labels (batch, classes) float32, smoothed. Only
-        training uses smoothed labels, so that validation losses can be compared.
+        training uses smoothed labels and votes, so that validation losses can be compared.
+
+    Raises:
+        UserError: if the targets need votes, and the split has none.
     """
     smoothing, seed = settings.label_smoothing, settings.seed
+    classes = len(split.emotions)
+    if settings.targets != "hard" and not split.has_votes:
+        raise UserError(
+            f"train.targets={settings.targets} needs the votes of annotators, which this data does not have. Use hard,"
+            " or data with votes, such as FER+ or a table with a column of votes per emotion."
+        )
     images = tf.constant(as_pixels(split.images))
-    labels = tf.constant(_one_hot(split) * (1 - smoothing) + smoothing / len(split.emotions))
+    targets = tf.constant(_one_hot(split) if settings.targets == "hard" else split.distributions)
     batch = min(settings.batch_size, len(split))
     per_epoch = steps_per_epoch(split, settings)
     flipped = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
@@ -44,10 +54,29 @@ def train_dataset(split: Split, settings: Train, step: int = 0, size: int | None
         flips = tf.gather(flipped, rows) ^ (epoch % 2 == 1)
         batch_seed = tf.stack([tf.constant(seed, tf.int64), number])
         pixels = augment(pixels, settings.augmentation, batch_seed, size, flips)
-        return mixup(pixels, tf.gather(labels, rows), settings.augmentation.mixup, batch_seed)
+        labels = tf.gather(targets, rows)
+        if settings.targets == "drawn":
+            labels = draw_labels(labels, batch_seed)
+        return mixup(pixels, labels * (1 - smoothing) + smoothing / classes, settings.augmentation.mixup, batch_seed)
 
     numbers = tf.data.Dataset.range(step, 2**62)
     return _without_autotune(numbers.map(load, num_parallel_calls=2, deterministic=True).prefetch(2))
+
+
+def draw_labels(distributions: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draw one label for each image from the votes for it (Barsoum et al., 2016).
+
+    Args:
+        distributions: (batch, classes) float32, rows sum to 1.
+        seed: (2,) int64.
+
+    Returns:
+        (batch, classes) float32, one-hot.
+    """
+    position = tf.random.stateless_uniform((tf.shape(distributions)[0], 1), tf.stack([seed[0] + 2, seed[1]]))
+    # The first class whose cumulated share exceeds the position; rounding never leads beyond the last vote.
+    below = tf.cast(tf.cumsum(distributions, axis=1) <= position * (1 - 1e-6), tf.int32)
+    return tf.one_hot(tf.reduce_sum(below, axis=1), distributions.shape[1])
 
 
 def steps_per_epoch(split: Split, settings: Train) -> int:

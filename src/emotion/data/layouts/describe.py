@@ -5,6 +5,7 @@ from typing import Any
 
 from emotion.data.layouts.recognized import columns_of
 from emotion.data.layouts.source import Source
+from emotion.runtime.text import printable
 
 
 def describe(source: Source) -> dict[str, Any]:
@@ -36,17 +37,29 @@ def report(source: Mapping[str, Any]) -> str:
     counts: dict[str, int] = {}
     for label, emotion in source["labels"].items():
         counts[emotion] = counts.get(emotion, 0) + source["label_counts"][label]
-    lines = [
-        f"{source['images']} images: {source['origin']} ({source['layout']}; {source['ignored']} other files)",
-        "Emotions: " + ", ".join(f"{emotion} {count}" for emotion, count in sorted(counts.items())),
-    ]
+    lines = [title(source), "Emotions: " + ", ".join(f"{emotion} {count}" for emotion, count in sorted(counts.items()))]
     renamed = {label: emotion for label, emotion in source["labels"].items() if label != emotion}
     if renamed:
         lines.append("Labels: " + ", ".join(f"{label} means {emotion}" for label, emotion in renamed.items()))
     if source["given_splits"]:
         lines.append("Splits in the data: " + ", ".join(f"{name} {n}" for name, n in source["given_splits"].items()))
+    return "\n".join(printable(line) for line in [*lines, *notes(source)])
+
+
+def title(source: Mapping[str, Any]) -> str:
+    """What the faces are, in a line."""
+    return f"{source['images']:,} images: {source['origin']} ({source['layout']})"
+
+
+def notes(source: Mapping[str, Any]) -> list[str]:
+    """What else is known, and what is not used."""
+    found = []
+    if source["attributes"]:
+        found.append(f"Attributes: {', '.join(source['attributes'])}.")
     if source["votes"]:
-        lines.append("The votes of annotators are known: see train.targets.")
-    if source["left_out"]:
-        lines.append("Left out: " + ", ".join(f"{reason} ({count})" for reason, count in source["left_out"].items()))
-    return "\n".join(lines)
+        found.append("The votes of annotators are known: train.targets says what to do with them.")
+    left_out = [f"{reason} ({count})" for reason, count in source["left_out"].items()]
+    if source["ignored"]:
+        left_out.append(f"other files ({source['ignored']})")
+    found.append(f"Left out: {', '.join(left_out) or 'nothing'}.")
+    return [printable(note) for note in found]

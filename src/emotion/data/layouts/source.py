@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,24 +83,34 @@ def open_source(path: Path, labels: LabelMap, shown: str) -> Iterator[Source]:
         yield Source(files, recognize(files, labels, shown, table), archive)
 
 
+def read_images(source: Source, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of image files; a file that cannot be read is empty.
+
+    Images in a table of pixels become PNG files.
+
+    Args:
+        source: the faces.
+        names: from the table of faces, in its order.
+    """
+    if source.recognized.pixels:
+        wanted = set(names)
+        for row, pixels in enumerate(read_pixels(source.files, source.recognized.pixels)):
+            if (name := image_name(row)) in wanted:
+                yield name, b"" if pixels is None else encode_png(pixels)
+        return
+    for name in names:
+        try:
+            yield name, read_bytes(source.files, name)
+        except DamagedFileError:
+            yield name, b""
+
+
 def write_archive(source: Source, target: Path) -> None:
     """Write the faces to a zip file: an archive as it is, all else as the images that have a label."""
-    recognized = source.recognized
-    if source.archive and not recognized.pixels:
+    if source.archive and not source.recognized.pixels:
         shutil.copyfile(source.archive, target)
         return
-    names = recognized.faces["name"]
+    names = list(source.recognized.faces["name"])
     with zipfile.ZipFile(target, "w") as archive:
-        if recognized.pixels:
-            wanted = set(names)
-            images = read_pixels(source.files, recognized.pixels)
-            for row, pixels in enumerate(track(images, "Reading pixels", len(names))):
-                if (name := image_name(row)) in wanted:
-                    archive.writestr(dated_entry(name), b"" if pixels is None else encode_png(pixels))
-        else:
-            for name in track(names, "Copying", len(names)):
-                try:
-                    content = read_bytes(source.files, name)
-                except DamagedFileError:
-                    content = b""  # which preprocess puts into quarantine
-                archive.writestr(dated_entry(name), content)
+        for name, content in track(read_images(source, names), "Copying", len(names)):
+            archive.writestr(dated_entry(name), content)

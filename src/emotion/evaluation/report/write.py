@@ -46,6 +46,9 @@ def write_split(
     for subset_name, rows in metrics.evaluation_subsets(name, split.index).items():
         labels, chosen = split.labels[rows], probabilities[rows]
         scores[subset_name] = metrics.score(labels, chosen, bins)
+        if split.has_votes:
+            loss = metrics.distribution_loss(split.distributions[rows], chosen)
+            scores[subset_name]["distribution_loss"] = loss
         (folder / subset_name).mkdir(parents=True)
         metrics.per_class_table(labels, chosen, split.emotions).to_csv(
             folder / subset_name / "per_class.csv", index=False

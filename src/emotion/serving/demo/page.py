@@ -18,7 +18,10 @@ from emotion.serving.predictor import Face
 
 MAX_SIDE = 960  # pixels, of the image that is shown
 FACE_SIDE = 144  # pixels, of a face that is shown
-SCORES = {"test.accuracy": "accuracy", "test.macro_f1": "macro F1"}
+SCORES = {
+    "test.accuracy": "accuracy", "test.macro_f1": "macro F1",
+    "ferplus_test.accuracy": "accuracy (FER+)", "ferplus_test.macro_f1": "macro F1 (FER+)",
+}  # fmt: skip
 STYLE = (Path(__file__).parent / "templates" / "style.css").read_text()
 TEMPLATES = Environment(loader=PackageLoader("emotion.serving.demo"), autoescape=True, undefined=StrictUndefined)
 
