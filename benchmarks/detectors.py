@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion.data.dataset import open_dataset, subset
+from emotion.data.preparation import detection
+from emotion.data.preparation.detection import Box
 from emotion.data.preparation.images import RGBImage
-from emotion.serving import detection
-from emotion.serving.detection import Box
 from emotion.serving.predictor import Predictor
 
 Boxes = list[tuple[float, float, float, float]]  # left, top, width, height

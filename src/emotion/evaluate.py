@@ -42,7 +42,7 @@ HEADLINE = {  # subsets of the images, and their figures in reports/metrics.json
         "expected_calibration_error",
         "distribution_loss",
         "images",
-    ),  # fmt: skip
+    ),
     "test_unseen": ("accuracy",),
     "test_answered": ("accuracy", "coverage"),
     "validation": ("accuracy",),

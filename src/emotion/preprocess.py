@@ -13,16 +13,17 @@ from typing import Any
 
 import pandas as pd
 
-from emotion.data.dataset import INDEX_COLUMNS, SourceMetadata, open_dataset
+from emotion.data.dataset import INDEX_COLUMNS, VOTES, SourceMetadata, open_dataset
 from emotion.data.layouts.recognized import columns_of, read_faces
+from emotion.data.preparation.corrections import Action, apply_corrections
 from emotion.data.preparation.decode import decode_archive
-from emotion.data.preparation.splits import Fractions, assign_splits, choose_protocol, summarize
+from emotion.data.preparation.splits import Fractions, assign_splits, choose_protocol, mark_duplicates, summarize
 from emotion.data.sources.archive import open_archive
 from emotion.params.load import load_params
 from emotion.params.sections import Preprocess
 from emotion.runtime.errors import UserError, run_main
 from emotion.runtime.files import atomic_write, read_json, write_json
-from emotion.runtime.paths import ARCHIVE, DATA_REPORT, DATASET, FACES, SOURCE
+from emotion.runtime.paths import ARCHIVE, CORRECTIONS, DATA_REPORT, DATASET, FACES, SOURCE
 
 
 def preprocess(
@@ -47,7 +48,7 @@ def preprocess(
     with atomic_write(folder) as tmp:
         tmp.mkdir()
         with open_archive(archive, str(archive)) as opened:
-            decoded = decode_archive(opened, labelled, tmp / "images.npy", shape)
+            decoded = decode_archive(opened, labelled, tmp / "images.npy", shape, settings.detect_faces)
         bad = decoded.quarantine
         pd.DataFrame(bad, columns=["name", "reason"]).to_csv(report / "quarantine.csv", index=False)
         _refuse_too_many(bad, len(labelled), settings.max_bad_fraction, report / "quarantine.csv")
@@ -55,7 +56,13 @@ def preprocess(
         protocol = choose_protocol(table, settings.protocol)
         fractions = Fractions(settings.validation_fraction, settings.test_fraction, settings.gate_fraction)
         index = assign_splits(table, protocol, fractions, settings.drop_leaked, settings.seed)
-        others = [*columns_of(labelled, "attributes"), *columns_of(labelled, "votes")]
+        corrections: dict[str, Any] = {}
+        if settings.corrections:
+            index, corrections = apply_corrections(index, CORRECTIONS)
+            done = ", ".join(f"{action} {corrections[action]}" for action in Action)
+            print(f"Corrections: {done}; {corrections['about_other_images']} are about images that are not here.")
+        index = mark_duplicates(index)
+        others = [*columns_of(labelled, "attributes"), *(name for name in index if str(name).startswith(VOTES))]
         index[[*INDEX_COLUMNS, *others]].to_csv(tmp / "index.csv", index=False)
         counts = {**summarize(index), "quarantined": len(bad)}
         write_json(report / "counts.json", counts)
@@ -65,8 +72,13 @@ def preprocess(
             "protocol": protocol,
             "preprocess": settings.model_dump(),
             "counts": counts,
+            "corrections": corrections,
         }
         write_json(tmp / "dataset.json", metadata)
+    if settings.detect_faces:
+        reasons = pd.Series([reason for _, reason in bad], dtype=str)
+        without, several = (reasons == "no face found").sum(), reasons.str.endswith("faces found").sum()
+        print(f"Of {len(labelled)} photographs, {without} show no face that was found, and {several} show several.")
     seen = ", ".join(f"{count} {split}" for split, count in counts["seen_in_training"].items())
     print(f"{len(index)} images, {len(bad)} quarantined. Images that are also in training: {seen}.")
 

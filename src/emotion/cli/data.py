@@ -64,6 +64,51 @@ def show(
         print(f"Wrote {SHEET_IMAGES} images of each emotion to {sheet}.")
 
 
+@data.command()
+def review(
+    folds: Annotated[int, typer.Option(min=2, max=20, help="How many networks to train, each without a part.")] = 4,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each. Default: train.epochs.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A preset for the networks, such as quick.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many doubtful labels to show.")] = 200,
+    rule: Annotated[
+        str | None,
+        typer.Option(help="Also write corrections of all doubtful labels in training: drop, soften, relabel."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find doubtful labels in data/faces, and write a page on which they can be corrected.
+
+    Trains networks, so it takes as long as trainings do; if it is interrupted, it continues where it was.
+    """
+    from emotion.data.preparation.corrections import Action
+    from emotion.evaluation.review.run import review_labels
+    from emotion.params.load import load_params, load_preset
+    from emotion.runtime.errors import UserError
+    from emotion.runtime.paths import REVIEW
+
+    if rule not in (None, *(set(Action) - {Action.KEEP})):
+        raise UserError(f"--rule {rule} is unknown. Choose drop, soften or relabel.")
+    train = load_params().train
+    if preset:
+        values = {name.removeprefix("train."): value for name, value in load_preset(preset).items()}
+        train = train.override({name: value for name, value in values.items() if not name.startswith("tune.")})
+    if epochs:
+        train = train.override({"epochs": epochs})
+    found = review_labels(train, folds, top, Action(rule) if rule else None, REVIEW)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    print(
+        f"{found['doubted']:,} of {found['images']:,} labels are doubtful. Among the {found['conflicts']} groups of"
+        f" identical images with different labels, {found['conflicts_found']} have a doubtful one.\n"
+        f"Open {found['page']} to look at them and to decide."
+    )
+    if rule:
+        print(
+            f"{found['corrections']} holds a correction by the rule {rule} for {found['corrected']:,} training images."
+        )
+
+
 def parse_labels(text: str | None) -> Any:
     """What `--labels` says, as fetch.labels.
 

@@ -60,6 +60,7 @@ class DatasetMetadata(BaseModel):
     protocol: str  # how the splits were made: challenge or folders
     preprocess: dict[str, Any]
     counts: dict[str, Any]
+    corrections: dict[str, Any]  # of labels, by action; empty if none were applied
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,10 @@ class Dataset:
 
     def split(self, name: str) -> Split:
         """Return one split (train, validation, test or gate), loaded into memory."""
-        rows = np.flatnonzero(self.index["split"] == name)
+        return self.select(np.flatnonzero(self.index["split"] == name))
+
+    def select(self, rows: NDArray[np.integer]) -> Split:
+        """Return some of the faces, loaded into memory."""
         index = self.index.iloc[rows].reset_index(drop=True)
         labels = pd.Categorical(index["emotion"], categories=self.emotions).codes.astype(np.int64)
         return Split(np.asarray(self.images[rows]), labels, index, self.emotions)

@@ -51,8 +51,10 @@ class Preprocess(Section):
     validation_fraction: float = Field(gt=0, lt=0.5)  # the fraction of the training images, if there is no validation
     test_fraction: float = Field(gt=0, lt=0.5)  # the fraction of the training images, if there are no test images
     gate_fraction: float = Field(ge=0, lt=1)  # the fraction of the test images that only `emotion promote` looks at
+    detect_faces: bool  # find, cut out and align the face in each image, which is a photograph
     image_size: Literal[48, 64, 96, 112]  # pixels per side of the dataset's images
     colors: Literal["gray", "rgb"]  # of the dataset's images
+    corrections: bool  # apply data/corrections.csv
     drop_leaked: bool  # drop training images that are also in validation or test
     max_bad_fraction: Fraction  # fail if a larger fraction of the images cannot be read
     seed: Seed

@@ -9,6 +9,7 @@ FACES = RAW / "faces.csv"  # what the label of each image in the archive means
 SOURCE = RAW / "source.json"
 DOWNLOADS = Path("data/downloads")  # survives the stage, so that an interrupted download can continue
 
+CORRECTIONS = Path("data/corrections.csv")  # of labels; part of the repository
 DATASET = Path("data/faces")
 DATA_REPORT = Path("reports/data")
 
@@ -31,6 +32,8 @@ METRICS = Path("reports/metrics.json")  # the headline figures
 SPEED = Path("reports/speed.json")
 EVALUATION = Path("reports/evaluation")
 SCORES = EVALUATION / "scores.json"  # all scores
+
+REVIEW = Path("reports/review")  # of the labels, by `emotion data review`
 
 REGISTERED = Path("models/registered.json")
 MODEL_CARD = Path("models/model_card")

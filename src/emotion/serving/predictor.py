@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion.data.dataset import InputShape
+from emotion.data.preparation.detection import Box, Detection, Detector
 from emotion.data.preparation.images import RGBImage
 from emotion.inference.load import NOVELTY_LIMIT, Model, assess
-from emotion.serving.detection import Box, Detection, Detector
 from emotion.serving.model_source import ModelBundle, open_model
 
 if TYPE_CHECKING:

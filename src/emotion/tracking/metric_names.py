@@ -17,7 +17,7 @@ SUBSETS = {  # of the images: the metrics that are logged
         "expected_calibration_error",
         "coverage_at_90",
         "distribution_loss",
-    ),  # fmt: skip
+    ),
     "test_unseen": ("accuracy", "macro_f1"),
     "test_answered": ("accuracy", "coverage"),
     "validation": ("accuracy", "macro_f1", "loss"),

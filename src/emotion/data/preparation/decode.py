@@ -3,7 +3,9 @@
 import hashlib
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +33,9 @@ class DecodedArchive:
         return faces.iloc[self.rows].reset_index(drop=True).assign(pixel_hash=self.pixel_hashes, blank=self.blank)
 
 
-def decode_archive(archive: zipfile.ZipFile, faces: pd.DataFrame, path: Path, shape: InputShape) -> DecodedArchive:
+def decode_archive(
+    archive: zipfile.ZipFile, faces: pd.DataFrame, path: Path, shape: InputShape, detect: bool = False
+) -> DecodedArchive:
     """Decode all faces, in the order of the table, into one array on disk.
 
     Images are decoded one at a time, so memory use does not grow with their number.
@@ -42,24 +46,32 @@ def decode_archive(archive: zipfile.ZipFile, faces: pd.DataFrame, path: Path, sh
         path: the .npy file to write, an array of shape (n, height, width), or (n, height, width, 3) in color, and
             dtype uint8.
         shape: height, width and channels of an image.
+        detect: whether the images are photographs, in each of which a face has to be found.
     """
+    load = partial(load_face, shape=shape)
+    if detect:
+        from emotion.data.preparation.detection import Detector, load_detected_face  # TensorFlow, which takes seconds
+
+        load = partial(load_detected_face, shape=shape, detector=Detector())
     with path.open("wb") as output:
         _write_header(output, len(faces), shape)
         start = output.tell()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which is not used here
-            decoded = _decode_all(ZipFiles(archive), list(faces["name"]), output, shape)
+            decoded = _decode_all(ZipFiles(archive), list(faces["name"]), output, load)
         output.seek(0)
         _write_header(output, len(decoded.rows), shape)
         assert output.tell() == start, "NumPy pads headers, so a smaller count should fit"
     return decoded
 
 
-def _decode_all(files: Files, names: list[str], output: BinaryIO, shape: InputShape) -> DecodedArchive:
+def _decode_all(
+    files: Files, names: list[str], output: BinaryIO, load: Callable[[bytes], NDArray[np.uint8]]
+) -> DecodedArchive:
     decoded = DecodedArchive()
     for row, name in enumerate(track(names, "Decoding", len(names))):
         try:
-            pixels = load_face(read_bytes(files, name), shape)
+            pixels = load(read_bytes(files, name))
         except (UnreadableImageError, DamagedFileError) as reason:
             decoded.quarantine.append((name, str(reason)))
             continue

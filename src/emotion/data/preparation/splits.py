@@ -35,7 +35,7 @@ def choose_protocol(index: pd.DataFrame, wanted: str) -> Protocol:
 def assign_splits(
     index: pd.DataFrame, protocol: Protocol, fractions: Fractions, drop_leaked: bool, seed: int
 ) -> pd.DataFrame:
-    """Add the columns split, duplicate_group (-1 if unique) and seen_in_training.
+    """Add the column split.
 
     With the protocol `folders`, images without a split are training images, and a split that the data lacks is taken
     from training: stratified by emotion, with identical images, and all images of a person, on one side.
@@ -64,9 +64,14 @@ def assign_splits(
         elsewhere = pixel_hash[split != "train"]
         split = split.mask((split == "train") & pixel_hash.isin(elsewhere), UNUSED)
     _require_every_split(index, split, (*SPLITS, GATE) if fractions.gate else SPLITS, protocol)
+    return index.assign(split=split)
+
+
+def mark_duplicates(index: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns duplicate_group (-1 if unique) and seen_in_training to the result of `assign_splits`."""
+    split, pixel_hash = index["split"], index["pixel_hash"]
     repeated = pixel_hash.duplicated(keep=False)
     return index.assign(
-        split=split,
         duplicate_group=index[repeated].groupby("pixel_hash", sort=False).ngroup().reindex(index.index, fill_value=-1),
         seen_in_training=split.isin((*SPLITS[1:], GATE)) & pixel_hash.isin(pixel_hash[split == "train"]),
     )
@@ -144,7 +149,7 @@ def summarize(index: pd.DataFrame) -> dict[str, Any]:
     """Return summary counts: images per split and emotion, images per usage, duplicates and leaks.
 
     Args:
-        index: the table that `assign_splits` returns, with the additional column `blank`.
+        index: the table that `mark_duplicates` returns, with the additional column `blank`.
     """
     table = pd.crosstab(index["split"], index["emotion"])
     groups = index[index["duplicate_group"] >= 0].groupby("duplicate_group")

@@ -11,9 +11,9 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
+from emotion.data.preparation.detection import Box
 from emotion.data.preparation.images import RGBImage
 from emotion.serving.annotation import COLORS, OTHER_COLOR, annotate, caption
-from emotion.serving.detection import Box
 from emotion.serving.predictor import Face
 
 MAX_SIDE = 960  # pixels, of the image that is shown

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import skimage.data
+from numpy.typing import NDArray
 from PIL import Image
 
-from emotion.data.preparation.images import RGBImage, load_face, load_image
-from emotion.serving.detection import Box, Detector
+from emotion.data.labels import EMOTIONS
+from emotion.data.preparation.detection import Box, Detector, load_detected_face
+from emotion.data.preparation.images import RGBImage, UnreadableImageError, load_face, load_image
+from emotion.serving.predictor import Predictor
 from support.archives import image_bytes
 from support.networks import SHAPE
 
@@ -58,3 +61,44 @@ def test_a_cropped_face_matches_the_training_preprocessing(mode: str) -> None:
     np.testing.assert_allclose(
         Box.center_square(picture).crop(picture, SHAPE).astype(int), load_face(content, SHAPE), atol=1
     )
+
+
+@pytest.mark.parametrize("turn", [-20, 15])
+def test_a_turned_face_is_cut_out_upright(detector: Detector, astronaut: RGBImage, turn: int) -> None:
+    turned = np.asarray(Image.fromarray(astronaut).rotate(-turn, Image.Resampling.BILINEAR))
+    (upright,), (face,) = detector.find(astronaut), detector.find(turned)
+    assert face.box.angle - upright.box.angle == pytest.approx(turn, abs=5)
+    expected, found = (it.crop(image, SHAPE) for it, image in ((upright.box, astronaut), (face.box, turned)))
+    without = Box(face.box.left, face.box.top, face.box.side).crop(turned, SHAPE)
+    assert _difference(expected, found) < 0.7 * _difference(expected, without)
+
+
+def _difference(first: RGBImage, second: RGBImage) -> float:
+    return float(np.abs(first.astype(float) - second.astype(float)).mean())
+
+
+def test_training_and_prediction_cut_out_the_same_pixels(detector: Detector, astronaut: RGBImage) -> None:
+    content = image_bytes(Image.fromarray(astronaut))
+    shown: list[RGBImage] = []
+
+    class Model:
+        """Records the faces that it is asked about."""
+
+        emotions: tuple[str, ...] = EMOTIONS
+        input_shape = (96, 96, 3)
+
+        def serve(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+            shown.extend(pixels.astype(np.uint8))
+            return np.full((len(pixels), 7), 1 / 7, np.float32)
+
+    Predictor(Model()).predict([load_image(content)])
+    np.testing.assert_array_equal(shown[0], load_detected_face(content, (96, 96, 3), detector))
+
+
+@pytest.mark.parametrize(("name", "reason"), [("coffee", "no face found"), ("two", "2 faces found")])
+def test_a_photograph_without_exactly_one_face_is_not_used(
+    detector: Detector, two_astronauts: RGBImage, name: str, reason: str
+) -> None:
+    pixels = two_astronauts if name == "two" else skimage.data.coffee()
+    with pytest.raises(UnreadableImageError, match=reason):
+        load_detected_face(image_bytes(Image.fromarray(pixels)), SHAPE, detector)

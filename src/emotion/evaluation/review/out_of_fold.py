@@ -1,0 +1,58 @@
+"""Predictions for every image by a network that was trained without it."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion.data.dataset import Split
+from emotion.evaluation.metrics import Probabilities
+from emotion.networks.inference import inference_model
+from emotion.params.sections import Train
+from emotion.runtime.files import atomic_write
+from emotion.training.checkpoints import Checkpoints
+from emotion.training.input_pipeline import predict_split
+from emotion.training.trainer import fit
+
+VALIDATION_FOLDS = 20  # of the images that a network learns from, one part in this many chooses its best epoch
+
+
+def assign_folds(split: Split, folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each image, (n,) from 0; identical images are in the same fold."""
+    hashes, group = np.unique(split.index["pixel_hash"].to_numpy(str), return_inverse=True)
+    of_group = np.random.default_rng(seed).permutation(len(hashes)) % folds
+    return np.asarray(of_group[group], np.int64)
+
+
+def predict_out_of_fold(settings: Train, split: Split, folds: int, folder: Path) -> Probabilities:
+    """Train a network on the training images without each fold, and predict the images of the fold with it.
+
+    Only training images are learned from, so that corrections of them owe nothing to the test images. The best epoch is
+    chosen on some of the other training images, so that the labels of a fold have no influence on its predictions. What
+    is finished is kept in a folder, so that a later call continues.
+
+    Args:
+        settings: the network, and how to train it.
+        split: all images.
+        folds: number of trainings.
+        folder: for checkpoints, and for the predictions of finished folds; only for these settings and images.
+
+    Returns:
+        (n, classes) float32.
+    """
+    fold_of, is_training = assign_folds(split, folds, settings.seed), (split.index["split"] == "train").to_numpy()
+    probabilities = np.zeros((len(split), len(split.emotions)), np.float32)
+    for fold in range(folds):
+        rows, done = np.flatnonzero(fold_of == fold), folder / f"fold-{fold + 1}.npy"
+        if not done.exists():
+            print(f"Fold {fold + 1} of {folds}: training without {len(rows)} images.", flush=True)
+            others = split.select(np.flatnonzero((fold_of != fold) & is_training))
+            is_validation = assign_folds(others, VALIDATION_FOLDS, settings.seed + 1) == 0
+            training, validation = (others.select(np.flatnonzero(it)) for it in (~is_validation, is_validation))
+            result = fit(settings, training, validation, checkpoints=Checkpoints(folder / f"checkpoints-{fold + 1}"))
+            network = inference_model(result.network, settings.tta, split.input_shape)
+            predicted, *_ = predict_split(network, split.select(rows))
+            with atomic_write(done) as tmp, tmp.open("wb") as file:
+                np.save(file, predicted)
+        probabilities[rows] = np.load(done)
+    return probabilities
