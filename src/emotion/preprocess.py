@@ -3,8 +3,8 @@
     python -m emotion.preprocess
 
 Reads data/raw/ and `params: preprocess` (and `train.augmentation`, which one figure shows); writes
-data/faces/ (see `emotion.data.dataset`), reports/data/ (counts.json, quarantine.csv, figures) and
-reports/runs/preprocess.json (the record of its MLflow run).
+data/faces/ (see `emotion.data.dataset`), reports/data/ (card.md, croissant.json, counts.json, quarantine.csv, figures)
+and reports/runs/preprocess.json (the record of its MLflow run).
 """
 
 from contextlib import ExitStack
@@ -15,6 +15,7 @@ import pandas as pd
 
 from emotion.data.dataset import INDEX_COLUMNS, VOTES, SourceMetadata, open_dataset
 from emotion.data.layouts.recognized import columns_of, read_faces
+from emotion.data.preparation.card import write_card
 from emotion.data.preparation.corrections import Action, apply_corrections
 from emotion.data.preparation.decode import decode_archive
 from emotion.data.preparation.splits import Fractions, assign_splits, choose_protocol, mark_duplicates, summarize
@@ -102,7 +103,9 @@ def main(exit_callbacks: ExitStack) -> None:
     with stage_run("preprocess", params, exit_callbacks):
         source = read_json(SOURCE, "Run `dvc repro --force fetch`.", SourceMetadata)
         preprocess(params.preprocess, ARCHIVE, FACES, source, DATASET, DATA_REPORT)
-        draw_dataset(open_dataset(), params.train.augmentation, DATA_REPORT)
+        dataset = open_dataset()
+        draw_dataset(dataset, params.train.augmentation, DATA_REPORT)
+        write_card(dataset, DATASET, DATA_REPORT)
 
 
 if __name__ == "__main__":

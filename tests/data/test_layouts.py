@@ -2,7 +2,6 @@
 
 import itertools
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from emotion.data.layouts.words import LabelMap
 from emotion.runtime.errors import UserError
 from support import layouts
 from support.archives import noise
-
-Writer = Callable[..., layouts.Truth]
 
 
 def recognize(path: Path, labels: Any = None) -> Recognized:
@@ -50,7 +47,7 @@ def emotions_of(found: Recognized) -> dict[str, str]:
     ],
     ids=lambda it: getattr(it, "__name__", str(it)),
 )
-def test_every_image_of_a_layout_has_its_emotion(tmp_path: Path, write: Writer, labels: Any) -> None:
+def test_every_image_of_a_layout_has_its_emotion(tmp_path: Path, write: layouts.Writer, labels: Any) -> None:
     truth = write(tmp_path)
     assert emotions_of(recognize(tmp_path, labels)) == truth
 
@@ -74,7 +71,9 @@ TRANSPOSITIONS = list(itertools.combinations(range(7), 2))
     ("write", "first"),
     [(layouts.published_fer2013, 0), (layouts.rafdb, 1), (layouts.rafdb_folders, 1), (layouts.ckplus, 1)],
 )
-def test_permuted_numbers_are_never_taken_for_the_published_ones(tmp_path: Path, write: Writer, first: int) -> None:
+def test_permuted_numbers_are_never_taken_for_the_published_ones(
+    tmp_path: Path, write: layouts.Writer, first: int
+) -> None:
     swaps = TRANSPOSITIONS if first == 0 else random.sample(TRANSPOSITIONS, 2)  # the others take seconds
     for number, (one, other) in enumerate(swaps):
         folder = tmp_path / str(number)
@@ -92,7 +91,7 @@ def test_permuted_numbers_are_never_taken_for_the_published_ones(tmp_path: Path,
     ],
 )
 def test_numbers_that_are_not_certain_are_refused_with_what_they_may_mean(
-    tmp_path: Path, write: Writer, numberings: list[str]
+    tmp_path: Path, write: layouts.Writer, numberings: list[str]
 ) -> None:
     write(tmp_path)
     with pytest.raises(UserError) as error:
@@ -102,7 +101,7 @@ def test_numbers_that_are_not_certain_are_refused_with_what_they_may_mean(
 
 
 @pytest.mark.parametrize("write", [layouts.ckplus48, layouts.affectnet_table, layouts.own_folders])
-def test_words_mean_the_same_in_any_order(tmp_path: Path, write: Writer) -> None:
+def test_words_mean_the_same_in_any_order(tmp_path: Path, write: layouts.Writer) -> None:
     truth = write(tmp_path)
     emotions = sorted(set(truth.values()))
     permuted = dict(zip(emotions, random.sample(emotions, len(emotions)), strict=True))

@@ -1,6 +1,7 @@
 """Promotion and rollback in a real registry, with versions that return fixed predictions."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,14 @@ import numpy as np
 import pytest
 
 from emotion.data.dataset import Split
-from emotion.data.labels import EMOTIONS
+from emotion.data.labels import EMOTIONS, write_labels
 from emotion.inference.load import predict
 from emotion.params.sections import Params
 from emotion.registry.promotion import promote as promotion
 from emotion.registry.promotion.history import CHALLENGER, Entry
 from emotion.registry.promotion.ledger import read_entries, write_entry
 from emotion.registry.promotion.promote import promote, rollback
+from emotion.registry.versions import get_version
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import connection
 from emotion.tracking.queries import read_artifact, search_runs
@@ -159,6 +161,53 @@ def test_the_verdict_says_how_often_the_test_images_have_decided(add: Any, lenie
     )
     assert "WARNING: this is more often than register.gate.max_uses (2)." in worn
     assert [entry.uses for entry in read_entries(NAME)] == [1, 3]
+
+
+def other_emotions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test images have contempt instead of neutral."""
+
+    class Dataset:
+        def split(self, name: str) -> Split:
+            images = subset_of_images(0) if name == "gate" else numbered_images()
+            return replace(images, emotions=tuple("contempt" if it == "neutral" else it for it in EMOTIONS))
+
+    monkeypatch.setattr(promotion, "open_dataset", Dataset)
+
+
+def test_a_version_is_not_compared_on_test_images_of_other_emotions(
+    add: Any, lenient: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = add(wrong_in(0.1))
+    other_emotions(monkeypatch)
+    with pytest.raises(UserError) as error:
+        promote(lenient, number)
+    for text in (
+        "version 1 tells 7 emotions (",
+        "neutral",
+        "the test images have 7 emotions (",
+        "contempt",
+        "none of it",
+    ):
+        assert text in str(error.value)
+    assert not aliases()
+    assert not search_runs("promote"), "no verdict is recorded about the version"
+
+
+def test_a_champion_of_other_emotions_is_compared_on_nothing_and_must_be_forced(
+    add: Any, lenient: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(lenient, add(wrong_in(0.1)))
+    saved = add(wrong_in(0.05))
+    other_emotions(monkeypatch)
+    folder = Path(str(get_version(NAME, saved).source)) / "data/model"
+    write_labels(folder, [*("contempt" if it == "neutral" else it for it in EMOTIONS)])
+    monkeypatch.setattr("emotion.registry.promotion.gate.checks.changed_files", lambda *_: [])
+    held = promote(lenient, saved)
+    assert held.outcome == "HELD"
+    assert rule(held, "integrity of the champion").value.startswith(
+        "classes: 7 emotions (angry, disgust, fear, happy, n"
+    )
+    assert promote(lenient, saved, force=True, reason="other emotions").outcome == "PROMOTED"
 
 
 def test_images_that_were_set_aside_decide_alone(add: Any, lenient: Params, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from emotion.data.layouts.words import NUMBERINGS, PUBLISHED
 from support.archives import noise
 
 Truth = dict[str, str]
+Writer = Callable[..., Truth]
 FERPLUS_HEADER = ["Usage", "Image name", "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear",
                   "contempt", "unknown", "NF"]  # fmt: skip
 FERPLUS_WORDS = {"neutral": "neutral", "happiness": "happy", "surprise": "surprise", "sadness": "sad",

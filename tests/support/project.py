@@ -137,6 +137,8 @@ def make_project(folder: Path) -> Project:
     folder.mkdir(parents=True)
     for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder)
+    (folder / "data").mkdir()
+    shutil.copy(ROOT / "data/corrections.csv", folder / "data")
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyi"))
     project = Project(folder)
     project.set_params(

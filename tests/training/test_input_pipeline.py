@@ -1,12 +1,14 @@
 """The input pipeline: batches, label smoothing, flips, class weights and subsets."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 
-from emotion.data.dataset import subset
-from emotion.params.sections import Train
+from emotion.data.dataset import Split, subset
+from emotion.params.sections import Params, Train
+from emotion.runtime.errors import UserError
 from emotion.training.input_pipeline import class_weights, eval_dataset, train_dataset
 from support.training import OFF, TRAIN, VALIDATION
 
@@ -64,3 +66,38 @@ def test_a_subset_is_determined_by_the_seed_and_keeps_the_order() -> None:
     np.testing.assert_array_equal(part.images, again.images)
     rows = [next(r for r in range(96) if (TRAIN.images[r] == image).all()) for image in part.images]
     assert rows == sorted(rows)
+
+
+def voted_split() -> Split:
+    """Images with one vote in four for another emotion."""
+    votes = {f"votes.{emotion}": np.zeros(len(TRAIN)) for emotion in TRAIN.emotions}
+    for row, label in enumerate(TRAIN.labels):
+        votes[f"votes.{TRAIN.emotions[label]}"][row] = 3
+        votes["votes.sad"][row] = 1
+    return replace(TRAIN, index=TRAIN.index.assign(**votes))
+
+
+def targets_of(params: Params, targets: str, split: Split, batches: int = 40) -> np.ndarray:
+    settings = params.train.override({"targets": targets, "label_smoothing": 0, "batch_size": 32})
+    taken = [labels.numpy() for _, labels in train_dataset(split, settings).take(batches)]
+    return np.concatenate(taken)
+
+
+def test_soft_targets_are_the_distribution_of_votes(params: Params) -> None:
+    labels = targets_of(params, "soft", voted_split(), batches=3)
+    assert labels[:, TRAIN.emotions.index("sad")] == pytest.approx(0.25)
+    assert labels.sum(axis=1) == pytest.approx(1)
+
+
+def test_drawn_targets_are_one_label_in_proportion_to_the_votes(params: Params) -> None:
+    labels = targets_of(params, "drawn", voted_split())
+    assert set(np.unique(labels)) == {0, 1}
+    assert (labels.sum(axis=1) == 1).all()
+    assert labels[:, TRAIN.emotions.index("sad")].mean() == pytest.approx(0.25, abs=0.05)
+    assert (labels[:, TRAIN.emotions.index("fear")] == 0).all()
+
+
+def test_hard_targets_ignore_votes_and_soft_ones_need_them(params: Params) -> None:
+    assert (targets_of(params, "hard", voted_split(), batches=3).max(axis=1) == 1).all()
+    with pytest.raises(UserError, match=r"train\.targets=soft needs the votes of annotators"):
+        targets_of(params, "soft", TRAIN)

@@ -65,6 +65,7 @@ def predict(
     from rich.console import Console
 
     from emotion.cli import tables
+    from emotion.data.dataset import describe_classes
     from emotion.runtime.errors import UserError
     from emotion.runtime.text import printable
     from emotion.serving import batch, inputs
@@ -85,6 +86,7 @@ def predict(
         print(batch.results_table(results, predictor.emotions).to_csv(index=False), end="")
     else:
         tables.show(tables.predictions_table(results))
+        print(f"{printable(predictor.title)}: {describe_classes(predictor.emotions, predictor.input_shape)}")
     if annotate:
         print(f"Wrote copies with boxes and scores to {annotate}.", file=sys.stderr)
     if files.skipped:

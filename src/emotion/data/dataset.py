@@ -155,9 +155,13 @@ def input_shape(images: Images) -> InputShape:
 
 def describe_classes(emotions: Sequence[str], shape: InputShape) -> str:
     """The emotions and the images, in a few words."""
+    return f"{len(emotions)} emotions ({', '.join(emotions)}) in {describe_images(shape)}"
+
+
+def describe_images(shape: InputShape) -> str:
+    """The kind of images, in a few words."""
     height, width, channels = shape
-    kind = "color" if channels == 3 else "gray"
-    return f"{len(emotions)} emotions ({', '.join(emotions)}) in {kind} images of {width}x{height} pixels"
+    return f"{'color' if channels == 3 else 'gray'} images of {width}x{height} pixels"
 
 
 def as_pixels(images: Images) -> Images:

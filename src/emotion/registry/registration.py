@@ -18,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
-from emotion.data.dataset import FIX, DatasetMetadata
+from emotion.data.dataset import describe_images, open_dataset
 from emotion.evaluation.metrics import subset_name
 from emotion.inference.load import load_saved_model
 from emotion.params.sections import Params
@@ -49,7 +49,7 @@ from emotion.registry.versions import (
 )
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import file_digest, folder_digest, folder_size, read_json
-from emotion.runtime.paths import CLASSIFIER, DATASET, SAVED_MODEL, SCORES
+from emotion.runtime.paths import CLASSIFIER, SAVED_MODEL, SCORES
 from emotion.runtime.tensorflow import load_tensorflow
 from emotion.tracking import delivery, provenance
 from emotion.tracking.client import connection
@@ -63,6 +63,7 @@ from emotion.tracking.stage_runs import dataset_info
 from emotion.tracking.views import update_views
 
 ORIGIN_TAG = "trained_in"  # the id of the run that trained a version, also if that run was lost and logged again
+MAX_TAG = 1000  # characters
 SET_ONCE = (FILES_TAG, LOCK_TAG, "registered_by")  # tags that registering a version again does not change
 RUN_TAGS = (  # copied from the run of `train`; its other tags and its parameters are only there
     "mlflow.source.git.commit", "git.dirty", "data.dvc_hash", "data.sha256", "dvc.experiment",
@@ -279,10 +280,15 @@ def _record_files(run_id: str, digests: Mapping[str, str]) -> dict[str, str]:
 def version_tags(run_id: str, scores: Mapping[str, Any], saved_model: Path) -> dict[str, str]:
     """The tags of a version: commit, data, headline scores, files, and who registered it."""
     known = {**connection().client.get_run(run_id).data.tags, **read_record("train").tags}  # which nobody can edit
+    dataset = open_dataset()
+    source = dataset.metadata["source"]
     return {
         **{key.removeprefix("mlflow.source."): known[key] for key in RUN_TAGS if known.get(key)},
         "data": scores["data"],
-        "data.source": read_json(DATASET / "dataset.json", FIX, DatasetMetadata)["source"]["source"],
+        "data.source": source["source"],
+        "data.label_map": json.dumps(source["labels"], ensure_ascii=False)[:MAX_TAG],
+        "emotions": ", ".join(dataset.emotions),
+        "images": describe_images(dataset.input_shape),
         SAVED_MODEL_TAG: folder_digest(saved_model),
         UNSURE_BELOW_TAG: str(scores["test_answered"]["unsure_below"]),
         LOCK_TAG: provenance.lock_hash(),

@@ -15,7 +15,7 @@ from emotion.inference.load import Model
 from emotion.params.sections import Params
 from emotion.registry.promotion.gate import wear
 from emotion.registry.promotion.gate.answers import are_distributions, keep_answers, read_answers
-from emotion.registry.promotion.gate.checks import classes_rule, integrity_rule, integrity_rules
+from emotion.registry.promotion.gate.checks import CLASSES, classes_rule, integrity_rule, integrity_rules
 from emotion.registry.promotion.gate.judge import Scored, judge, judge_alone
 from emotion.registry.promotion.gate.rules import Measured, Probabilities, Rule, Verdict
 from emotion.registry.signature import saved_model_of
@@ -162,7 +162,7 @@ def run_gate(
         missing: why the champion is missing, if it should not be.
 
     Raises:
-        UserError: if there are no test images.
+        UserError: if there are no test images, or the version tells other emotions than they have.
     """
     if not len(test):
         raise UserError("data/faces has no test images to score versions on. Run `dvc repro preprocess`.")
@@ -172,6 +172,12 @@ def run_gate(
     with ExitStack() as folders:
         scorer = Scorer(name, test, digest, data, params.evaluate.batch_size, is_dry_run, signer, folders)
         found, candidate = scorer.load(version)
+        if candidate is None and found[-1].name == CLASSES:
+            raise UserError(
+                f"version {version.number} tells {found[-1].value}, but the test images have {found[-1].threshold}:"
+                " they are compared on none of it. Check out the data that the version learned from, or give such models"
+                " another name (register.name)."
+            )
         if candidate is None:
             return verdict.model_copy(update={"rules": tuple(found)})
         scored = Scored(version.number, scorer.answers(candidate))
