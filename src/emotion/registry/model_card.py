@@ -113,6 +113,10 @@ def write(
         speed=read_json(SPEED, "Run `dvc repro --force evaluate`.", dict[str, float]) if SPEED.exists() else None,
         data=scores["data"],
         protocol=metadata["protocol"],
+        renamed={label: emotion for label, emotion in metadata["source"]["labels"].items() if label != emotion},
+        corrections=metadata["corrections"],
+        is_fer2013=bool(counts["usages"]) and not is_drawing,  # the names of its parts
+        data_license=metadata["source"]["license"],
         counts=_counts_table(counts["splits"]),
         seen=counts["seen_in_training"],
         conflicts=counts["groups_with_conflicting_labels"],

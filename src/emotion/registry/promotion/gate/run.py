@@ -175,8 +175,8 @@ def run_gate(
         if candidate is None and found[-1].name == CLASSES:
             raise UserError(
                 f"version {version.number} tells {found[-1].value}, but the test images have {found[-1].threshold}:"
-                " they are compared on none of it. Check out the data that the version learned from, or give such models"
-                " another name (register.name)."
+                " they are compared on none of it. Check out the data that the version learned from, or give such"
+                " models another name (register.name)."
             )
         if candidate is None:
             return verdict.model_copy(update={"rules": tuple(found)})
