@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.data.dataset import Dataset, Images, open_dataset, subset
+from emotion.data.dataset import Dataset, Images, describe_classes, open_dataset, subset
 from emotion.evaluation.metrics import Probabilities, confidence_threshold, selective_accuracy, subset_name
 from emotion.evaluation.report.familiarity import TEST_FACES, novelty_by_kind
 from emotion.evaluation.report.write import (
@@ -29,7 +29,7 @@ from emotion.inference.benchmark import measure_speed
 from emotion.inference.load import NOVELTY_LIMIT, Model, assess, load_saved_model, predict
 from emotion.params.load import load_params
 from emotion.params.sections import Evaluate
-from emotion.runtime.errors import run_main
+from emotion.runtime.errors import UserError, run_main
 from emotion.runtime.files import atomic_write, folder_size, write_json
 from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SCORES, SPEED
 
@@ -57,6 +57,9 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
         dataset: the dataset to score the model on.
         model: a model from `load_saved_model`.
         report: the folder for tables and figures.
+
+    Raises:
+        UserError: if the model tells other emotions than the dataset has, or takes other images.
     """
 
     def predict_split(images: Images) -> Probabilities:
@@ -65,6 +68,9 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
     def novelty_of(images: Images) -> NDArray[np.float32]:
         return assess(model, images, settings.batch_size)[1]
 
+    ours, theirs = (describe_classes(it.emotions, it.input_shape) for it in (model, dataset))
+    if ours != theirs:
+        raise UserError(f"the model tells {ours}, but data/faces has {theirs}. Run `dvc repro --force train`.")
     validation, test = dataset.split("validation"), dataset.split("test")
     val_probabilities, probabilities = predict_split(validation.images), predict_split(test.images)
     novelty = novelty_by_kind(novelty_of, test.images, dataset.is_drawn)

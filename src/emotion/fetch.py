@@ -68,7 +68,7 @@ def _locate(settings: Fetch, scratch: Path) -> tuple[Path, str, str]:
     if is_url(settings.path):
         path = download(settings.path, settings.sha256, project_root() / DOWNLOADS)
         return path, url_shown(settings.path), url_shown(settings.path)
-    path = project_root() / settings.path
+    path = project_root() / Path(settings.path).expanduser()
     if not path.exists():
         raise UserError(
             f"there is nothing at {path.resolve()}. Put a folder, a zip or tar file, or a table there, or set another"

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import random
 import shutil
 import tarfile
 import threading
@@ -183,6 +184,33 @@ def test_another_checksum_is_refused_and_nothing_is_left(run: Run, tmp_path: Pat
     folder = unpacked(tmp_path / "photos", layout())
     run(folder)
     assert len(run(folder, sha256=run.source["sha256"])) == len(layout())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("happy,happy,", "happy,,", "an image has no emotion"),
+        (",train,", ",elsewhere,", "its column given_split contains 'elsewhere'"),
+        ("Training_1.png", "Training_0.png", "twice"),
+    ],
+)
+def test_a_damaged_table_of_faces_gives_one_message(run: Run, tmp_path: Path, old: str, new: str, reason: str) -> None:
+    run(write_zip(tmp_path / "a.zip", layout()))
+    run.faces.write_text(run.faces.read_text().replace(old, new))
+    with pytest.raises(UserError, match=rf"faces\.csv is damaged: .*{reason}.*dvc repro"):
+        read_faces(run.faces)
+
+
+def test_an_archive_with_other_archives_in_it_is_accepted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of FER-2013's competition, which contains a large fer2013.tar.gz beside the tables."""
+    monkeypatch.setattr("emotion.data.sources.archive.MAX_FILE_BYTES", 5000)
+    layouts.fer2013(tmp_path / "competition", quirks=True)
+    layouts.write(tmp_path / "competition", "fer2013.tar.gz", random.randbytes(10_000))
+    layouts.write(tmp_path / "competition", "example_submission.csv", "emotion\n0\n")
+    layouts.write(tmp_path / "competition", "test.csv", f"pixels\n{layouts.pixels(1)}\n")
+    assert len(run(packed(tmp_path / "competition", "zip"), labels="fer2013")) == 84
 
 
 class Web(ThreadingHTTPServer):

@@ -169,6 +169,15 @@ def test_other_folders_are_left_out_and_counted_and_misspelled_ones_refused(tmp_
         recognize(tmp_path)
 
 
+def test_many_other_labels_are_counted_together(tmp_path: Path) -> None:
+    layouts.own_folders(tmp_path)
+    for number in range(40):
+        layouts.write(tmp_path, f"person{'x' * number}/1.png", noise(1))
+    left_out = recognize(tmp_path).left_out
+    assert len(left_out) == 21
+    assert left_out["20 other labels"] == 20
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

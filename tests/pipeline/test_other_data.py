@@ -16,7 +16,7 @@ from support.archives import image_bytes
 from support.project import MODEL, Project, make_project
 
 EIGHT = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-WORDS = {"happy": "Joy", "angry": "anger", "sad": "Sadness", "surprise": "surprised", "fear": "fear"}
+WORDS = {"happy": "fröhlich (!)", "angry": "anger", "sad": "Sadness", "surprise": "surprised", "fear": "fear"}
 
 
 @pytest.fixture
@@ -78,12 +78,14 @@ def test_five_emotions_in_own_words_without_splits_go_through(project: Project, 
         for number in range(16):
             layouts.write(tmp_path / "faces", f"{word}/photo {number}.jpg", drawn(emotion, number, 48))
     project.set_params(
-        fetch__source="path", fetch__path=str(tmp_path / "faces"), tune__max_trials=0, train__epochs=2,
+        fetch__source="path", fetch__path=str(tmp_path / "faces"), fetch__labels={"Fröhlich (!)": "happy"},
+        tune__max_trials=0, train__epochs=2,
     )  # fmt: skip
     project.run("dvc", "repro")
     scores = project.read_json("reports/evaluation/scores.json")
     assert list(scores["test_per_class"]) == sorted(WORDS)
     assert project.run_of("train").data.metrics.keys() >= {f"test_recall/{emotion}" for emotion in WORDS}
+    assert project.run_of("fetch").data.params["fetch.labels"] == '{"Fröhlich (!)": "happy"}'
     source = project.read_json("data/raw/source.json")
     assert source["labels"] == {word: emotion for emotion, word in WORDS.items()}
 

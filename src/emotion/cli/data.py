@@ -32,7 +32,7 @@ data = typer.Typer(
 
 @data.command(SHOW)
 def show(
-    path: Annotated[Path, typer.Argument(help="A folder, a zip or tar file, or a table (.csv).")],
+    path: Annotated[str, typer.Argument(help="A folder, a zip or tar file, or a table (.csv).")],
     labels: Annotated[
         str | None,
         typer.Option(help="What labels mean, as in fetch.labels: fer2013 (or another numbering), or '{0: angry}'."),
@@ -47,10 +47,14 @@ def show(
     from emotion.data.layouts.describe import describe, notes, title
     from emotion.data.layouts.source import open_source
     from emotion.data.layouts.words import LabelMap
+    from emotion.data.sources.download import is_url
+    from emotion.runtime.errors import UserError
 
+    if is_url(path):
+        raise UserError(f"{path} is an address. Download the file first, or set fetch.path and run `dvc repro fetch`.")
     label_map = LabelMap.from_parameter(parse_labels(labels))
-    with open_source(path, label_map, str(path)) as source:
-        described = {"origin": path.name, **describe(source)}
+    with open_source(Path(path), label_map, path) as source:
+        described = {"origin": Path(path).name, **describe(source)}
         if sheet:
             from emotion.evaluation.figures.sheet import draw_sheet
 

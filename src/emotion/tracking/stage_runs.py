@@ -4,6 +4,7 @@ Because a run is logged from files, it can be logged again if MLflow loses it an
 files: see `emotion.tracking.restore`.
 """
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -65,6 +66,8 @@ IRRELEVANT_PARAMS = {
 def relevant_params(stage: str, params: Params) -> dict[str, Any]:
     """All parameters that determine the outputs of a stage, as section.key: value."""
     content = params.model_dump(mode="json", by_alias=True)
+    if isinstance(content["fetch"]["labels"], dict):  # of any characters, which MLflow does not accept as names
+        content["fetch"]["labels"] = json.dumps(content["fetch"]["labels"], ensure_ascii=False, sort_keys=True)
     flat = flatten({section: content[section] for section in SECTIONS[stage]})
     irrelevant = tuple(f"{name}." for name in IRRELEVANT_PARAMS.get(stage, ()))
     return {key: value for key, value in flat.items() if not f"{key}.".startswith(irrelevant)}

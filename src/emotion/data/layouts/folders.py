@@ -9,10 +9,9 @@ import pandas as pd
 from emotion.data.labels import USAGES
 from emotion.data.layouts.recognized import USAGE_SPLITS, RawFaces
 from emotion.data.layouts.words import LabelMap, is_number, split_of
-from emotion.data.sources.files import Files
+from emotion.data.sources.files import IMAGES, Files
 from emotion.runtime.errors import UserError
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Folders and names that tell the person; a subject is never on both sides of a split.
 _SUBJECT_FOLDER = re.compile(r"(?:s|subject|subj|person|actor|id)[ _-]?\d+", re.IGNORECASE)
 _SUBJECT_NAME = re.compile(r"(S\d{3})_\d{3}_\d{8}\.\w+")  # of CK+
@@ -23,7 +22,7 @@ def image_files(files: Files) -> list[str]:
     return [
         name
         for name in files.names
-        if name.lower().endswith(SUFFIXES) and not name.startswith("__MACOSX/") and "/." not in f"/{name}"
+        if name.lower().endswith(IMAGES) and not name.startswith("__MACOSX/") and "/." not in f"/{name}"
     ]
 
 

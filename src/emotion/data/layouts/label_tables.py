@@ -11,8 +11,7 @@ from emotion.data.layouts.folders import image_files, split_of_path
 from emotion.data.layouts.pixel_tables import header
 from emotion.data.layouts.recognized import COLUMNS, USAGE_SPLITS, RawFaces
 from emotion.data.layouts.words import LabelMap, normalize, split_of
-from emotion.data.sources.archive import TABLES
-from emotion.data.sources.files import ATTRIBUTES, Files, open_text
+from emotion.data.sources.files import ATTRIBUTES, TABLES, Files, open_text
 from emotion.runtime.errors import UserError
 
 MAX_ATTRIBUTES = 20

@@ -9,7 +9,7 @@ from emotion.data.layouts.label_tables import (
 )
 from emotion.data.layouts.originals import read_affectnet, read_ckplus, read_jaffe, read_rafdb
 from emotion.data.layouts.pixel_tables import find_pixel_table, find_votes, read_pixel_table, read_votes
-from emotion.data.layouts.recognized import RawFaces, Recognized, attach_emotions, columns_of
+from emotion.data.layouts.recognized import COLUMNS, RawFaces, Recognized, attach_emotions, columns_of
 from emotion.data.layouts.words import LabelMap
 from emotion.data.sources.files import ATTRIBUTES, Files
 from emotion.runtime.errors import UserError
@@ -83,7 +83,7 @@ def recognize(files: Files, labels: LabelMap, shown: str, table: str | None = No
         )
     return Recognized(
         layout=raw.layout,
-        faces=faces.fillna(dict.fromkeys(own, "")),
+        faces=faces[[*COLUMNS, *own, *columns_of(faces, "votes")]].fillna(dict.fromkeys(own, "")),
         left_out=left_out,
         pixels=pixels or "",
         annotation="FER+" if votes else "",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from emotion.data.dataset import VOTES
+from emotion.data.labels import SPLITS
 from emotion.data.layouts.words import NUMBERINGS, PUBLISHED, LabelMap, is_number, to_number
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import read_csv
@@ -15,6 +16,7 @@ from emotion.runtime.files import read_csv
 COLUMNS = ("name", "label", "emotion", "given_split", "usage")  # then the attributes, and the votes
 USAGE_SPLITS = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 SHOWN = 10  # labels in a message
+MAX_REASONS = 20  # why images are left out
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,9 @@ def attach_emotions(raw: RawFaces, labels: LabelMap, shown: str) -> tuple[pd.Dat
         if not meanings.get(label):
             reason = "left out by fetch.labels" if label in meanings else "none of the emotions"
             left_out[f"label {label!r}: {reason}" if label.strip() else "without a label"] = count
+    if len(left_out) > MAX_REASONS:
+        others = sorted(left_out, key=lambda reason: -left_out[reason])[MAX_REASONS:]
+        left_out[f"{len(others)} other labels"] = sum(left_out.pop(reason) for reason in others)
     emotion = found.map(meanings)
     kept = raw.table[emotion.notna()].assign(emotion=emotion[emotion.notna()]).reset_index(drop=True)
     return kept, left_out
@@ -160,7 +165,17 @@ def read_faces(path: Path) -> pd.DataFrame:
     """
     fix = "Run `dvc checkout`, or `dvc repro --force --single-item fetch`."
     table = read_csv(path, COLUMNS, fix, keep_default_na=False, dtype=str)
+    problem = ""
+    if (table["emotion"] == "").any() or table["emotion"].nunique() < 2:
+        problem = "an image has no emotion, or all have the same"
+    elif unknown := sorted({*table["given_split"]} - {*SPLITS, ""}):
+        problem = f"its column given_split contains {unknown[0]!r}"
+    elif table["name"].duplicated().any():
+        problem = f"it lists {table['name'][table['name'].duplicated()].iloc[0]} twice"
     try:
-        return table.astype(dict.fromkeys(columns_of(table, "votes"), float))
+        table = table.astype(dict.fromkeys(columns_of(table, "votes"), float))
     except ValueError:
-        raise UserError(f"{path} is damaged: votes should be numbers. {fix}") from None
+        problem = "votes should be numbers"
+    if problem:
+        raise UserError(f"{path} is damaged: {problem}. {fix}")
+    return table

@@ -13,8 +13,8 @@ from emotion.data.layouts.recognize import recognize
 from emotion.data.layouts.recognized import Recognized
 from emotion.data.layouts.words import LabelMap
 from emotion.data.preparation.images import encode_png
-from emotion.data.sources.archive import TABLES, check_archive, convert_tar, dated_entry, is_tar, open_archive
-from emotion.data.sources.files import DamagedFileError, Files, FolderFiles, ZipFiles, read_bytes
+from emotion.data.sources.archive import check_archive, convert_tar, dated_entry, is_tar, open_archive
+from emotion.data.sources.files import TABLES, DamagedFileError, Files, FolderFiles, ZipFiles, read_bytes
 from emotion.runtime.errors import UserError
 from emotion.runtime.progress import track
 

@@ -103,7 +103,8 @@ def _held_out(index: pd.DataFrame, chosen_from: pd.Series, fraction: float, seed
     rng = np.random.default_rng(seed)
     held_out: list[str] = []
     for emotion in sorted(set(distinct["emotion"])):
-        shuffled = rng.permutation(distinct.loc[distinct["emotion"] == emotion, "pixel_hash"].to_numpy())
+        # In the order of their content, so that the same images are chosen whatever their files are called.
+        shuffled = rng.permutation(np.sort(distinct.loc[distinct["emotion"] == emotion, "pixel_hash"].to_numpy(str)))
         total = copies[shuffled].cumsum().to_numpy()
         target = fraction * total[-1] if len(total) else 0
         held_out.extend(shuffled[: np.searchsorted(total, target) + 1])

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emotion.data.sources.files import MAX_FILE_BYTES, MAX_FILES, MAX_TABLE_BYTES
+from emotion.data.sources.files import IMAGES, MAX_FILE_BYTES, MAX_FILES, MAX_TABLE_BYTES, TABLES
 from emotion.runtime.errors import UserError
 
 MAX_BYTES = 64 * 2**30
 MAX_RATIO = 100  # uncompressed size / compressed size, for the whole archive
-TABLES = (".csv", ".tsv")
 ZSTD = b"\x28\xb5\x2f\xfd"  # the first bytes of a file
 
 
@@ -92,7 +91,7 @@ def _check_entry(shown: str, entry: zipfile.ZipInfo) -> None:
 
 def _check_size(shown: str, name: str, size: int) -> None:
     limit = MAX_TABLE_BYTES if name.lower().endswith(TABLES) else MAX_FILE_BYTES
-    if size > limit:
+    if size > limit and name.lower().endswith((*IMAGES, *TABLES)):  # others are not read
         raise _refusal(shown, f"contains {name!r} of {size} bytes, more than {limit}")
 
 

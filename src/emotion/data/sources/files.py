@@ -13,6 +13,8 @@ from typing import BinaryIO, Protocol
 from emotion.runtime.errors import UserError
 
 ATTRIBUTES = "attributes.csv"  # tells what else is known about images, whatever tells their labels
+IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+TABLES = (".csv", ".tsv")
 MAX_FILES = 2_000_000
 MAX_FILE_BYTES = 32 * 2**20  # of an image
 MAX_TABLE_BYTES = 4 * 2**30
