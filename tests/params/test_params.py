@@ -42,7 +42,7 @@ def test_the_shipped_parameters_are_accepted(params: Params) -> None:
         ("train", {"epochs": 0}, "train.epochs should be greater than or equal to 1, got 0"),
         ("train", {"epoch": 3}, "unknown key train.epoch, did you mean epochs?"),
         ("train", {"network": "lenet"}, "got 'lenet'"),
-        ("fetch", {"source": "web"}, "fetch.source should be 'synthetic', 'archive' or 'kaggle', got 'web'"),
+        ("fetch", {"source": "web"}, "fetch.source should be 'synthetic', 'path' or 'kaggle', got 'web'"),
         ("fetch", {"sha256": "12"}, "fetch.sha256"),
         (
             "register",

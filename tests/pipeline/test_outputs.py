@@ -190,7 +190,7 @@ def test_every_run_is_named_by_what_it_did(finished_project: Project) -> None:
     assert named["tune"].startswith("tune random, 2 trials · drawn faces · val_accuracy 0.")
     assert named["trial-000"].startswith("trial-000 · learning_rate ")
     assert named["fetch"] == "fetch drawn faces"
-    assert named["preprocess"] == "preprocess protocol challenge · drawn faces"
+    assert named["preprocess"] == "preprocess gray 48x48 · drawn faces"
 
 
 def test_registering_the_same_run_again_creates_no_second_version(finished_project: Project) -> None:

@@ -109,10 +109,9 @@ def test_a_fresh_clone_has_the_expected_top_level_files() -> None:
     top = {path.split("/")[0] for path in tracked.stdout.splitlines()}
     expected = {"dvc.yaml", "params.yaml", "src", "data", "models", "tests", "README.md", "requirements.txt"}
     assert expected <= top
-    for folder in ("data", "models"):
-        assert [path for path in tracked.stdout.splitlines() if path.startswith(f"{folder}/")] == [
-            f"{folder}/README.md"
-        ]
+    for folder, files in {"data": ["README.md", "corrections.csv"], "models": ["README.md"]}.items():
+        found = [path for path in tracked.stdout.splitlines() if path.startswith(f"{folder}/")]
+        assert found == [f"{folder}/{file}" for file in files]
 
 
 def test_help_imports_no_heavy_package() -> None:

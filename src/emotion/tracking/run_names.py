@@ -24,7 +24,8 @@ def stage_run_name(
     """
     match stage:
         case "preprocess":
-            what = f"protocol {params['preprocess.protocol']}"
+            size, protocol = params["preprocess.image_size"], params["preprocess.protocol"]
+            what = f"{params['preprocess.colors']} {size}x{size}" + ("" if protocol == "auto" else f", {protocol}")
         case "tune" if str(params["tune.max_trials"]) == "0":
             what = "no search"
         case "tune":
