@@ -95,7 +95,7 @@ def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that `dvc metrics` shows."""
     subsets = {name: keys for name, keys in HEADLINE.items() if name in scores}
     return {"data": scores["data"]} | {
-        subset_name(name, scores["annotation"]): {key: scores[name][key] for key in keys if key in scores[name]}
+        subset_name(name, scores.get("annotation", "")): {key: scores[name][key] for key in keys if key in scores[name]}
         for name, keys in subsets.items()
     }
 

@@ -8,6 +8,7 @@ data/raw/source.json (a description of both) and reports/runs/fetch.json (the re
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,43 +39,58 @@ def fetch(settings: Fetch, archive: Path, faces: Path) -> dict[str, Any]:
     Raises:
         UserError: if the source is not available, damaged or not safe, or the meaning of its labels is not certain.
     """
-    with tempfile.TemporaryDirectory() as scratch, atomic_write(archive) as tmp, atomic_write(faces) as table:
-        path, origin, shown = _locate(settings, Path(scratch))
-        if path.is_file():
-            _check_digest(settings, path, shown)
-        with open_source(path, LabelMap.from_parameter(settings.labels), shown) as source:
+    with tempfile.TemporaryDirectory() as scratch:
+        located = _locate(settings, Path(scratch))
+        with (
+            atomic_write(archive) as tmp,
+            atomic_write(faces) as table,
+            open_source(located.path, LabelMap.from_parameter(settings.labels), located.shown) as source,
+        ):
+            # The digest is that of the file, or of the archive that is made of a folder, or of a table with images.
+            is_file = located.path.is_file() and bool(source.archive or source.recognized.pixels)
+            if is_file:
+                _check_digest(settings, located.path, located.shown)
             write_archive(source, tmp)
-            if path.is_dir():
-                _check_digest(settings, tmp, f"the archive made of {shown}")
+            if not is_file:
+                _check_digest(settings, tmp, f"the archive made of {located.shown}")
             source.recognized.faces.to_csv(table, index=False)
-            file = path if path.is_file() else tmp
+            file = located.path if is_file else tmp
             facts = {"sha256": file_digest(file), "bytes": file.stat().st_size}
-            described = {"source": settings.source, "origin": origin, **facts, **describe(source)}
-        if project_root() / DOWNLOADS in path.parents:
-            path.unlink()  # the archive has it now
+            described = {"source": settings.source, "origin": located.origin, **facts, **describe(source)}
+        if located.is_download:
+            located.path.unlink()  # the archive has it now
     return described
 
 
-def _locate(settings: Fetch, scratch: Path) -> tuple[Path, str, str]:
-    """Where the data is after downloads; what to call it in records; and what to call it in messages."""
+@dataclass(frozen=True)
+class Located:
+    """Where the data is, what to call it in records and in messages, and whether this program downloaded it."""
+
+    path: Path
+    origin: str
+    shown: str
+    is_download: bool = False
+
+
+def _locate(settings: Fetch, scratch: Path) -> Located:
     if settings.source == "synthetic":
         path = scratch / "drawn.zip"
         fetch_synthetic(settings.images, settings.seed, path)
-        return path, f"drawn faces, seed {settings.seed}", "the drawn faces"
+        return Located(path, f"drawn faces, seed {settings.seed}", "the drawn faces")
     if settings.source == "kaggle":
         path = fetch_kaggle(settings.dataset, settings.version, project_root() / DOWNLOADS)
         origin = settings.dataset + (f", version {settings.version}" if settings.version else "")
-        return path, origin, f"the archive of {origin} on Kaggle"
+        return Located(path, origin, f"the archive of {origin} on Kaggle", is_download=True)
     if is_url(settings.path):
         path = download(settings.path, settings.sha256, project_root() / DOWNLOADS)
-        return path, url_shown(settings.path), url_shown(settings.path)
-    path = project_root() / Path(settings.path).expanduser()
+        return Located(path, url_shown(settings.path), url_shown(settings.path), is_download=True)
+    path = project_root() / Path(settings.path)
     if not path.exists():
         raise UserError(
             f"there is nothing at {path.resolve()}. Put a folder, a zip or tar file, or a table there, or set another"
             " path with `dvc exp run -S fetch.path=PATH`."
         )
-    return path, path.name, str(path)
+    return Located(path, path.name, str(path))
 
 
 def _check_digest(settings: Fetch, path: Path, shown: str) -> None:

@@ -14,11 +14,19 @@ from typing import Any
 import pandas as pd
 
 from emotion.data.dataset import INDEX_COLUMNS, VOTES, SourceMetadata, open_dataset
+from emotion.data.labels import GATE, SPLITS
 from emotion.data.layouts.recognized import columns_of, read_faces
 from emotion.data.preparation.card import write_card
 from emotion.data.preparation.corrections import Action, apply_corrections
 from emotion.data.preparation.decode import decode_archive
-from emotion.data.preparation.splits import Fractions, assign_splits, choose_protocol, mark_duplicates, summarize
+from emotion.data.preparation.splits import (
+    Fractions,
+    assign_splits,
+    choose_protocol,
+    mark_duplicates,
+    require_every_split,
+    summarize,
+)
 from emotion.data.sources.archive import open_archive
 from emotion.params.load import load_params
 from emotion.params.sections import Preprocess
@@ -62,6 +70,7 @@ def preprocess(
             index, corrections = apply_corrections(index, CORRECTIONS)
             done = ", ".join(f"{action} {corrections[action]}" for action in Action)
             print(f"Corrections: {done}; {corrections['about_other_images']} are about images that are not here.")
+            require_every_split(index, (*SPLITS, GATE) if settings.gate_fraction else SPLITS)
         index = mark_duplicates(index)
         others = [*columns_of(labelled, "attributes"), *(name for name in index if str(name).startswith(VOTES))]
         index[[*INDEX_COLUMNS, *others]].to_csv(tmp / "index.csv", index=False)
@@ -81,16 +90,17 @@ def preprocess(
         without, several = (reasons == "no face found").sum(), reasons.str.endswith("faces found").sum()
         print(f"Of {len(labelled)} photographs, {without} show no face that was found, and {several} show several.")
     seen = ", ".join(f"{count} {split}" for split, count in counts["seen_in_training"].items())
-    print(f"{len(index)} images, {len(bad)} quarantined. Images that are also in training: {seen}.")
+    sizes = ", ".join(f"{name} {sum(of_emotion.values())}" for name, of_emotion in counts["splits"].items())
+    print(f"{len(index)} images ({sizes}), {len(bad)} quarantined. Images that are also in training: {seen}.")
 
 
 def _refuse_too_many(bad: list[tuple[str, str]], total: int, max_bad_fraction: float, listed: Path) -> None:
     if len(bad) > max_bad_fraction * total:
         name, reason = bad[0]
         raise UserError(
-            f"{len(bad)} of {total} images cannot be read, more than preprocess.max_bad_fraction ="
+            f"{len(bad)} of {total} images cannot be used, more than preprocess.max_bad_fraction ="
             f" {max_bad_fraction} allows. The first is {name} ({reason}); all are listed in {listed}."
-            " Fix the archive or raise preprocess.max_bad_fraction."
+            " Fix the data or raise preprocess.max_bad_fraction."
         )
 
 

@@ -172,7 +172,7 @@ def test_what_is_at_no_path_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is nothing at .*none\.zip.*fetch\.path=PATH"):
         run(tmp_path / "none.zip")
     (tmp_path / "notes.md").write_text("notes")
-    with pytest.raises(UserError, match=r"notes\.md is not a zip\. Expected a zip or tar file, a folder"):
+    with pytest.raises(UserError, match=r"notes\.md is not a zip or tar file\. Expected such a file, a folder"):
         run(tmp_path / "notes.md")
 
 

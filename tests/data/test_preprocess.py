@@ -165,7 +165,7 @@ def test_an_image_damaged_inside_the_zip_is_quarantined(tmp_path: Path, params: 
 def test_too_many_broken_images_fail_the_stage_without_a_dataset(run: Run, tmp_path: Path) -> None:
     files = layout()
     broken = dict.fromkeys(list(files)[::3], b"broken")
-    with pytest.raises(UserError, match=r"42 of 126 images cannot be read.*max_bad_fraction = 0\.05"):
+    with pytest.raises(UserError, match=r"42 of 126 images cannot be used.*max_bad_fraction = 0\.05"):
         run(files | broken)
     assert not (tmp_path / "faces").exists()
     assert len(pd.read_csv(tmp_path / "report" / "quarantine.csv")) == 42

@@ -40,7 +40,7 @@ def test_the_synthetic_archive_has_kaggles_layout(drawn: Path) -> None:
     with open_source(drawn, LabelMap(), "drawn") as source:
         found = describe(source)
     assert found["images"] == pytest.approx(700, rel=0.02)
-    assert (found["ignored"], found["left_out"]) == (0, {})
+    assert (found["other_files"], found["left_out"]) == (0, {})
     assert found["attributes"] == ["skin", "hair", "glasses", "pose", "light"]
 
 

@@ -19,6 +19,7 @@ from support.training import TRAIN
 
 EMOTIONS = ("angry", "happy", "sad")
 COUNT = 300
+EARLIER = pd.DataFrame([["earlier.png", "sad", "drop", "happy"]], columns=["name", "emotion", "action", "suggested"])
 FLIPPED = list(range(0, 60, 6))
 
 
@@ -73,19 +74,20 @@ def test_identical_images_with_different_labels_are_listed() -> None:
 
 def test_the_most_confused_emotions_come_first() -> None:
     split, probabilities = labelled(votes=True)
-    pairs = confused_pairs(split, probabilities)
+    pairs = confused_pairs(split, probabilities, has_votes=True)
     assert len(pairs) == 6
     assert pairs["by_annotators"].is_monotonic_decreasing
     assert pairs["by_annotators"].max() == pytest.approx(0.1)
     without, _ = labelled()
-    assert confused_pairs(without, probabilities)["by_annotators"].isna().all()
+    assert confused_pairs(without, probabilities, has_votes=False)["by_annotators"].isna().all()
 
 
 def test_a_rule_corrects_only_training_images(tmp_path: Path) -> None:
     split, probabilities = labelled()
     doubted = doubted_labels(split, probabilities)
-    corrections = corrections_by_rule(doubted, Action.DROP)
-    assert 0 < len(corrections) < len(doubted)
+    corrections = corrections_by_rule(doubted, Action.DROP, EARLIER)
+    assert 0 < len(corrections) - len(EARLIER) < len(doubted)
+    assert corrections["name"][0] == EARLIER["name"][0]
     corrections.to_csv(tmp_path / "corrections.csv", index=False)
     assert read_corrections(tmp_path / "corrections.csv").equals(corrections.reset_index(drop=True))
 
@@ -123,8 +125,8 @@ def test_no_image_is_predicted_by_a_network_that_learned_from_it(
 def test_decisions_on_the_page_become_a_table_of_corrections(tmp_path: Path, browser: Browser) -> None:
     split, probabilities = labelled(votes=True)
     doubted = doubted_labels(split, probabilities)
-    pairs, conflicts = confused_pairs(split, probabilities), conflicting_groups(split.index)
-    write_page(tmp_path / "index.html", split, "test images", doubted, conflicts, pairs, top=8)
+    pairs, conflicts = confused_pairs(split, probabilities, has_votes=True), conflicting_groups(split.index)
+    write_page(tmp_path / "index.html", split, "test images", doubted, conflicts, pairs, EARLIER, top=8)
     page = browser.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -133,15 +135,16 @@ def test_decisions_on_the_page_become_a_table_of_corrections(tmp_path: Path, bro
     assert cards.count() == 8
     cards.nth(0).get_by_role("combobox").select_option("relabel")
     cards.nth(3).get_by_role("combobox").select_option("drop")
-    assert page.get_by_text("2 corrections.").is_visible()
+    assert page.get_by_text("2 new corrections.").is_visible()
     with page.expect_download() as downloaded:
         page.get_by_role("button", name="Download corrections.csv").click()
     downloaded.value.save_as(tmp_path / "corrections.csv")
     with (tmp_path / "corrections.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["name"], row["action"], row["suggested"]) for row in rows] == [
+        ("earlier.png", "drop", "happy"),
         (doubted["name"][0], "relabel", doubted["suggested"][0]),
         (doubted["name"][3], "drop", doubted["suggested"][3]),
     ]
-    assert len(read_corrections(tmp_path / "corrections.csv")) == 2
+    assert len(read_corrections(tmp_path / "corrections.csv")) == 3
     assert not errors

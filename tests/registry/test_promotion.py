@@ -186,7 +186,7 @@ def test_a_version_is_not_compared_on_test_images_of_other_emotions(
         "neutral",
         "the test images have 7 emotions (",
         "contempt",
-        "none of it",
+        "not compared",
     ):
         assert text in str(error.value)
     assert not aliases()
@@ -204,9 +204,7 @@ def test_a_champion_of_other_emotions_is_compared_on_nothing_and_must_be_forced(
     monkeypatch.setattr("emotion.registry.promotion.gate.checks.changed_files", lambda *_: [])
     held = promote(lenient, saved)
     assert held.outcome == "HELD"
-    assert rule(held, "integrity of the champion").value.startswith(
-        "classes: 7 emotions (angry, disgust, fear, happy, n"
-    )
+    assert rule(held, "emotions of the champion").value.startswith("7 emotions (angry, disgust, fear, happy, neutral")
     assert promote(lenient, saved, force=True, reason="other emotions").outcome == "PROMOTED"
 
 

@@ -16,6 +16,10 @@ SHEET_IMAGES = 12  # of each emotion
 class PathOrCommand(TyperGroup):
     """Takes the first argument for a path unless it is the name of a command, so that `emotion data PATH` works."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Show this in the usage."""
+        return ["PATH [OPTIONS] | review [OPTIONS]"]
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Insert the command that is meant."""
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
@@ -42,13 +46,17 @@ def show(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the layout, what each label means, the splits, and what is left out. Nothing is copied or trained."""
+    """Show the form of the data, what each label means, the splits, and what is left out.
+
+    Nothing is copied or trained, and no image is decoded, unless for --sheet.
+    """
     from emotion.cli import tables
     from emotion.data.layouts.describe import describe, notes, title
     from emotion.data.layouts.source import open_source
     from emotion.data.layouts.words import LabelMap
     from emotion.data.sources.download import is_url
     from emotion.runtime.errors import UserError
+    from emotion.runtime.text import printable
 
     if is_url(path):
         raise UserError(f"{path} is an address. Download the file first, or set fetch.path and run `dvc repro fetch`.")
@@ -62,16 +70,17 @@ def show(
         if as_json:
             print(json.dumps(described, indent=2, ensure_ascii=False))
             return
-        tables.show(tables.faces_table(source.recognized.faces, title(described)))
+        print(printable(title(described)))
+        tables.show(tables.faces_table(source.recognized.faces))
         print(*notes(described), sep="\n")
     if sheet:
-        print(f"Wrote {SHEET_IMAGES} images of each emotion to {sheet}.")
+        print(f"Wrote up to {SHEET_IMAGES} images of each emotion to {sheet}.")
 
 
 @data.command()
 def review(
-    folds: Annotated[int, typer.Option(min=2, max=20, help="How many networks to train, each without a part.")] = 4,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each. Default: train.epochs.")] = None,
+    folds: Annotated[int, typer.Option(min=2, max=20, help="Networks to train, each without some images.")] = 4,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each network. Default: train.epochs.")] = None,
     preset: Annotated[str | None, typer.Option(help="A preset for the networks, such as quick.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many doubtful labels to show.")] = 200,
     rule: Annotated[
@@ -80,7 +89,7 @@ def review(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find doubtful labels in data/faces, and write a page on which they can be corrected.
+    """Find doubtful labels in data/faces, and write a page on which you can correct them.
 
     Trains networks, so it takes as long as trainings do; if it is interrupted, it continues where it was.
     """
@@ -97,7 +106,7 @@ def review(
         values = {name.removeprefix("train."): value for name, value in load_preset(preset).items()}
         train = train.override({name: value for name, value in values.items() if not name.startswith("tune.")})
     if epochs:
-        train = train.override({"epochs": epochs})
+        train = train.override({"epochs": epochs, "budget_minutes": None})
     found = review_labels(train, folds, top, Action(rule) if rule else None, REVIEW)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -119,22 +128,28 @@ def parse_labels(text: str | None) -> Any:
     Raises:
         UserError: if it is neither a numbering nor a mapping.
     """
-    import yaml
     from pydantic import TypeAdapter, ValidationError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
+    from emotion.data.layouts.words import NUMBERINGS
     from emotion.params.sections import Labels
     from emotion.runtime.errors import UserError
 
     if text is None:
         return None
     try:
-        content = yaml.safe_load(text)
+        content = YAML(typ="safe", pure=True).load(text)
+        if not isinstance(content, dict) and content not in NUMBERINGS:
+            raise ValueError("there is no such numbering")
         return TypeAdapter(Labels).validate_python(content)
-    except yaml.YAMLError:
-        reason = "it is not valid YAML"
     except ValidationError as error:
-        reason = error.errors()[-1]["msg"]  # the first is about numberings
+        reason = error.errors()[-1]["msg"].removeprefix("Value error, ")  # the first is about numberings
+    except YAMLError:
+        reason = "it is not valid YAML, or gives a label twice"
+    except ValueError as error:
+        reason = str(error)
     raise UserError(
-        f"--labels {text}: {reason}. Give a numbering, such as fer2013 or rafdb, or a mapping, such as"
+        f"--labels {text}: {reason}. Give a numbering ({', '.join(NUMBERINGS)}), or a mapping, such as"
         " '{0: angry, 1: happy}'."
     )

@@ -69,7 +69,8 @@ def sign(
     name = load_params().register_.name
     connection().disable_offline_mode()
     number = find_version(name, version)
-    tags = get_version(name, number).tags
+    found = get_version(name, number)
+    tags = {**found.tags, "test.accuracy": found.test_accuracy or "none"}
     for key in ("registered_by", "git.commit", "git.dirty", "data", "test.accuracy", "saved_model.sha256"):
         print(f"  {key:<20} {printable(tags.get(key, 'none'))}")
     if not (yes or (sys.stdin.isatty() and typer.confirm(f"Sign {name} version {number}?"))):

@@ -75,13 +75,16 @@ def show_or_print(frame: "pd.DataFrame", title: str, columns: list[str], as_json
         show_frame(frame[[column for column in columns if column in frame]], title)
 
 
-def faces_table(faces: "pd.DataFrame", title: str) -> Table:
+def faces_table(faces: "pd.DataFrame") -> Table:
     """A row per emotion of recognized faces: its labels, and its images by the split that the data states."""
-    splits = [split for split in ("train", "validation", "test", "") if (faces["given_split"] == split).any()]
-    table = _table(_text(title), "emotion", "labels", "images", *(split or "without a split" for split in splits))
+    # The parts of FER-2013's challenge tell more than its splits.
+    by = "usage" if (faces["usage"] != "").all() else "given_split"
+    order = ("Training", "PublicTest", "PrivateTest", "train", "validation", "test", "")
+    parts = [part for part in order if (faces[by] == part).any()]
+    table = _table("", "emotion", "labels", "images", *(part or "without a split" for part in parts))
     for emotion, rows in faces.groupby("emotion"):
-        counts = [str(int((rows["given_split"] == split).sum())) for split in splits]
-        table.add_row(_text(str(emotion)), _text(", ".join(sorted(set(rows["label"])))), str(len(rows)), *counts)
+        counts = [f"{(rows[by] == part).sum():,}" for part in parts]
+        table.add_row(_text(str(emotion)), _text(", ".join(sorted(set(rows["label"])))), f"{len(rows):,}", *counts)
     return table
 
 

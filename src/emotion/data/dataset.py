@@ -40,7 +40,7 @@ class SourceMetadata(BaseModel):
     sha256: str  # of the file that was fetched, or of the archive that was made of a folder
     bytes: int
     images: int
-    ignored: int  # images and other files that are not used
+    other_files: int  # that are not used
     layout: str
     annotation: str  # who labelled the images, if they also exist with other labels
     license: str  # as the data states it; empty if it does not
@@ -50,6 +50,7 @@ class SourceMetadata(BaseModel):
     attributes: list[str]
     votes: bool  # whether annotators' votes are known
     left_out: dict[str, int]  # images by the reason why they are not used
+    notes: list[str]  # what else the user should know
 
 
 class DatasetMetadata(BaseModel):
@@ -88,7 +89,8 @@ class Split:
     @property
     def has_votes(self) -> bool:
         """Whether it is known for any image how annotators voted."""
-        return any(f"{VOTES}{emotion}" in self.index for emotion in self.emotions)
+        columns = [f"{VOTES}{emotion}" for emotion in self.emotions if f"{VOTES}{emotion}" in self.index]
+        return bool((self.index[columns].to_numpy() > 0).any())
 
     @property
     def distributions(self) -> NDArray[np.float32]:

@@ -18,14 +18,23 @@ def _not_a_misspelling(emotion: str) -> str:
     if emotion in RESERVED:
         raise ValueError(f"{emotion!r} cannot be the name of an emotion: it has another meaning here")
     similar = LabelMap().similar(emotion)
-    if similar and EMOTION_OF.get(emotion) != emotion and emotion not in EMOTION_OF:
+    if similar and emotion not in EMOTION_OF:
         raise ValueError(f"{emotion!r} looks like {EMOTION_OF[similar]!r}; write that, or a name that differs more")
     return EMOTION_OF.get(emotion, emotion)
 
 
 Numbering = Literal["fer2013", "ferplus", "rafdb", "affectnet", "ckplus", "alphabetical7", "alphabetical8"]
 EmotionName = Annotated[str, Field(pattern=r"^[a-z][a-z -]{1,30}$"), AfterValidator(_not_a_misspelling)]
-Labels = Numbering | dict[str | int, EmotionName | None]
+
+
+def _each_label_once(labels: dict[str | int, str | None]) -> dict[str | int, str | None]:
+    LabelMap.from_parameter(labels)
+    return labels
+
+
+Labels = (
+    Numbering | Annotated[dict[str | Annotated[int, Field(ge=0)], EmotionName | None], AfterValidator(_each_label_once)]
+)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NOT_SEARCHABLE = ("epochs", "budget_minutes", "monitor", "tta", "tensorboard", "seed")
 
@@ -37,7 +46,9 @@ class Fetch(Section):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     images: int = Field(ge=70, le=1_000_000)  # synthetic: number of faces to draw
     seed: Seed  # synthetic: random seed of the drawings
-    path: str = Field(min_length=1)  # path: a folder, a zip or tar file, a table, or an http(s) address
+    path: str = Field(
+        min_length=1, pattern=r"^[^\x00]*$"
+    )  # path: a folder, a zip or tar file, a table, or an http(s) address
     dataset: str = Field(pattern=r"^[\w-]+/[\w.-]+$")  # kaggle: owner/name
     version: Annotated[int, Field(ge=1)] | None = None  # kaggle: None for the latest version
     # What labels mean that are no usual words: a numbering, or an emotion for each label, or None to leave it out
@@ -190,8 +201,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _images_grow(self) -> "Params":
-        start, end = self.train.initial_image_size, self.preprocess.image_size
-        if start is not None and start > end:
+        end, space = self.preprocess.image_size, self.tune.space.get("initial_image_size")
+        searched = [size for size in (space.boundary_values() if space else ()) if isinstance(size, int)]
+        start = max([self.train.initial_image_size or 0, *searched])
+        if start > end:
             raise ValueError(f"train.initial_image_size should be at most preprocess.image_size, got {start} and {end}")
         return self
 

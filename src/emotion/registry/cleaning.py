@@ -116,7 +116,7 @@ def _kept_versions(name: str, versions: dict[str, Version], keep_best: int) -> s
     kept |= {*get_aliases(name).values(), *trusted_aliases(name).values()}
     if REGISTERED.exists():
         kept.add(str(read_json(REGISTERED, "Run `dvc repro`.", Registered)["version"]))
-    ranked = sorted(versions.values(), key=lambda version: -_number(version.tags.get("test.accuracy")))
+    ranked = sorted(versions.values(), key=lambda version: -_number(version.test_accuracy))
     return kept | {version.number for version in ranked[:keep_best]}
 
 
@@ -151,7 +151,7 @@ def _version_item(version: Version, shared: Set[str]) -> Item:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-    score = _number(version.tags.get("test.accuracy"))
+    score = _number(version.test_accuracy)
     title = f"version {version.number}"
     return Item("version", version.number, title, version.created, score if score >= 0 else None, locations, models)
 
@@ -160,7 +160,7 @@ def _run_item(run: RunInfo) -> Item:
     kind: Kind = "trial" if PARENT_TAG in run.tags else "run"
     with connection().translate_errors():
         location = str(connection().client.get_run(run.id).info.artifact_uri)
-    score = run.metrics.get("score" if kind == "trial" else TEST_ACCURACY)
+    score = run.metrics.get("score" if kind == "trial" else TEST_ACCURACY, run.metrics.get(FERPLUS_ACCURACY))
     return Item(kind, run.id, run.name, run.start, score, (location,))
 
 

@@ -113,7 +113,7 @@ def write(
         speed=read_json(SPEED, "Run `dvc repro --force evaluate`.", dict[str, float]) if SPEED.exists() else None,
         data=scores["data"],
         protocol=metadata["protocol"],
-        renamed={label: emotion for label, emotion in metadata["source"]["labels"].items() if label != emotion},
+        renamed={it.replace("`", "'"): name for it, name in metadata["source"]["labels"].items() if it != name},
         corrections=metadata["corrections"],
         is_fer2013=bool(counts["usages"]) and not is_drawing,  # the names of its parts
         data_license=metadata["source"]["license"],

@@ -294,7 +294,7 @@ def version_tags(run_id: str, scores: Mapping[str, Any], saved_model: Path) -> d
         LOCK_TAG: provenance.lock_hash(),
         "registered_by": current_user(),
         **{
-            f"{subset_name(subset, scores['annotation'])}.{key}": f"{scores[subset][key]:.4f}"
+            f"{subset_name(subset, scores.get('annotation', ''))}.{key}": f"{scores[subset][key]:.4f}"
             for subset, keys in SCORE_TAGS.items() if subset in scores for key in keys
         },
     }  # fmt: skip

@@ -69,15 +69,15 @@ def _champion(name: str, number: str, run: RunInfo) -> dict[str, Any] | None:
     champion = known_aliases(name).get("champion")
     if champion in (None, number):
         return None
-    tags = get_version(name, str(champion)).tags
+    version = get_version(name, str(champion))
     try:
-        accuracy = float(tags.get("test.accuracy", ""))
+        accuracy = float(version.test_accuracy)
     except ValueError:
         return None
     return {
         "number": champion,
         "accuracy": accuracy,
-        "has_same_data": tags.get("data.dvc_hash") == run.tags.get("data.dvc_hash"),
+        "has_same_data": version.tags.get("data.dvc_hash") == run.tags.get("data.dvc_hash"),
     }
 
 

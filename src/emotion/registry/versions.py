@@ -36,6 +36,11 @@ class Version:
     source: str = ""  # URI of its files
 
     @property
+    def test_accuracy(self) -> str:
+        """The accuracy on the test images, by the labels of FER+ if it learned from these; empty if it is unknown."""
+        return self.tags.get("test.accuracy") or self.tags.get("ferplus_test.accuracy", "")
+
+    @property
     def unsure_below(self) -> float:
         """The confidence below which the answer is "unsure", 0..1; 0 if the version has no such tag.
 

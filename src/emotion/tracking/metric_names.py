@@ -47,7 +47,7 @@ def evaluation_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of the exported model, from reports/evaluation/scores.json."""
     from emotion.evaluation.metrics import subset_name  # scikit-learn, which takes a second
 
-    annotation = scores["annotation"]
+    annotation = scores.get("annotation", "")
     values = {
         f"{subset_name(name, annotation)}/{key}": float(scores[name][key])
         for name, keys in SUBSETS.items() if name in scores for key in keys if key in scores[name]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from emotion.data.dataset import DatasetMetadata, SourceMetadata, Split, caption
+from emotion.data.sources.download import is_url, url_shown
 from emotion.evaluation import predictions
 from emotion.params.objective import Objective
 from emotion.params.sections import Params
@@ -68,6 +69,8 @@ def relevant_params(stage: str, params: Params) -> dict[str, Any]:
     content = params.model_dump(mode="json", by_alias=True)
     if isinstance(content["fetch"]["labels"], dict):  # of any characters, which MLflow does not accept as names
         content["fetch"]["labels"] = json.dumps(content["fetch"]["labels"], ensure_ascii=False, sort_keys=True)
+    if is_url(content["fetch"]["path"]):
+        content["fetch"]["path"] = url_shown(content["fetch"]["path"])
     flat = flatten({section: content[section] for section in SECTIONS[stage]})
     irrelevant = tuple(f"{name}." for name in IRRELEVANT_PARAMS.get(stage, ()))
     return {key: value for key, value in flat.items() if not f"{key}.".startswith(irrelevant)}
@@ -146,7 +149,7 @@ def log_outputs(run: Run, stage: str) -> None:
     match stage:
         case "fetch":
             source = read_json(SOURCE, "Run `dvc repro --force fetch`.", SourceMetadata)
-            run.log_metrics({key: source[key] for key in ("images", "ignored", "bytes")})
+            run.log_metrics({key: source[key] for key in ("images", "other_files", "bytes")})
             run.log_files(SOURCE)
             run.set_tags({"data.sha256": source["sha256"]})
             run.rename(f"fetch {_data(stage)}")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from emotion.data.layouts.folders import image_files
 from emotion.data.layouts.recognized import columns_of
 from emotion.data.layouts.source import Source
 from emotion.runtime.text import printable
@@ -12,10 +13,10 @@ def describe(source: Source) -> dict[str, Any]:
     """The fields of `SourceMetadata` that describe the content."""
     recognized = source.recognized
     faces = recognized.faces
-    used = 1 if recognized.pixels else len(faces)
+    others = len(source.files.names) - len(image_files(source.files)) - len(recognized.tables)
     return {
         "images": len(faces),
-        "ignored": len(source.files.names) - used - len(recognized.tables),
+        "other_files": others - bool(recognized.pixels),
         "layout": recognized.layout,
         "annotation": recognized.annotation,
         "license": source.license,
@@ -25,6 +26,7 @@ def describe(source: Source) -> dict[str, Any]:
         "attributes": columns_of(faces, "attributes"),
         "votes": bool(columns_of(faces, "votes")),
         "left_out": recognized.left_out,
+        "notes": list(recognized.notes),
     }
 
 
@@ -53,13 +55,13 @@ def title(source: Mapping[str, Any]) -> str:
 
 def notes(source: Mapping[str, Any]) -> list[str]:
     """What else is known, and what is not used."""
-    found = []
+    found = [*source["notes"]]
     if source["attributes"]:
         found.append(f"Attributes: {', '.join(source['attributes'])}.")
     if source["votes"]:
         found.append("The votes of annotators are known: train.targets says what to do with them.")
     left_out = [f"{reason} ({count})" for reason, count in source["left_out"].items()]
-    if source["ignored"]:
-        left_out.append(f"other files ({source['ignored']})")
+    if source["other_files"]:
+        left_out.append(f"other files ({source['other_files']})")
     found.append(f"Left out: {', '.join(left_out) or 'nothing'}.")
     return [printable(note) for note in found]

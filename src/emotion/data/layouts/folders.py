@@ -8,13 +8,15 @@ import pandas as pd
 
 from emotion.data.labels import USAGES
 from emotion.data.layouts.recognized import USAGE_SPLITS, RawFaces
-from emotion.data.layouts.words import LabelMap, is_number, split_of
+from emotion.data.layouts.words import EMOTION_OF, LabelMap, is_number, normalize, split_of
 from emotion.data.sources.files import IMAGES, Files
 from emotion.runtime.errors import UserError
 
 # Folders and names that tell the person; a subject is never on both sides of a split.
 _SUBJECT_FOLDER = re.compile(r"(?:s|subject|subj|person|actor|id)[ _-]?\d+", re.IGNORECASE)
 _SUBJECT_NAME = re.compile(r"(S\d{3})_\d{3}_\d{8}\.\w+")  # of CK+
+# Words in the name of a folder inside the folder of an emotion, by which its images may not show this emotion.
+_DOUBTS = {"bad", "maybe", "mixed", "no", "non", "not", "other", "others", "rejected", "unknown", "unsure", "wrong"}
 
 
 def image_files(files: Files) -> list[str]:
@@ -43,12 +45,13 @@ def read_folders(files: Files, labels: LabelMap) -> RawFaces | None:
     """Images whose folder, or one above it, is called like an emotion or is a number; None if there are none.
 
     Raises:
-        UserError: if the folders of an image name two emotions.
+        UserError: if the folders of an image name two emotions, or are two numbers.
     """
     rows = [_row(name, labels) for name in image_files(files)]
-    # Numbers are labels only where no folder names an emotion: otherwise, they number something else.
-    if any(row["label"] and not is_number(row["label"]) and labels.knows(row["label"]) for row in rows):
-        rows = [{**row, "label": "" if is_number(row["label"]) else row["label"]} for row in rows]
+    has_words = any(labels.knows(row["label"]) and not is_number(row["label"]) for row in rows)
+    if has_words:
+        if labels.numbers is None:  # then a number is something else
+            rows = [row | ({"label": f"folder {row['label']}"} if is_number(row["label"]) else {}) for row in rows]
     elif not any(is_number(row["label"]) for row in rows):
         return None
     table = pd.DataFrame(rows)
@@ -70,26 +73,37 @@ def _row(name: str, labels: LabelMap) -> dict[str, str]:
     folders = [part for part in path.parts[:-1] if _SUBJECT_FOLDER.fullmatch(part) and not labels.knows(part)]
     return {
         "name": name,
-        "label": _label(path, labels),
+        "label": folder_label(path, labels),
         "given_split": split,
         "usage": usage if usage in USAGES else "",
         "subject": person[1] if person else next(iter(folders), ""),
     }
 
 
-def _label(path: PurePosixPath, labels: LabelMap) -> str:
-    """The folder that names the emotion; without one, the deepest folder that is no split."""
+def folder_label(path: PurePosixPath, labels: LabelMap) -> str:
+    """The folder that names the emotion; without one, the deepest folder that is no split.
+
+    Raises:
+        UserError: if the folders name two emotions, or are two numbers.
+    """
     folders = path.parts[:-1]
     known = [folder for folder in folders if labels.knows(folder) and not is_number(folder)]
     if len({labels.emotion(folder) for folder in known}) > 1:
-        raise UserError(
-            f"the folders of {path} name two emotions, {' and '.join(known)}. Rename one, or say what they mean in"
-            " fetch.labels."
-        )
+        raise UserError(f"the folders of {path} name two emotions, {' and '.join(known)}. Rename one of them.")
     if known:
-        return known[-1]
+        inside = folders[folders.index(known[-1]) + 1 :]
+        doubtful = [folder for folder in inside if _is_doubtful(folder)]
+        return "/".join([known[-1], *doubtful])
     others = [folder for folder in folders if not split_of(folder) and folder not in USAGES]
-    return others[-1] if others else ""
+    numbers = [folder for folder in others if is_number(folder)]
+    if len(numbers) > 1:
+        raise UserError(f"two folders of {path} are numbers, so the label is not certain. Rename one of them.")
+    return numbers[0] if numbers else others[-1] if others else ""
+
+
+def _is_doubtful(folder: str) -> bool:
+    text = normalize(folder)
+    return not _DOUBTS.isdisjoint(text.split(" ")) or any(word in text for word in EMOTION_OF)
 
 
 def common_folders(files: Files, count: int) -> list[str]:

@@ -5,7 +5,6 @@
 2016); its images are also distributed as files.
 """
 
-import csv
 import re
 from collections.abc import Iterator
 from math import isqrt
@@ -17,37 +16,33 @@ from numpy.typing import NDArray
 from emotion.data.dataset import VOTES
 from emotion.data.labels import USAGES
 from emotion.data.layouts.recognized import USAGE_SPLITS, RawFaces
-from emotion.data.layouts.words import NUMBERINGS
-from emotion.data.sources.files import Files, open_text
+from emotion.data.layouts.tables import header, open_rows, read_table, readable_header, table_names
+from emotion.data.layouts.words import EMOTION_OF, NUMBERINGS, is_number, normalize, to_number
+from emotion.data.sources.files import Files
 from emotion.runtime.errors import UserError
 
 VOTED_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 VOTED = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")  # their emotions
 OTHER_VOTES = ("unknown", "NF")  # not an emotion, and not a face
 MIN_AGREEMENT = 0.4  # of FER+ with FER-2013; it is about 0.65, and 0.2 if the rows do not belong together
-MAX_PIXELS = 512 * 512
-MAX_HEADER = 100_000  # characters
+BLOCK = 1000  # rows, in each of which they must agree
+MAX_PIXELS = 150 * 150  # of an image; the csv module reads no more per cell
 
 
 def find_pixel_table(files: Files) -> str | None:
     """The name of the table that holds the images; None if there is none.
 
     Of several, the one with Usage is preferred, because it has all images.
+
+    Raises:
+        UserError: if several have labels but no Usage.
     """
-    found = {name: columns for name in _tables(files) if "pixels" in (columns := header(files, name))}
-    labelled = {name: columns for name, columns in found.items() if "emotion" in columns}
-    complete = [name for name, columns in labelled.items() if "usage" in columns]
+    found = {name: columns for name in table_names(files) if "pixels" in (columns := readable_header(files, name))}
+    labelled = [name for name, columns in found.items() if "emotion" in columns]
+    complete = [name for name in labelled if "usage" in found[name]]
+    if len(labelled) > 1 and not complete:
+        raise UserError(f"{' and '.join(labelled)} both hold labelled images. Give one of them, or join them.")
     return next(iter([*complete, *labelled]), None)
-
-
-def _tables(files: Files) -> list[str]:
-    return [name for name in files.names if name.lower().endswith(".csv")]
-
-
-def header(files: Files, name: str) -> list[str]:
-    """The names of a table's columns, in lower case and without the blanks of `icml_face_data.csv`."""
-    with open_text(files, name) as text:
-        return [column.strip().lower() for column in next(csv.reader([text.readline(MAX_HEADER)]), [])]
 
 
 def read_pixel_table(files: Files, name: str) -> RawFaces:
@@ -59,17 +54,17 @@ def read_pixel_table(files: Files, name: str) -> RawFaces:
     columns = header(files, name)
     label, usage = columns.index("emotion"), columns.index("usage") if "usage" in columns else None
     labels, usages = [], []
-    with open_text(files, name) as text:
-        rows = csv.reader(text)
-        next(rows)
+    known = {it.lower(): it for it in USAGES}
+    with open_rows(files, name) as rows:
         for number, row in enumerate(rows, start=2):
-            if len(row) != len(columns) or (usage is not None and row[usage].strip() not in USAGES):
+            stated = "" if usage is None or len(row) != len(columns) else row[usage].strip()
+            if len(row) != len(columns) or (usage is not None and stated.lower() not in known):
                 raise UserError(
-                    f"{name}, line {number}, has {len(row)} cells and no known Usage; expected {len(columns)} cells"
-                    f" and one of {', '.join(USAGES)}. Fetch the table again."
+                    f"{name}, line {number}, has {len(row)} cells and the Usage {stated!r}; expected {len(columns)}"
+                    f" cells and one of {', '.join(USAGES)}. Fetch the table again."
                 )
             labels.append(row[label].strip())
-            usages.append("" if usage is None else row[usage].strip())
+            usages.append(known.get(stated.lower(), ""))
     table = pd.DataFrame({"name": [image_name(row) for row in range(len(labels))], "label": labels, "usage": usages})
     table["given_split"] = table["usage"].map(USAGE_SPLITS).fillna("")
     return RawFaces(f"a table of pixels, {name}", table, "fer2013")
@@ -83,15 +78,13 @@ def image_name(row: int) -> str:
 def read_pixels(files: Files, name: str) -> Iterator[NDArray[np.uint8] | None]:
     """Yield the images of a table of pixels, each (side, side) uint8; None for a row that is not an image."""
     column = header(files, name).index("pixels")
-    with open_text(files, name) as text:
-        rows = csv.reader(text)
-        next(rows)
+    with open_rows(files, name) as rows:
         for row in rows:
             yield _parse_pixels(row[column] if column < len(row) else "")
 
 
 def _parse_pixels(text: str) -> NDArray[np.uint8] | None:
-    if not re.fullmatch(r"[0-9 ]+", text):
+    if not re.fullmatch(r"\d{1,3}(?: \d{1,3})*", text.strip()):
         return None
     values = np.array(text.split(), np.int64)
     side = isqrt(len(values))
@@ -102,8 +95,8 @@ def _parse_pixels(text: str) -> NDArray[np.uint8] | None:
 
 def find_votes(files: Files) -> str | None:
     """The name of FER+'s table of votes; None if there is none."""
-    expected = {*VOTED_COLUMNS, "nf"}
-    return next((name for name in _tables(files) if expected <= {*header(files, name)}), None)
+    expected = {*VOTED_COLUMNS, "unknown", "nf"}
+    return next((name for name in table_names(files) if expected <= {*readable_header(files, name)}), None)
 
 
 def read_votes(files: Files, votes: str, pixels: str | None) -> tuple[RawFaces, dict[str, int]]:
@@ -145,17 +138,13 @@ def read_votes(files: Files, votes: str, pixels: str | None) -> tuple[RawFaces, 
 
 
 def _vote_table(files: Files, name: str) -> pd.DataFrame:
-    try:
-        with open_text(files, name) as text:
-            table = pd.read_csv(text, dtype=str, keep_default_na=False)
-        table.columns = [str(column).strip().lower() for column in table.columns]
-        for column in (*VOTED_COLUMNS, "unknown", "nf"):
-            table[column] = table[column].astype(float)
-    except ValueError as error:
-        raise UserError(f"{name} cannot be read: {str(error).splitlines()[0]}. Fetch it again.") from None
+    table = read_table(files, name).rename(columns=str.lower)
     if not {"usage", "image name"} <= {*table.columns}:
         raise UserError(f"{name} has no columns Usage and Image name. Fetch FER+'s fer2013new.csv again.")
-    return table
+    try:
+        return table.astype(dict.fromkeys([*VOTED_COLUMNS, "unknown", "nf"], float))
+    except ValueError as error:
+        raise UserError(f"{name} has votes that are not numbers: {error}. Fetch it again.") from None
 
 
 def _names_by_row(files: Files, pixels: str, votes: str, raw: pd.DataFrame) -> list[str]:
@@ -166,21 +155,27 @@ def _names_by_row(files: Files, pixels: str, votes: str, raw: pd.DataFrame) -> l
             f"{votes} has other rows than {pixels}: {len(raw)} and {len(images)}, or another Usage. Use the complete"
             " fer2013.csv, whose rows FER+ describes."
         )
-    by_number = NUMBERINGS["fer2013"]
-    theirs = images["label"].map(lambda label: by_number.get(int(label)) if label.isdecimal() else None)
+    theirs = images["label"].map(_fer2013_emotion)
     ours = raw["label"].map(dict(zip(VOTED_COLUMNS, VOTED, strict=True)))
-    agreement = float((theirs == ours).mean())
+    blocks = np.array_split((theirs == ours).to_numpy(), max(1, len(raw) // BLOCK))
+    agreement = min(float(block.mean()) for block in blocks)
     if agreement < MIN_AGREEMENT:
         raise UserError(
-            f"the labels of {votes} agree with those of {pixels} for only {agreement:.0%} of the images: the rows do"
+            f"the labels of {votes} agree with those of {pixels} for only {agreement:.0%} of some images: the rows do"
             " not belong together, or the numbers have another meaning than FER-2013's. Use the original tables."
         )
     return list(images["name"])
 
 
+def _fer2013_emotion(label: str) -> str | None:
+    """The emotion of a label of FER-2013, which is a number or a word."""
+    return NUMBERINGS["fer2013"].get(to_number(label)) if is_number(label) else EMOTION_OF.get(normalize(label))
+
+
 def _names_of_files(files: Files, table: pd.DataFrame) -> np.ndarray:
     """The files that FER+ names; empty where there is none, or where two rows have the same name."""
-    found = {name.rsplit("/", 1)[-1]: name for name in files.names if name.lower().endswith(".png")}
+    images = pd.Series([name for name in files.names if name.lower().endswith(".png")], dtype=object)
+    found = images.set_axis(images.str.rsplit("/", n=1).str[-1])
     names = table["image name"].str.strip()
-    known = names.map(found).where(~names.duplicated(keep=False))
+    known = names.map(found[~found.index.duplicated(keep=False)]).where(~names.duplicated(keep=False))
     return np.asarray(known.fillna(""), object)

@@ -1,5 +1,6 @@
 """The result of recognizing a layout, and the rules that keep labels from being taken wrongly."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import pandas as pd
 
 from emotion.data.dataset import VOTES
 from emotion.data.labels import SPLITS
-from emotion.data.layouts.words import NUMBERINGS, PUBLISHED, LabelMap, is_number, to_number
+from emotion.data.layouts.words import NUMBERINGS, PUBLISHED, LabelMap, is_number, label_key, to_number
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import read_csv
 
@@ -30,6 +31,7 @@ class Recognized:
         pixels: the table that contains the pixels, if these are not image files.
         annotation: who labelled the images, if they also exist with other labels; else empty.
         tables: the other files that were used.
+        notes: what else the user should know.
     """
 
     layout: str
@@ -38,6 +40,7 @@ class Recognized:
     pixels: str = ""
     annotation: str = ""
     tables: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def label_map(self) -> dict[str, str]:
@@ -69,21 +72,17 @@ def attach_emotions(raw: RawFaces, labels: LabelMap, shown: str) -> tuple[pd.Dat
     Numbers are accepted only if fetch.labels says what they mean, or if the data is exactly the published dataset.
 
     Raises:
-        UserError: if the meaning of numbers is not certain, or a label looks like a misspelled emotion; it names
-            `shown`.
+        UserError: if the meaning of numbers is not certain, or contradicts the published one; if a label looks like a
+            misspelled emotion; if fetch.labels names labels that are not there. It names `shown`.
     """
     found = raw.table["label"].astype(str)
     counts = Counter(found)
+    numbers = {label: to_number(label) for label in counts if is_number(label)}
+    words = [label for label in counts if label not in numbers and label.strip()]
+    _check_stated(raw, labels, [*counts], shown)
+    of_number = _meaning_of_numbers(raw, labels, numbers, counts, words, shown) if numbers else {}
     meanings: dict[str, str | None] = {}
     left_out: dict[str, int] = {}
-    numbers = {label: to_number(label) for label in counts if is_number(label)}
-    if numbers and not all(label in numbers or not label.strip() for label in counts):
-        words = [label for label in counts if label not in numbers]
-        raise UserError(
-            f"{shown} has both numbers ({_listed(numbers)}) and words ({_listed(words)}) as labels. State what each"
-            " means in fetch.labels."
-        )
-    of_number = _meaning_of_numbers(raw, labels, numbers, counts, shown) if numbers else {}
     for label, count in counts.items():
         if label in numbers:
             meanings[label] = of_number[numbers[label]]
@@ -97,6 +96,7 @@ def attach_emotions(raw: RawFaces, labels: LabelMap, shown: str) -> tuple[pd.Dat
         if not meanings.get(label):
             reason = "left out by fetch.labels" if label in meanings else "none of the emotions"
             left_out[f"label {label!r}: {reason}" if label.strip() else "without a label"] = count
+    _check_prefixes(meanings, shown)
     if len(left_out) > MAX_REASONS:
         others = sorted(left_out, key=lambda reason: -left_out[reason])[MAX_REASONS:]
         left_out[f"{len(others)} other labels"] = sum(left_out.pop(reason) for reason in others)
@@ -105,34 +105,78 @@ def attach_emotions(raw: RawFaces, labels: LabelMap, shown: str) -> tuple[pd.Dat
     return kept, left_out
 
 
+def _check_stated(raw: RawFaces, labels: LabelMap, found: list[str], shown: str) -> None:
+    """Check that each label that fetch.labels mentions is there; columns of votes are labels, too."""
+    known = {label_key(label) for label in found}
+    if unused := sorted(set(labels.given) - known) if not columns_of(raw.table, "votes") else []:
+        raise UserError(
+            f"fetch.labels names {unused[0]!r}, which is no label of {shown}. Its labels: {_listed(sorted(found))}."
+        )
+
+
+def _check_prefixes(meanings: Mapping[str, str | None], shown: str) -> None:
+    """Check that an emotion does not have several numbers in front, as in `0_happy` and `1_happy`."""
+    prefixes: dict[str, set[str]] = {}
+    for label, emotion in meanings.items():
+        if emotion and (match := re.match(r"\s*(\d+)[\s._-]+\D", label)):
+            prefixes.setdefault(emotion, set()).add(match[1])
+    for emotion, found in prefixes.items():
+        if len(found) > 1:
+            raise UserError(
+                f"{shown} numbers {emotion} as {' and '.join(sorted(found))}: one of the labels is wrong. Correct it."
+            )
+
+
 def _meaning_of_numbers(
-    raw: RawFaces, labels: LabelMap, numbers: Mapping[str, int], counts: Counter[str], shown: str
+    raw: RawFaces,
+    labels: LabelMap,
+    numbers: Mapping[str, int],
+    counts: Counter[str],
+    words: list[str],
+    shown: str,
 ) -> Mapping[int, str | None]:
     stated = labels.numbers
+    is_published = bool(raw.numbering) and not words and _has_published_counts(raw)
     if stated is not None:
         missing = sorted({*numbers.values()} - {*stated})
         if missing:
+            known = ", ".join(map(str, stated))
             raise UserError(
-                f"{shown} has the label {missing[0]}, which fetch.labels does not mention. Add it, with null to leave"
-                " its images out."
+                f"{shown} has the label {missing[0]}, but fetch.labels only says what {known} mean. Add it, with null"
+                " to leave its images out, or choose another numbering."
+            )
+        published = NUMBERINGS[raw.numbering] if is_published else stated
+        differing = [number for number in numbers.values() if published[number] != stated[number]]
+        if differing:
+            raise UserError(
+                f"{shown} has exactly the images of {raw.numbering}, where {differing[0]} means"
+                f" {published[differing[0]]}, but fetch.labels says {stated[differing[0]]}. Remove fetch.labels."
             )
         return stated
-    if raw.numbering and _has_published_counts(raw):
+    if words:
+        raise UserError(
+            f"{shown} has both numbers ({_listed(numbers)}) and words ({_listed(words)}) as labels. Say what the"
+            " numbers mean in fetch.labels."
+        )
+    if is_published:
         return NUMBERINGS[raw.numbering]
-    per_number = ", ".join(f"{numbers[label]}: {counts[label]}" for label in sorted(numbers, key=numbers.__getitem__))
+    ordered = sorted(numbers, key=numbers.__getitem__)
+    per_number = ", ".join(f"{numbers[label]}: {counts[label]}" for label in ordered[:MAX_REASONS])
     fitting = [name for name, mapping in NUMBERINGS.items() if {*numbers.values()} <= {*mapping}]
-    ways = "; ".join(f"{name} ({_meanings(name, sorted(numbers.values()))})" for name in fitting)
-    known = f" Numberings in use: {ways}." if ways else ""
-    example = fitting[0] if fitting else "{1: happy, 2: sad}"
+    fitting.sort(key=lambda name: name != raw.numbering)
+    ways = "".join(f"\n  {name:<14}{_meanings(name, sorted(numbers.values()))}" for name in fitting)
+    example = f"fetch.labels={fitting[0]}" if fitting else "fetch.labels: {1: happy, 2: sad} in params.yaml"
     raise UserError(
-        f"{shown} ({raw.layout}) has numbers as labels, which mean different emotions in different datasets. Images per"
-        f" number: {per_number}.{known} Say which one it is, as in fetch.labels={example}, or list the meaning of each"
-        " number; `emotion data PATH --sheet FILE --labels ...` shows the images."
+        f"{shown} ({raw.layout}) has numbers as labels, which mean different emotions in different datasets."
+        f" Images per number: {per_number}. Say what they mean, as in {example}; `emotion data PATH --sheet FILE"
+        f" --labels ...` shows the images.{' Numberings in use:' if ways else ''}{ways}"
     )
 
 
 def _has_published_counts(raw: RawFaces) -> bool:
     """Whether the data has exactly the published number of images of each number in each split."""
+    if not raw.table["label"].map(is_number).all():
+        return False
     part = raw.table["usage"].where(raw.table["usage"] != "", raw.table["given_split"])
     found = Counter(zip(part, raw.table["label"].map(to_number), strict=True))
     numbers = sorted(NUMBERINGS[raw.numbering])

@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion.data.layouts.pixel_tables import header, image_name, read_pixels
+from emotion.data.layouts.pixel_tables import image_name, read_pixels
 from emotion.data.layouts.recognize import recognize
 from emotion.data.layouts.recognized import Recognized
+from emotion.data.layouts.tables import header
 from emotion.data.layouts.words import LabelMap
 from emotion.data.preparation.images import encode_png
 from emotion.data.sources.archive import check_archive, convert_tar, dated_entry, is_tar, open_archive
@@ -59,7 +60,8 @@ def open_source(path: Path, labels: LabelMap, shown: str) -> Iterator[Source]:
         shown: what to call it in messages.
 
     Raises:
-        UserError: if there is nothing, an archive is damaged or not safe, or no layout fits.
+        UserError: if there is nothing, an archive is damaged or not safe, no layout fits, or what a label means is not
+            certain.
     """
     with ExitStack() as resources:
         archive, table = None, None

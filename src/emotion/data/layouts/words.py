@@ -18,6 +18,7 @@ WORDS = {
 }
 EMOTION_OF = {word: emotion for emotion, words in WORDS.items() for word in words}
 SPLIT_OF = {
+    "train images": "train", "val images": "validation", "validation images": "validation", "test images": "test",
     "train": "train", "training": "train", "train set": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "val set": "validation", "validation set": "validation",
@@ -50,7 +51,10 @@ PUBLISHED: Mapping[str, tuple[Mapping[str, tuple[int, ...]], ...]] = {
     "ckplus": ({"": (0, 45, 18, 59, 25, 69, 28, 83)},),
 }
 MIN_SIMILARITY = 0.75  # of an unknown label to a known word, from which on it is taken for a misspelling
-RESERVED = ("actual", "all", "drop", "keep", "name", "predicted", "soften", "unsure")  # not names of emotions
+RESERVED = {  # not names of emotions: columns of tables, and what has another meaning
+    "actual", "all", "answer", "caution", "confidence", "detection", "drop", "error", "face", "image", "keep", "left",
+    "model", "name", "novelty", "predicted", "reason", "side", "soften", "status", "top", "unsure",
+}  # fmt: skip
 
 
 def normalize(label: str) -> str:
@@ -83,10 +87,20 @@ class LabelMap:
 
     @classmethod
     def from_parameter(cls, labels: str | Mapping[str | int, str | None] | None) -> "LabelMap":
-        """The meanings that fetch.labels states: the name of a numbering, or a mapping."""
+        """The meanings that fetch.labels states: the name of a numbering, or a mapping.
+
+        Raises:
+            ValueError: if two labels are the same but for case and blanks, or one is empty.
+        """
         if isinstance(labels, str):
             return cls(numbering=labels)
-        return cls({_key(str(label)): emotion for label, emotion in (labels or {}).items()})
+        given: dict[str, str | None] = {}
+        for label, emotion in (labels or {}).items():
+            key = label_key(str(label))
+            if not key or key in given:
+                raise ValueError(f"the label {label!r} is {'given twice' if key else 'empty'}")
+            given[key] = emotion
+        return cls(given)
 
     @property
     def numbers(self) -> Mapping[int, str | None] | None:
@@ -98,11 +112,11 @@ class LabelMap:
 
     def knows(self, label: str) -> bool:
         """Whether a word has a meaning, which may be to leave the image out."""
-        return _key(label) in self.given or normalize(label) in EMOTION_OF
+        return label_key(label) in self.given or normalize(label) in EMOTION_OF
 
     def emotion(self, label: str) -> str | None:
         """The emotion of a word; None if it has none."""
-        return self.given.get(_key(label), EMOTION_OF.get(normalize(label)))
+        return self.given.get(label_key(label), EMOTION_OF.get(normalize(label)))
 
     def similar(self, label: str) -> str | None:
         """The word that an unknown label may be a misspelling of."""
@@ -110,7 +124,8 @@ class LabelMap:
         return next(iter(get_close_matches(normalize(label), known, n=1, cutoff=MIN_SIMILARITY)), None)
 
 
-def _key(label: str) -> str:
+def label_key(label: str) -> str:
+    """A label as it is compared: a number as such, or without differences of case and blanks."""
     return str(to_number(label)) if is_number(label) else normalize(label)
 
 

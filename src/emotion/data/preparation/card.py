@@ -6,11 +6,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from emotion.data.dataset import INDEX_COLUMNS, Dataset, describe_images, is_drawn
+from emotion.data.dataset import VOTES, Dataset, describe_images, is_drawn
 from emotion.data.labels import GATE, SPLITS, UNUSED
 from emotion.runtime.files import atomic_write, file_digest, write_json
 
 CARD, CROISSANT = "card.md", "croissant.json"
+KAGGLE = "https://www.kaggle.com/datasets/"
 APACHE = "https://www.apache.org/licenses/LICENSE-2.0"
 _LANGUAGE = {"@container": "@language"}
 _TERMS = (
@@ -76,6 +77,7 @@ def croissant(dataset: Dataset, files: Path) -> dict[str, Any]:
     source, counts = dataset.metadata["source"], dataset.metadata["counts"]
     title = f"{source['origin']}: {describe_images(dataset.input_shape)}"
     emotions = ", ".join(dataset.emotions)
+    text = f"{counts['images']} images of faces, labelled {emotions}. They came as {source['layout']}."
     stated = source["license"] or (APACHE if is_drawn(dataset.metadata) else "")
     kinds = {"index.csv": "text/csv", "images.npy": "application/octet-stream"}
     return {
@@ -83,10 +85,10 @@ def croissant(dataset: Dataset, files: Path) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": title,
-        "description": f"{counts['images']} images of faces, labelled {emotions}. {source['layout']}.",
+        "description": text,
         "version": "1.0.0",
         **({"license": stated} if stated else {}),
-        **({"url": f"https://www.kaggle.com/datasets/{source['origin']}"} if source["source"] == "kaggle" else {}),
+        **({"url": KAGGLE + source["origin"].partition(",")[0]} if source["source"] == "kaggle" else {}),
         "distribution": [
             {
                 "@type": "cr:FileObject", "@id": name, "name": name, "contentUrl": f"../../data/faces/{name}",
@@ -110,7 +112,7 @@ def _splits(names: Sequence[str]) -> dict[str, Any]:
 def _faces(columns: Sequence[str]) -> dict[str, Any]:
     fields = []
     for column in columns:
-        kind = TYPES.get(column, "sc:Text" if column in INDEX_COLUMNS or "." not in column else "sc:Float")
+        kind = TYPES.get(column, "sc:Float" if column.startswith(VOTES) else "sc:Text")
         source = {"fileObject": {"@id": "index.csv"}, "extract": {"column": column}}
         split = {"references": {"field": {"@id": "splits/name"}}} if column == "split" else {}
         fields.append(_field(f"faces/{column}", kind, source=source, **split))

@@ -3,7 +3,9 @@
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from emotion.data.dataset import VOTES
 from emotion.data.labels import UNUSED
@@ -72,19 +74,21 @@ def apply_corrections(index: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, di
             corrected.loc[places, "split"] = UNUSED
         elif action == Action.RELABEL:
             corrected.loc[places, "emotion"] = group["suggested"].to_numpy()
+            corrected = _vote(corrected, places, group["suggested"], group["suggested"], sorted(emotions))
         elif action == Action.SOFTEN:
-            corrected = _soften(corrected, places, group, sorted(emotions))
+            corrected = _vote(corrected, places, group["emotion"], group["suggested"], sorted(emotions))
     counts = {str(action): int((known["action"] == action).sum()) for action in Action}
     return corrected, {**counts, "about_other_images": len(table) - len(known), "sha256": file_digest(path)}
 
 
-def _soften(index: pd.DataFrame, rows: list[int], group: pd.DataFrame, emotions: list[str]) -> pd.DataFrame:
-    """Split the votes for some images between their label and the suggested emotion."""
+def _vote(
+    index: pd.DataFrame, rows: NDArray[np.intp], ours: pd.Series, theirs: pd.Series, emotions: list[str]
+) -> pd.DataFrame:
+    """Split the votes for some images equally between two emotions, which may be the same."""
     columns = [f"{VOTES}{emotion}" for emotion in emotions]
-    for column in columns:
-        if column not in index:
-            index[column] = 0.0
-    index.loc[rows, columns] = 0.0
-    for row, ours, theirs in zip(rows, group["emotion"], group["suggested"], strict=True):
-        index.loc[row, [f"{VOTES}{ours}", f"{VOTES}{theirs}"]] = 0.5
+    index = index.assign(**{column: 0.0 for column in columns if column not in index})
+    index.loc[rows, [column for column in index if str(column).startswith(VOTES)]] = 0.0
+    for row, first, second in zip(rows, ours, theirs, strict=True):
+        index.loc[row, f"{VOTES}{first}"] += 0.5
+        index.loc[row, f"{VOTES}{second}"] += 0.5
     return index

@@ -101,7 +101,7 @@ def apply_exif_orientation(image: Image.Image) -> Image.Image:
 
 
 def model_input(image: Image.Image, shape: InputShape) -> NDArray[np.uint8]:
-    """Convert an upright face image to the kind of images that a model takes.
+    """Convert an upright face image to the kind of images that a model takes: its largest central square.
 
     Args:
         image: of any size.
@@ -112,6 +112,10 @@ def model_input(image: Image.Image, shape: InputShape) -> NDArray[np.uint8]:
     """
     height, width, channels = shape
     converted = image.convert("RGB" if channels == 3 else "L")
+    side = min(image.size)
+    if image.width != image.height:
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        converted = converted.crop((left, top, left + side, top + side))
     if converted.size != (width, height):
         converted = converted.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(converted)

@@ -1,6 +1,7 @@
 """Assigns images to splits and finds duplicates."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from emotion.data.labels import GATE, SPLITS, UNUSED, USAGES
 from emotion.runtime.errors import UserError
 
+MAX_PARTS = 20  # into which the images of people are divided, of which some are held out
 Protocol = Literal["challenge", "folders"]
 
 
@@ -63,8 +65,9 @@ def assign_splits(
     if drop_leaked:
         elsewhere = pixel_hash[split != "train"]
         split = split.mask((split == "train") & pixel_hash.isin(elsewhere), UNUSED)
-    _require_every_split(index, split, (*SPLITS, GATE) if fractions.gate else SPLITS, protocol)
-    return index.assign(split=split)
+    index = index.assign(split=split)
+    require_every_split(index, (*SPLITS, GATE) if fractions.gate else SPLITS)
+    return index
 
 
 def mark_duplicates(index: pd.DataFrame) -> pd.DataFrame:
@@ -113,18 +116,22 @@ def _held_out(index: pd.DataFrame, chosen_from: pd.Series, fraction: float, seed
 
 def _held_out_people(rows: pd.DataFrame, fraction: float, seed: int) -> pd.Series:
     """About a fraction of the images, with as many of each emotion as possible, and with no person on both sides."""
-    people = connected_groups(rows["pixel_hash"], rows["subject"].where(rows["subject"] != "", rows["pixel_hash"]))
-    parts = min(max(2, round(1 / fraction)), len(set(people)))
+    people = connected_groups(rows)
+    parts = min(MAX_PARTS, len(set(people)))
     if parts < 2:
-        raise UserError("all images are of one person, so no split without this person can be made. Add other people.")
-    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
-    _, held_out = next(folds.split(rows, rows["emotion"], people))
+        raise UserError("the images that are left are all of one person, so no split can be made. Add other people.")
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed).split(rows, rows["emotion"], people)
+    wanted = min(max(1, round(fraction * parts)), parts - 1)
+    held_out = np.concatenate([rest for _, rest in itertools.islice(folds, wanted)])
     return pd.Series(np.isin(np.arange(len(rows)), held_out), rows.index)
 
 
-def connected_groups(*columns: Iterable[str]) -> np.ndarray:
-    """The number of the group of each row; rows with the same value in any column are in the same group."""
-    codes = [pd.factorize(pd.Series(column))[0] for column in columns]
+def connected_groups(index: pd.DataFrame) -> np.ndarray:
+    """The number of the group of each row: identical images, and images of one person, are in the same group."""
+    columns = [index["pixel_hash"]]
+    if "subject" in index:
+        columns.append(index["subject"].where(index["subject"] != "", index["pixel_hash"]))
+    codes = [pd.factorize(column)[0] for column in columns]
     count = len(codes[0])
     starts = count + np.cumsum([0, *(code.max(initial=-1) + 1 for code in codes[:-1])])
     ends = np.concatenate([code + start for code, start in zip(codes, starts, strict=True)])
@@ -134,15 +141,27 @@ def connected_groups(*columns: Iterable[str]) -> np.ndarray:
     return np.asarray(groups[:count])
 
 
-def _require_every_split(index: pd.DataFrame, split: pd.Series, needed: tuple[str, ...], protocol: str) -> None:
-    present = set(zip(split, index["emotion"], strict=True))
-    emotions = sorted(set(index["emotion"]))
-    missing = [f"{name}/{emotion}" for name in needed for emotion in emotions if (name, emotion) not in present]
+def require_every_split(index: pd.DataFrame, needed: Sequence[str]) -> None:
+    """Check that every split has every emotion.
+
+    Args:
+        index: a table with the columns split and emotion.
+        needed: the splits.
+
+    Raises:
+        UserError: if one has not.
+    """
+    present = set(zip(index["split"], index["emotion"], strict=True))
+    missing = [
+        f"{name}/{emotion}"
+        for name in needed
+        for emotion in sorted(set(index["emotion"]))
+        if (name, emotion) not in present
+    ]
     if missing:
         raise UserError(
-            f"with preprocess.protocol={protocol}, there is no image for {', '.join(missing)}. Every split needs every"
-            " emotion: add images, use the other protocol or other fractions, or leave the emotion out with"
-            f" fetch.labels={{{missing[0].split('/')[1]}: null}}."
+            f"there is no image for {', '.join(missing)}, but every split needs every emotion. Add images, choose other"
+            " splits (preprocess.protocol and its fractions), or leave an emotion's labels out (fetch.labels)."
         )
 
 
@@ -163,6 +182,6 @@ def summarize(index: pd.DataFrame) -> dict[str, Any]:
         "duplicate_groups": len(groups),
         "groups_with_conflicting_labels": int((groups["emotion"].nunique() > 1).sum()),
         "seen_in_training": {name: int((seen["split"] == name).sum()) for name in SPLITS[1:]},
-        "dropped_from_training": int((index["split"] == UNUSED).sum()),
+        "unused": int((index["split"] == UNUSED).sum()),
         "blank_images": int(index["blank"].sum()),
     }

@@ -1,13 +1,17 @@
 """Checks that archives are safe before anything is read from them; turns tar archives into ZIP archives."""
 
+import lzma
 import re
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from backports import zstd  # part of Python from 3.14 on
 
 from emotion.data.sources.files import IMAGES, MAX_FILE_BYTES, MAX_FILES, MAX_TABLE_BYTES, TABLES
 from emotion.runtime.errors import UserError
@@ -27,12 +31,14 @@ def open_archive(path: Path, shown: str) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
         raise UserError(f"{shown} is missing. Run `dvc repro fetch`.") from None
+    except NotImplementedError as error:
+        raise UserError(f"{shown} is a zip of an unknown kind ({error}). Pack it again.") from None
     except zipfile.BadZipFile as error:
         start = first_bytes(path)
         if start.startswith(b"PK"):
             raise UserError(f"{shown} is a truncated or damaged zip ({error}). Download it again.") from None
-        kind = "a web page, perhaps a sign-in form" if b"<" in start[:64] else "not a zip"
-        raise UserError(f"{shown} is {kind}. Expected a zip or tar file, a folder, or a table (.csv).") from None
+        kind = "a web page, perhaps a sign-in form" if b"<" in start[:64] else "not a zip or tar file"
+        raise UserError(f"{shown} is {kind}. Expected such a file, a folder, or a table (.csv).") from None
 
 
 def first_bytes(path: Path) -> bytes:
@@ -97,7 +103,10 @@ def _check_size(shown: str, name: str, size: int) -> None:
 
 def is_tar(path: Path) -> bool:
     """Whether a file is a tar archive, compressed with gzip, xz, bzip2 or zstd, or not at all."""
-    return first_bytes(path).startswith(ZSTD) or tarfile.is_tarfile(path)
+    try:
+        return first_bytes(path).startswith(ZSTD) or tarfile.is_tarfile(path)
+    except EOFError:  # it is cut
+        return True
 
 
 def convert_tar(path: Path, shown: str, target: Path) -> None:
@@ -131,7 +140,7 @@ def convert_tar(path: Path, shown: str, target: Path) -> None:
                 info.compress_type = zipfile.ZIP_DEFLATED if name.lower().endswith(TABLES) else zipfile.ZIP_STORED
                 with content, archive.open(info, "w", force_zip64=True) as output:
                     shutil.copyfileobj(content, output)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError, zlib.error, zstd.ZstdError) as error:
         raise UserError(f"{shown} is a truncated or damaged tar file ({error}). Fetch it again.") from None
 
 
@@ -143,8 +152,6 @@ def dated_entry(name: str) -> zipfile.ZipInfo:
 @contextmanager
 def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
     if first_bytes(path).startswith(ZSTD):
-        from backports import zstd  # part of Python from 3.14 on
-
         with zstd.open(path, "rb") as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
             yield tar
     else:

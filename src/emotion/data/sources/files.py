@@ -5,7 +5,8 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -27,12 +28,16 @@ class Files(Protocol):
     def names(self) -> list[str]:
         """The names, sorted; folders are separated by `/`."""
 
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """How many files are not seen, by the reason."""
+
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading."""
 
 
 class FolderFiles:
-    """The files in a folder and in the folders in it; symbolic links and hidden files are left out.
+    """The regular files in a folder and in the folders in it, without hidden ones.
 
     Args:
         folder: the folder.
@@ -41,19 +46,30 @@ class FolderFiles:
 
     def __init__(self, folder: Path, only: str | None = None) -> None:
         self._folder = folder
+        self.skipped: Counter[str] = Counter()
         self.names = [only] if only else sorted(self._find())
 
     def _find(self) -> Iterator[str]:
         count = 0
         for root, folders, files in os.walk(self._folder):  # which does not follow symbolic links
-            folders[:] = [name for name in folders if not name.startswith(".")]
             parent = Path(root)
+            self.skipped["symbolic links"] += sum((parent / name).is_symlink() for name in folders)
+            folders[:] = [name for name in folders if not name.startswith(".")]
             for name in files:
                 count += 1
                 if count > MAX_FILES:
                     raise UserError(f"{self._folder} has more than {MAX_FILES:,} files. Choose a folder with fewer.")
-                if not name.startswith(".") and not (parent / name).is_symlink():
-                    yield (parent / name).relative_to(self._folder).as_posix()
+                relative = (parent / name).relative_to(self._folder).as_posix()
+                if name.startswith("."):
+                    continue
+                if (parent / name).is_symlink():
+                    self.skipped["symbolic links"] += 1
+                elif not (parent / name).is_file():
+                    self.skipped["pipes, sockets and devices"] += 1
+                elif not relative.isprintable():
+                    self.skipped["names with unprintable characters"] += 1
+                else:
+                    yield relative
 
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading."""
@@ -65,6 +81,7 @@ class ZipFiles:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
+        self.skipped: Mapping[str, int] = {}
         self.names = sorted(name for name in archive.namelist() if not name.endswith("/"))
 
     def open(self, name: str) -> BinaryIO:

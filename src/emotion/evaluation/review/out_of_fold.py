@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Split
+from emotion.data.preparation.splits import connected_groups
 from emotion.evaluation.metrics import Probabilities
 from emotion.networks.inference import inference_model
 from emotion.params.sections import Train
@@ -18,10 +19,10 @@ VALIDATION_FOLDS = 20  # of the images that a network learns from, one part in t
 
 
 def assign_folds(split: Split, folds: int, seed: int) -> NDArray[np.int64]:
-    """The fold of each image, (n,) from 0; identical images are in the same fold."""
-    hashes, group = np.unique(split.index["pixel_hash"].to_numpy(str), return_inverse=True)
-    of_group = np.random.default_rng(seed).permutation(len(hashes)) % folds
-    return np.asarray(of_group[group], np.int64)
+    """The fold of each image, (n,) from 0; identical images, and all images of a person, are in the same fold."""
+    groups = connected_groups(split.index)
+    of_group = np.random.default_rng(seed).permutation(int(groups.max()) + 1) % folds
+    return np.asarray(of_group[groups], np.int64)
 
 
 def predict_out_of_fold(settings: Train, split: Split, folds: int, folder: Path) -> Probabilities:

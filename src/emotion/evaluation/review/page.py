@@ -21,6 +21,7 @@ def write_page(
     doubted: pd.DataFrame,
     conflicts: pd.DataFrame,
     pairs: pd.DataFrame,
+    earlier: pd.DataFrame,
     top: int,
 ) -> None:
     """Write the page, which contains its images and needs no server.
@@ -32,6 +33,7 @@ def write_page(
         doubted: from `doubted_labels`.
         conflicts: from `conflicting_groups`.
         pairs: from `confused_pairs`.
+        earlier: corrections that were applied already, which the page's table of corrections contains, too.
         top: how many doubted labels to show.
     """
     row_of = pd.Series(range(len(split)), index=split.index["name"])
@@ -55,7 +57,8 @@ def write_page(
         cards=cards,
         groups=groups,
         pairs=pairs.head(SHOWN_PAIRS).to_dict("records"),
-        has_votes=split.has_votes,
+        has_votes=bool(pairs["by_annotators"].notna().any()),
+        earlier=earlier.to_dict("records"),
         actions=[str(action) for action in Action],
         emotions=split.emotions,
     )

@@ -5,14 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from emotion.data.dataset import open_dataset
-from emotion.data.preparation.corrections import Action
+from emotion.data.labels import UNUSED
+from emotion.data.layouts.recognized import read_faces
+from emotion.data.preparation.corrections import COLUMNS, Action, read_corrections
 from emotion.evaluation.predictions import predictions_table, write
 from emotion.evaluation.review.issues import conflicting_groups, confused_pairs, corrections_by_rule, doubted_labels
 from emotion.evaluation.review.page import write_page
 from emotion.params.sections import Train
 from emotion.runtime.files import atomic_write, bytes_digest
+from emotion.runtime.paths import CORRECTIONS, FACES
 from emotion.runtime.tensorflow import load_tensorflow
 
 
@@ -31,24 +35,28 @@ def review_labels(settings: Train, folds: int, top: int, rule: Action | None, fo
         doubted label), page, and for a rule: corrections (the file) and corrected (its rows).
 
     Raises:
-        UserError: if there is no dataset.
+        UserError: if there is no dataset, or the earlier corrections are damaged.
     """
     dataset = open_dataset()
-    everything = dataset.select(np.arange(len(dataset.index)))
+    everything = dataset.select(np.flatnonzero(dataset.index["split"] != UNUSED))
+    stated = read_faces(FACES).set_index("name")["emotion"]
+    earlier = read_corrections(CORRECTIONS) if dataset.metadata["corrections"] else None
+    has_votes = dataset.metadata["source"]["votes"]
     load_tensorflow()
     from emotion.evaluation.review.out_of_fold import predict_out_of_fold
 
-    key = json.dumps([settings.model_dump(mode="json"), folds, bytes_digest(dataset.index.to_csv().encode())])
+    key = json.dumps([settings.model_dump(mode="json"), folds, bytes_digest(everything.index.to_csv().encode())])
     work = folder / "work" / bytes_digest(key.encode())[:16]
     work.mkdir(parents=True, exist_ok=True)
     probabilities = predict_out_of_fold(settings, everything, folds, work)
-    doubted, conflicts = doubted_labels(everything, probabilities), conflicting_groups(dataset.index)
-    pairs = confused_pairs(everything, probabilities)
-    write(predictions_table(dataset.index, probabilities, dataset.emotions), folder / "out_of_fold.csv")
+    doubted = doubted_labels(everything, probabilities, stated)
+    conflicts, pairs = conflicting_groups(everything.index), confused_pairs(everything, probabilities, has_votes)
+    write(predictions_table(everything.index, probabilities, dataset.emotions), folder / "out_of_fold.csv")
     for name, table in {"doubted": doubted, "confused": pairs}.items():
         with atomic_write(folder / f"{name}.csv") as tmp:
             table.to_csv(tmp, index=False, float_format="%.5f")
-    write_page(folder / "index.html", everything, dataset.caption, doubted, conflicts, pairs, top)
+    kept = pd.DataFrame(columns=list(COLUMNS)) if earlier is None else earlier[list(COLUMNS)]
+    write_page(folder / "index.html", everything, dataset.caption, doubted, conflicts, pairs, kept, top)
     found = {name for names in conflicts["names"] for name in names} & set(doubted["name"])
     result: dict[str, Any] = {
         "images": len(everything),
@@ -58,7 +66,7 @@ def review_labels(settings: Train, folds: int, top: int, rule: Action | None, fo
         "page": str(folder / "index.html"),
     }
     if rule:
-        corrections = corrections_by_rule(doubted, rule)
+        corrections = corrections_by_rule(doubted, rule, kept)
         with atomic_write(folder / "corrections.csv") as tmp:
             corrections.to_csv(tmp, index=False)
         result |= {"corrections": str(folder / "corrections.csv"), "corrected": len(corrections)}

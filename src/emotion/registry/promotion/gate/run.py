@@ -175,7 +175,7 @@ def run_gate(
         if candidate is None and found[-1].name == CLASSES:
             raise UserError(
                 f"version {version.number} tells {found[-1].value}, but the test images have {found[-1].threshold}:"
-                " they are compared on none of it. Check out the data that the version learned from, or give such"
+                " they are not compared. Check out the data that the version learned from, or give such"
                 " models another name (register.name)."
             )
         if candidate is None:
@@ -188,7 +188,7 @@ def run_gate(
         before = Scored(reference.version.number, scorer.answers(reference)) if reference else None
         former_scored, broken, notes = scorer.former_champions(formers)
         measured = scorer.measure(candidate, reference)
-    broken += [_broken("integrity of the champion", f"{it.name}: {it.value}") for it in checked if not it.passed]
+    broken += [_broken_champion(it) for it in checked if not it.passed]
     if missing:
         broken.append(_broken("integrity of the champion", missing))
     scored = replace(scored, measured=measured[0])
@@ -223,6 +223,13 @@ def _data_rules(version: Version, data: str) -> list[Rule]:
     passed = _has_data(version, data)
     value = "this dataset" if passed else f"another dataset: {learned_from[:8]}, not {data[:8]}"
     return [Rule(name="training data", kind="comparison", value=value, threshold="this dataset", passed=passed)]
+
+
+def _broken_champion(rule: Rule) -> Rule:
+    if rule.name == CLASSES:
+        reason = f"{rule.value}: another test; give such models another name (register.name), or use --force"
+        return _broken("emotions of the champion", reason).model_copy(update={"threshold": rule.threshold})
+    return _broken("integrity of the champion", f"{rule.name}: {rule.value}")
 
 
 def _broken(name: str, reason: str) -> Rule:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emotion.data.dataset import Split
+from emotion.data.labels import EMOTIONS
 from emotion.params.sections import Gate
 from emotion.registry.promotion.gate.comparison import Comparison
 from emotion.tracking.queries import search_runs
@@ -14,9 +15,11 @@ IMAGES_TAG = "images.sha256"  # of the run of a verdict
 
 
 def images_digest(test: Split) -> str:
-    """SHA-256 of images and labels."""
+    """SHA-256 of images and labels, and of the emotions unless they are FER-2013's, as in earlier releases."""
     digest = hashlib.sha256(np.ascontiguousarray(test.images).tobytes())
     digest.update(test.labels.astype("<i8").tobytes())
+    if test.emotions != EMOTIONS:
+        digest.update("\n".join(test.emotions).encode())
     return digest.hexdigest()
 
 
