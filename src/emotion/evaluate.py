@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.data.dataset import Dataset, Images, describe_classes, open_dataset, subset
+from emotion.data.dataset import Dataset, Images, open_dataset, subset
 from emotion.evaluation.metrics import Probabilities, confidence_threshold, selective_accuracy, subset_name
 from emotion.evaluation.report.familiarity import TEST_FACES, novelty_by_kind
 from emotion.evaluation.report.write import (
@@ -26,23 +26,15 @@ from emotion.evaluation.report.write import (
     write_test_figures,
 )
 from emotion.inference.benchmark import measure_speed
-from emotion.inference.load import NOVELTY_LIMIT, Model, assess, load_saved_model, predict
+from emotion.inference.load import NOVELTY_LIMIT, Model, assess, check_classes, load_saved_model, predict
 from emotion.params.load import load_params
 from emotion.params.sections import Evaluate
-from emotion.runtime.errors import UserError, run_main
+from emotion.runtime.errors import run_main
 from emotion.runtime.files import atomic_write, folder_size, write_json
 from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SCORES, SPEED
 
 HEADLINE = {  # subsets of the images, and their figures in reports/metrics.json
-    "test": (
-        "accuracy",
-        "balanced_accuracy",
-        "macro_f1",
-        "loss",
-        "expected_calibration_error",
-        "distribution_loss",
-        "images",
-    ),
+    "test": ("accuracy", "balanced_accuracy", "macro_f1", "loss", "expected_calibration_error", "images"),
     "test_unseen": ("accuracy",),
     "test_answered": ("accuracy", "coverage"),
     "validation": ("accuracy",),
@@ -68,9 +60,7 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
     def novelty_of(images: Images) -> NDArray[np.float32]:
         return assess(model, images, settings.batch_size)[1]
 
-    ours, theirs = (describe_classes(it.emotions, it.input_shape) for it in (model, dataset))
-    if ours != theirs:
-        raise UserError(f"the model tells {ours}, but data/faces has {theirs}. Run `dvc repro --force train`.")
+    check_classes(model, dataset)
     validation, test = dataset.split("validation"), dataset.split("test")
     val_probabilities, probabilities = predict_split(validation.images), predict_split(test.images)
     novelty = novelty_by_kind(novelty_of, test.images, dataset.is_drawn)
@@ -95,7 +85,7 @@ def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that `dvc metrics` shows."""
     subsets = {name: keys for name, keys in HEADLINE.items() if name in scores}
     return {"data": scores["data"]} | {
-        subset_name(name, scores.get("annotation", "")): {key: scores[name][key] for key in keys if key in scores[name]}
+        subset_name(name, scores.get("annotation", "")): {key: scores[name][key] for key in keys}
         for name, keys in subsets.items()
     }
 

@@ -2,9 +2,8 @@
 
     python -m emotion.preprocess
 
-Reads data/raw/ and `params: preprocess` (and `train.augmentation`, which one figure shows); writes
-data/faces/ (see `emotion.data.dataset`), reports/data/ (card.md, croissant.json, counts.json, quarantine.csv, figures)
-and reports/runs/preprocess.json (the record of its MLflow run).
+Reads data/raw/, `params: preprocess`, and `train.augmentation`, which a figure shows; writes data/faces/ (see
+`emotion.data.dataset`), reports/data/ (a card, counts, figures) and reports/runs/preprocess.json (its MLflow run).
 """
 
 from contextlib import ExitStack
@@ -86,8 +85,7 @@ def preprocess(
         }
         write_json(tmp / "dataset.json", metadata)
     if settings.detect_faces:
-        reasons = pd.Series([reason for _, reason in bad], dtype=str)
-        without, several = (reasons == "no face found").sum(), reasons.str.endswith("faces found").sum()
+        without, several = (sum(reason.endswith(end) for _, reason in bad) for end in ("face found", "faces found"))
         print(f"Of {len(labelled)} photographs, {without} show no face that was found, and {several} show several.")
     seen = ", ".join(f"{count} {split}" for split, count in counts["seen_in_training"].items())
     sizes = ", ".join(f"{name} {sum(of_emotion.values())}" for name, of_emotion in counts["splits"].items())

@@ -95,7 +95,7 @@ def labelled(header: list[str], rows: Rows, *files: str) -> Callable[[Path], Non
         (folders("happy/a.png", "sad/b.png"), {"joy": "happy"}, "names 'joy', which is no label"),
         (labelled(["name", "emotion", "label"], [["a.png", "happy", "sad"], ["b.png", "sad", "sad"]]), None, "differ"),
         (labelled(["name", "Label", "label"], [["a.png", "happy", "sad"], ["b.png", "sad", "sad"]]), None, "two col"),
-        (labelled(["name", "emotion", "split"], [["a.png", "sad", "train"], ["b.png", "sad", "holdout"]]), None, "'holdout'"),
+        (labelled(["name", "label", "set"], [["a.png", "sad", "train"], ["b.png", "sad", "eval"]]), None, "'eval'"),
         (labelled(["name", "emotion"], PAIR, "x/c.png", "y/d.png"), None, "of which 0 are here; 'a.png', for example"),
         (labelled(["name", "emotion"], [["a.png", "happy"], ["a.png", "sad"]]), None, "labels a.png twice"),
         (labelled(["name", "happy", "sad"], [["a.png", "-1", "2"], ["b.png", "3", "1"]]), None, "negative or infinite"),

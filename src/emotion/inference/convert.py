@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.data.dataset import Dataset, Images, InputShape, as_pixels, describe_classes, subset
+from emotion.data.dataset import Dataset, Images, InputShape, as_pixels, subset
 from emotion.data.labels import LABELS
 from emotion.evaluation.significance import mcnemar_test
 from emotion.inference.benchmark import measure_speed
 from emotion.inference.litert import LiteRT, with_labels
-from emotion.inference.load import NOVELTY_LIMIT, Model, assess, load_saved_model
+from emotion.inference.load import NOVELTY_LIMIT, Model, assess, check_classes, load_saved_model
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import atomic_write, folder_size
 from emotion.runtime.tensorflow import silent_stderr
@@ -70,12 +70,7 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
     if target.is_dir():
         raise UserError(f"{target} is a folder; name the file to write.")
     before = load_saved_model(saved_model)
-    if before.emotions != dataset.emotions or before.input_shape != dataset.input_shape:
-        raise UserError(
-            f"the model tells {describe_classes(before.emotions, before.input_shape)}, but data/faces has"
-            f" {describe_classes(dataset.emotions, dataset.input_shape)}: the file could not be checked. Check out the"
-            " data that the model learned from."
-        )
+    check_classes(before, dataset)
     validation = subset(dataset.split("validation"), min(1.0, MAX_IMAGES / len(dataset.split("validation"))), seed=0)
     train = dataset.split("train")
     examples = subset(train, min(1.0, CALIBRATION_IMAGES / len(train)), seed=0).images

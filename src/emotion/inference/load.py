@@ -12,7 +12,7 @@ from emotion.runtime.errors import UserError
 from emotion.runtime.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:  # they import pandas and scikit-learn
-    from emotion.data.dataset import Images, InputShape
+    from emotion.data.dataset import Dataset, Images, InputShape
     from emotion.evaluation.metrics import Probabilities
 
 
@@ -81,6 +81,22 @@ def load_saved_model(folder: Path) -> SavedModel:
     if not hasattr(loaded, "serve"):
         raise UserError(f"the SavedModel in {folder} has no endpoint `serve`. Export it with Keras' `Model.export`.")
     return SavedModel(loaded, read_labels(folder))
+
+
+def check_classes(model: Model, dataset: "Dataset") -> None:
+    """Check that a model tells the emotions of a dataset, in images of its kind.
+
+    Raises:
+        UserError: if not.
+    """
+    from emotion.data.dataset import describe_classes  # pandas
+
+    ours, theirs = (describe_classes(it.emotions, it.input_shape) for it in (model, dataset))
+    if ours != theirs:
+        raise UserError(
+            f"the model tells {ours}, but data/faces has {theirs}. Check out the data that the model learned from, or"
+            " train it again with `dvc repro`."
+        )
 
 
 def predict(model: Model, images: "Images", batch_size: int) -> "Probabilities":
