@@ -45,6 +45,15 @@ def test_only_softened_images_have_soft_targets(tmp_path: Path) -> None:
     assert split.distributions.tolist() == [[1, 0, 0], [0, 1, 0], [0.5, 0, 0.5], [0, 0, 1]]
 
 
+def test_a_relabelled_image_has_all_votes_for_its_new_label(tmp_path: Path) -> None:
+    voted = index().assign(
+        **{"votes.angry": [3.0, 0, 1, 0], "votes.happy": [1.0, 4, 1, 0], "votes.sad": [0.0, 0, 2, 5]}
+    )
+    corrected, _ = apply_corrections(voted, written(tmp_path, "a,angry,relabel,happy\n"))
+    assert corrected["emotion"].tolist() == ["happy", "happy", "sad", "sad"]
+    assert corrected.filter(like="votes.").to_numpy().tolist() == [[0, 1, 0], [0, 4, 0], [1, 1, 2], [0, 0, 5]]
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [

@@ -213,6 +213,23 @@ def test_an_archive_with_other_archives_in_it_is_accepted(
     assert len(run(packed(tmp_path / "competition", "zip"), labels="fer2013")) == 84
 
 
+def test_a_file_of_the_user_among_the_downloads_stays(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / paths.DOWNLOADS / "mine.zip"
+    path.parent.mkdir(parents=True)
+    run(write_zip(path, layout()))
+    assert path.exists()
+    run(unpacked(tmp_path / paths.DOWNLOADS / "folder", layout()))
+
+
+def test_the_digest_of_a_table_with_images_is_that_of_all_images(run: Run, tmp_path: Path) -> None:
+    layouts.voted_table(tmp_path / "faces")
+    run(tmp_path / "faces/annotations.csv")
+    first = run.source["sha256"]
+    layouts.write(tmp_path / "faces", "faces/0.png", noise(12345))
+    run(tmp_path / "faces/annotations.csv")
+    assert run.source["sha256"] != first
+
+
 class Web(ThreadingHTTPServer):
     """A server with one file that can drop connections."""
 
