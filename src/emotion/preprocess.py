@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from emotion.data.dataset import INDEX_COLUMNS, VOTES, SourceMetadata, open_dataset
-from emotion.data.labels import GATE, SPLITS
+from emotion.data.labels import GATE, SPLITS, UNUSED
 from emotion.data.layouts.recognized import columns_of, read_faces
 from emotion.data.preparation.card import write_card
 from emotion.data.preparation.corrections import Action, apply_corrections
@@ -41,9 +41,9 @@ def preprocess(
 
     Args:
         settings: the parameters of the stage.
-        archive: the archive from `fetch`.
+        archive: from `fetch`.
         faces: the table from `fetch`.
-        source: the description of the archive.
+        source: the content of source.json.
         folder: the folder for the dataset.
         report: the folder for counts.json and quarantine.csv.
 
@@ -88,7 +88,8 @@ def preprocess(
         without, several = (sum(reason.endswith(end) for _, reason in bad) for end in ("face found", "faces found"))
         print(f"Of {len(labelled)} photographs, {without} show no face that was found, and {several} show several.")
     seen = ", ".join(f"{count} {split}" for split, count in counts["seen_in_training"].items())
-    sizes = ", ".join(f"{name} {sum(of_emotion.values())}" for name, of_emotion in counts["splits"].items())
+    order = [name for name in (*SPLITS, GATE, UNUSED) if name in counts["splits"]]
+    sizes = ", ".join(f"{name} {sum(counts['splits'][name].values())}" for name in order)
     print(f"{len(index)} images ({sizes}), {len(bad)} quarantined. Images that are also in training: {seen}.")
 
 
@@ -96,9 +97,8 @@ def _refuse_too_many(bad: list[tuple[str, str]], total: int, max_bad_fraction: f
     if len(bad) > max_bad_fraction * total:
         name, reason = bad[0]
         raise UserError(
-            f"{len(bad)} of {total} images cannot be used, more than preprocess.max_bad_fraction ="
-            f" {max_bad_fraction} allows. The first is {name} ({reason}); all are listed in {listed}."
-            " Fix the data or raise preprocess.max_bad_fraction."
+            f"{len(bad)} of {total} images cannot be used, more than preprocess.max_bad_fraction = {max_bad_fraction}"
+            f" allows. The first is {name} ({reason}); all are in {listed}. Fix the data or raise this parameter."
         )
 
 

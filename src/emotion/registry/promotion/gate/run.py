@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from securesystemslib.signer import CryptoSigner
 
-from emotion.data.dataset import Split
+from emotion.data.dataset import Split, describe_classes
 from emotion.inference.load import Model
 from emotion.params.sections import Params
 from emotion.registry.promotion.gate import wear
@@ -172,9 +172,10 @@ def run_gate(
     with ExitStack() as folders:
         scorer = Scorer(name, test, digest, data, params.evaluate.batch_size, is_dry_run, signer, folders)
         found, candidate = scorer.load(version)
+        needed = describe_classes(test.emotions, test.input_shape)
         if candidate is None and found[-1].name == CLASSES:
             raise UserError(
-                f"version {version.number} tells {found[-1].value}, but the test images have {found[-1].threshold}:"
+                f"version {version.number} tells {found[-1].value}, but the test images have {needed}:"
                 " they are not compared. Check out the data that the version learned from, or give such"
                 " models another name (register.name)."
             )
