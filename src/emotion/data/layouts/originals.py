@@ -111,7 +111,7 @@ def read_affectnet(files: Files) -> RawFaces | None:
         for key, name in annotations.items()
     ]
     table = pd.DataFrame(rows).assign(usage="")
-    return RawFaces("AffectNet, images and annotations", table, tables=tuple(annotations.values()))
+    return RawFaces("AffectNet, images and annotations", table, "affectnet", tuple(annotations.values()))
 
 
 def _expression(files: Files, name: str) -> str:

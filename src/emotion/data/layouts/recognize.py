@@ -1,6 +1,6 @@
 """Recognize a layout by the names of files and by small tables."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -13,7 +13,7 @@ from emotion.data.layouts.label_tables import (
 )
 from emotion.data.layouts.originals import read_affectnet, read_ckplus, read_jaffe, read_rafdb
 from emotion.data.layouts.pixel_tables import find_pixel_table, find_votes, read_pixel_table, read_votes
-from emotion.data.layouts.recognized import COLUMNS, RawFaces, Recognized, attach_emotions, columns_of
+from emotion.data.layouts.recognized import COLUMNS, Recognized, attach_emotions, columns_of
 from emotion.data.layouts.tables import table_names
 from emotion.data.layouts.words import LabelMap
 from emotion.data.sources.files import ATTRIBUTES, Files
@@ -80,7 +80,7 @@ def recognize(files: Files, labels: LabelMap, shown: str, table: str | None = No
         pixels=pixels,
         annotation=annotation,
         tables=(*raw.tables, *([ATTRIBUTES] if known else [])),
-        notes=tuple(_notes(files, raw, faces, labels, known)),
+        notes=tuple(_notes(files, (*raw.tables, pixels), raw.layout, faces, labels, known)),
     )
 
 
@@ -112,13 +112,15 @@ def _with_attributes(files: Files, faces: pd.DataFrame, shown: str) -> tuple[pd.
     return faces.merge(attributes, "left", "name"), known
 
 
-def _notes(files: Files, raw: RawFaces, faces: pd.DataFrame, labels: LabelMap, known: int) -> Iterator[str]:
+def _notes(
+    files: Files, used: Collection[str], layout: str, faces: pd.DataFrame, labels: LabelMap, known: int
+) -> Iterator[str]:
     if known:
         yield f"{ATTRIBUTES} describes {known} of {len(faces)} images."
-    unused = [name for name in table_names(files) if name not in raw.tables and name not in raw.layout]
+    unused = [name for name in table_names(files) if name not in used]
     if unused:
         yield f"Tables that are not used: {', '.join(unused[:MAX_EXAMPLES])}."
-    if raw.layout.startswith("images with labels"):
+    if layout.startswith("images with labels"):
         folders = [labels.emotion(folder_label(PurePosixPath(name), labels)) for name in faces["name"]]
         other = sum(folder not in (None, emotion) for folder, emotion in zip(folders, faces["emotion"], strict=True))
         if other:

@@ -56,7 +56,8 @@ class RawFaces:
     Attributes:
         layout: the form of the data, in words.
         table: name, label, given_split, usage, and attributes and votes if there are any.
-        numbering: the key in NUMBERINGS of what its numbers mean if it is the published dataset; else empty.
+        numbering: the key in NUMBERINGS of what its numbers most likely mean, which is certain if it has exactly the
+            published images; else empty.
         tables: the files that the labels are in.
     """
 
@@ -182,7 +183,7 @@ def _has_published_counts(raw: RawFaces) -> bool:
     numbers = sorted(NUMBERINGS[raw.numbering])
     return any(
         found == Counter({(part, numbers[i]): n for part, counts in published.items() for i, n in enumerate(counts)})
-        for published in PUBLISHED[raw.numbering]
+        for published in PUBLISHED.get(raw.numbering, ())
     )
 
 
