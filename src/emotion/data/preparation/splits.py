@@ -102,12 +102,12 @@ def _held_out(index: pd.DataFrame, chosen_from: pd.Series, fraction: float, seed
     if "subject" in rows and (rows["subject"] != "").any():
         return _held_out_people(rows, fraction, seed).reindex(index.index, fill_value=False)
     copies = rows["pixel_hash"].value_counts()
-    distinct = rows.drop_duplicates("pixel_hash")
+    # Sorted by content, so that the same images are chosen whatever their files are called.
+    distinct = rows.sort_values(["pixel_hash", "emotion"]).drop_duplicates("pixel_hash")
     rng = np.random.default_rng(seed)
     held_out: list[str] = []
     for emotion in sorted(set(distinct["emotion"])):
-        # In the order of their content, so that the same images are chosen whatever their files are called.
-        shuffled = rng.permutation(np.sort(distinct.loc[distinct["emotion"] == emotion, "pixel_hash"].to_numpy(str)))
+        shuffled = rng.permutation(distinct.loc[distinct["emotion"] == emotion, "pixel_hash"].to_numpy(str))
         total = copies[shuffled].cumsum().to_numpy()
         target = fraction * total[-1] if len(total) else 0
         held_out.extend(shuffled[: np.searchsorted(total, target) + 1])
