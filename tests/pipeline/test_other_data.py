@@ -113,5 +113,5 @@ def test_photographs_are_cut_out_and_those_without_one_face_are_counted(project:
     # The face fills the crop, as that of the untouched photograph does.
     expected = load_detected_face(image_bytes(astronaut), (96, 96, 3), Detector()).astype(float)
     for image in faces.images.astype(float):
-        assert np.corrcoef(image.ravel(), expected.ravel())[0, 1] > 0.9
+        assert np.corrcoef(image.ravel(), expected.ravel())[0, 1] > 0.7  # 0.02 for the whole photograph
     assert project.client.get_model_version(MODEL, "1").tags["images"] == "color images of 96x96 pixels"
