@@ -54,6 +54,11 @@ def test_a_relabelled_image_has_all_votes_for_its_new_label(tmp_path: Path) -> N
     assert corrected.filter(like="votes.").to_numpy().tolist() == [[0, 1, 0], [0, 4, 0], [1, 1, 2], [0, 0, 5]]
 
 
+def test_relabelling_makes_up_no_votes(tmp_path: Path) -> None:
+    corrected, _ = apply_corrections(index(), written(tmp_path, "a,angry,relabel,happy\n"))
+    assert list(corrected) == list(index())
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [

@@ -110,6 +110,13 @@ def test_what_is_not_certain_is_refused(
     assert reason in str(error.value)
 
 
+def test_a_row_with_more_cells_than_the_header_is_refused(tmp_path: Path) -> None:
+    images(tmp_path, "a.png", "b.png")
+    table(tmp_path, ["name", "emotion"], [["a.png", "happy", "x"], ["b.png", "sad"]])
+    with pytest.raises(UserError, match=r"labels\.csv cannot be read: .*Correct it, or remove it"):
+        recognize(tmp_path)
+
+
 def emotions(found: Recognized) -> dict[str, str]:
     return dict(zip(found.faces["name"], found.faces["emotion"], strict=True))
 
@@ -174,6 +181,14 @@ def test_a_table_that_contradicts_the_folders_counts_and_this_is_said(tmp_path: 
     assert recognize(tmp_path).notes == (
         "2 images are in a folder of another emotion than the table says; the table counts.",
     )
+
+
+def test_folders_that_are_dates_do_not_matter_where_a_table_tells_the_labels(tmp_path: Path) -> None:
+    images(tmp_path, "2021/05/a.png", "2021/06/b.png")
+    table(tmp_path, ["image", "emotion"], [["2021/05/a.png", "happy"], ["2021/06/b.png", "sad"]])
+    found = recognize(tmp_path)
+    assert emotions(found) == {"2021/05/a.png": "happy", "2021/06/b.png": "sad"}
+    assert found.notes == ()
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])

@@ -73,14 +73,14 @@ def _row(name: str, labels: LabelMap) -> dict[str, str]:
     folders = [part for part in path.parts[:-1] if _SUBJECT_FOLDER.fullmatch(part) and not labels.knows(part)]
     return {
         "name": name,
-        "label": folder_label(path, labels),
+        "label": _folder_label(path, labels),
         "given_split": split,
         "usage": usage if usage in USAGES else "",
         "subject": person[1] if person else next(iter(folders), ""),
     }
 
 
-def folder_label(path: PurePosixPath, labels: LabelMap) -> str:
+def _folder_label(path: PurePosixPath, labels: LabelMap) -> str:
     """The folder that names the emotion; without one, the deepest folder that is no split.
 
     Raises:

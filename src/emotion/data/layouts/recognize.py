@@ -5,12 +5,8 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from emotion.data.layouts.folders import common_folders, folder_label, image_files, read_folders
-from emotion.data.layouts.label_tables import (
-    MAX_ATTRIBUTES,
-    read_attributes,
-    read_label_tables,
-)
+from emotion.data.layouts.folders import common_folders, image_files, read_folders
+from emotion.data.layouts.label_tables import MAX_ATTRIBUTES, read_attributes, read_label_tables
 from emotion.data.layouts.originals import read_affectnet, read_ckplus, read_jaffe, read_rafdb
 from emotion.data.layouts.pixel_tables import find_pixel_table, find_votes, read_pixel_table, read_votes
 from emotion.data.layouts.recognized import COLUMNS, Recognized, attach_emotions, columns_of
@@ -121,8 +117,10 @@ def _notes(
     if unused:
         yield f"Tables that are not used: {', '.join(unused[:MAX_EXAMPLES])}."
     if layout.startswith("images with labels"):
-        folders = [labels.emotion(folder_label(PurePosixPath(name), labels)) for name in faces["name"]]
-        other = sum(folder not in (None, emotion) for folder, emotion in zip(folders, faces["emotion"], strict=True))
+        other = sum(
+            any(labels.emotion(folder) not in (None, emotion) for folder in PurePosixPath(name).parts[:-1])
+            for name, emotion in zip(faces["name"], faces["emotion"], strict=True)
+        )
         if other:
             yield f"{other} images are in a folder of another emotion than the table says; the table counts."
     partly = (faces["given_split"] == "").sum()

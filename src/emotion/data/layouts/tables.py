@@ -1,6 +1,7 @@
 """Reads tables, whatever separates their columns."""
 
 import csv
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -58,9 +59,10 @@ def read_table(files: Files, name: str) -> pd.DataFrame:
     try:
         with open_text(files, name) as text:
             separator = _separator(text.readline(MAX_HEADER))
-        with open_text(files, name) as text:
+        with open_text(files, name) as text, warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than the header
             table = pd.read_csv(text, sep=separator, dtype=str, keep_default_na=False, index_col=False)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
         raise UserError(f"{name} cannot be read: {str(error).splitlines()[0]}. Correct it, or remove it.") from None
     table.columns = [str(column).strip() for column in table.columns]
     words = pd.Series([column.lower() for column in table.columns])

@@ -74,7 +74,8 @@ def apply_corrections(index: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, di
             corrected.loc[places, "split"] = UNUSED
         elif action == Action.RELABEL:
             corrected.loc[places, "emotion"] = group["suggested"].to_numpy()
-            corrected = _vote(corrected, places, group["suggested"], group["suggested"], sorted(emotions))
+            if any(str(column).startswith(VOTES) for column in corrected):
+                corrected = _vote(corrected, places, group["suggested"], group["suggested"], sorted(emotions))
         elif action == Action.SOFTEN:
             corrected = _vote(corrected, places, group["emotion"], group["suggested"], sorted(emotions))
     counts = {str(action): int((known["action"] == action).sum()) for action in Action}
