@@ -15,7 +15,7 @@ install = { command -v uv >/dev/null || $(PIP) install uv; } \
 	|| { echo "Without uv, installing takes several times as long."; $(PIP) install --require-hashes --requirement $(1); }
 PYTEST := pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-.PHONY: help repro test check faults benchmark ui demo docs pictures reference setup lock
+.PHONY: help repro test check faults benchmark ui demo docs pictures reference gpu setup lock
 .DEFAULT_GOAL := help
 
 help:
@@ -42,6 +42,11 @@ benchmark: setup .venv/torch/bin/torchrun  ## compare training speed with stock 
 .venv/torch/bin/torchrun: | .venv/bin/python
 	$(PYTHON) -m venv .venv/torch
 	.venv/torch/bin/pip install --quiet torch==2.13.0 numpy
+
+gpu: setup  ## train the preset quick on an NVIDIA GPU; needs ARCHIVE=facial-expression-dataset.zip (FER-2013)
+	$(PIP) install "$$(sed -n 's/^\(tensorflow\)\(==[0-9.]*\).*/\1[and-cuda]\2/p' requirements.txt)"
+	python -c 'import sys, tensorflow as tf; sys.exit(None if tf.config.list_physical_devices("GPU") else "No GPU found.")'
+	dvc exp run $$(emotion preset quick) -S fetch.source=path -S fetch.path=$(ARCHIVE)
 
 docs: .venv/developer  ## write the pages about commands and networks, and build the documentation in site/
 	python docs/command_line.py > docs/command-line.md

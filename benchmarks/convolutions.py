@@ -3,15 +3,16 @@
     python benchmarks/convolutions.py [--network residual] [--width 64] [--batch 128] [--size 48] [--precision auto]
 
 Prints, for each convolution of the network, the GFLOP/s of its forward pass, its input gradient and its
-filter gradient (as this project computes it, and with oneDNN). Then compares the total time of all
-convolutions with the time of a training step: normalization, pooling, activation and the optimizer
-account for the difference.
+filter gradient (as this project computes it, and with oneDNN). Then prints where the time of a training step goes,
+by a trace, and compares it with the total time of all convolutions.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import typer
@@ -40,9 +41,33 @@ def time_call(function: Callable[[], Any]) -> float:
     return min(rounds)
 
 
+def operations_table(step: Callable[[], Any], steps: int = 5, top: int = 12) -> Table:
+    """A trace of some training steps: the time of each kind of operation, summed over threads."""
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            for _ in range(steps):
+                step()
+        (path,) = Path(folder).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(path.read_bytes())
+    milliseconds: Counter[str] = Counter()
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events):
+            _, _, operation = plane.event_metadata[event.metadata_id].name.partition(":")
+            if operation and not operation.startswith((":", "__")):  # of the executor, and whole functions
+                milliseconds[operation.partition("#")[0]] += event.duration_ps / 1e9 / steps
+    total = sum(milliseconds.values())
+    table = Table("operation", "ms per step", "share", title=f"Trace: {total:.0f} ms, summed over threads")
+    for operation, duration in milliseconds.most_common(top):
+        table.add_row(operation.removeprefix("_Mkl"), f"{duration:.1f}", f"{duration / total:.1%}")
+    return table
+
+
 def main(network: str = "residual", width: int = 64, batch: int = 128, size: int = 48, precision: str = "auto") -> None:
     """Run the benchmark and print the results."""
-    load_tensorflow()
+    load_tensorflow(trains=True)
     import keras
     import numpy as np
     import pandas as pd
@@ -54,7 +79,7 @@ def main(network: str = "residual", width: int = 64, batch: int = 128, size: int
 
     overrides = {"network": network, "width": width, "batch_size": batch, "precision": precision}
     settings = load_params(ROOT / "params.yaml").train.override(overrides)
-    images = np.random.default_rng(0).integers(0, 256, (4 * batch, 48, 48), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (4 * batch, size, size), dtype=np.uint8)
     faces = Split(images, np.arange(4 * batch) % 7, pd.DataFrame(index=range(4 * batch)), EMOTIONS)
     trainer = Trainer(settings, faces, faces)
     dtype = tf.bfloat16 if trainer.precision.startswith("bfloat16") else tf.float32
@@ -109,8 +134,8 @@ def main(network: str = "residual", width: int = 64, batch: int = 128, size: int
         table.add_row(f"{shape[1]}x{shape[2]}", "x".join(map(str, kernel.shape)), *speeds)
     console = Console(width=100)
     console.print(table)
-    batch_data = (tf.random.normal((batch, size, size, 1)), tf.one_hot(np.arange(batch) % 7, 7))
-    step = time_call(lambda: trainer.train_step(*batch_data))
+    step = time_call(lambda: trainer.train_step(tf.constant(0, tf.int64)))
+    console.print(operations_table(lambda: trainer.train_step(tf.constant(0, tf.int64))))
     console.print(f"Matrix product: {matmul_speed:.0f} GFLOP/s")
     console.print(f"All convolutions: {total * 1e3:.0f} ms; one training step: {step * 1e3:.0f} ms")
 

@@ -74,7 +74,7 @@ def run(rule: str, seed: int, epochs: int) -> dict[str, float]:
 def main() -> None:
     """Run what is missing, and print the results."""
     seeds, epochs = int(sys.argv[1]), int(sys.argv[2])
-    load_tensorflow()
+    load_tensorflow(trains=True)
     done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
     for seed in range(seeds):
         for rule in RULES:

@@ -101,7 +101,7 @@ def main(
     preset = load_preset(content["preset"]) if "preset" in content else {}
     train_preset = {key.removeprefix("train."): value for key, value in preset.items() if key.startswith("train.")}
     base = with_overrides(load_params(ROOT / "params.yaml").train, {**train_preset, **content["base"]})
-    load_tensorflow()
+    load_tensorflow(trains=True)
     dataset = open_dataset(faces)
     train, validation = dataset.split("train"), dataset.split("validation")
     completed = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []

@@ -44,7 +44,7 @@ def write_params(trials: int, images: int, epochs: int, width: int, path: Path) 
 
 def train_baseline(folder: Path, trials: pd.DataFrame) -> float:
     """Repeat the trainings without a search; return the time in seconds."""
-    load_tensorflow()
+    load_tensorflow(trains=True)
     import keras
 
     from emotion.training.trainer import fit

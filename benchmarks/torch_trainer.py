@@ -1,6 +1,6 @@
 """The same networks in PyTorch, for benchmarks/training.py: channels-last, optionally bfloat16.
 
-    python benchmarks/torch_trainer.py NETWORK WIDTH BATCH SECONDS PRECISION
+    python benchmarks/torch_trainer.py NETWORK WIDTH BATCH SECONDS PRECISION THREADS
 
 Needs only PyTorch, and nothing from this project. All training steps use the same batch, without data
 loading or augmentation. Prints the training speed in images per second.
@@ -58,7 +58,8 @@ def build(name: str, width: int) -> nn.Module:
 
 def main() -> None:
     """Train for SECONDS and print the speed."""
-    name, width, batch, seconds, precision = sys.argv[1:]
+    name, width, batch, seconds, precision, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
     torch.manual_seed(0)
     network = build(name, int(width)).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)

@@ -1,15 +1,18 @@
 """Compare training throughput: this trainer, stock Keras, PyTorch, and the earlier study's network.
 
-    python benchmarks/training.py compare [--torch PYTHON] [--seconds 20] [--rounds 3] [--batch 128]
+    python benchmarks/training.py compare [--torch PYTHON] [--precision auto] [--seconds 20] [--rounds 3] [--batch 128]
 
 `make benchmark` installs PyTorch in a separate environment and runs the comparison. Each measurement runs
 in a separate process, one at a time. Each round measures all trainers once, so that noise on the machine
 affects all of them; the table contains the medians. All use SGD with Nesterov momentum on 48x48 images.
 This trainer and stock Keras' `fit` also load the images, and only this trainer augments them. This trainer
-and PyTorch use bfloat16 if the hardware supports it; stock Keras uses its defaults.
+and PyTorch use bfloat16 if the hardware supports it, or the given precision; stock Keras uses its defaults. PyTorch is
+also measured as one process per core, each with its share of the batch and without exchanging gradients; the faster
+way counts.
 """
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -54,12 +57,12 @@ def random_faces(count: int) -> Any:
     return Split(images, generator.integers(0, 7, count), pd.DataFrame(index=range(count)), EMOTIONS)
 
 
-def measure_ours(network: str, batch: int, images: int, seconds: float) -> float:
+def measure_ours(network: str, batch: int, images: int, seconds: float, precision: str) -> float:
     """Images per second of this project's trainer."""
-    load_tensorflow()
+    load_tensorflow(trains=True)
     from emotion.training.trainer import Trainer
 
-    trainer = Trainer(settings(network, batch), random_faces(images), random_faces(10))
+    trainer = Trainer(settings(network, batch, precision), random_faces(images), random_faces(10))
     trainer.steps_per_epoch = sys.maxsize
     steps = trainer.steps()
     for _ in range(5):
@@ -71,7 +74,7 @@ def measure_ours(network: str, batch: int, images: int, seconds: float) -> float
     return completed * batch / (time.perf_counter() - start)
 
 
-def measure_stock(network: str, batch: int, images: int, seconds: float) -> float:
+def measure_stock(network: str, batch: int, images: int, seconds: float, precision: str) -> float:
     """Images per second of `fit` with Keras' layers, float32 and TensorFlow's defaults."""
     import keras
     import numpy as np
@@ -108,42 +111,54 @@ def measure_stock(network: str, batch: int, images: int, seconds: float) -> floa
 
 
 @app.command()
-def measure(trainer: str, network: str, batch: int, images: int, seconds: float) -> None:
+def measure(trainer: str, network: str, batch: int, images: int, seconds: float, precision: str = "auto") -> None:
     """Measure one trainer, ours or stock; print images_per_second and peak_mib as JSON."""
     function = {"ours": measure_ours, "stock": measure_stock}[trainer]
-    speed = function(network, batch, images, seconds)
+    speed = function(network, batch, images, seconds, precision)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"images_per_second": speed, "peak_mib": peak}))
 
 
-def run_command(command: list[str]) -> str:
-    """Run a command; return the last line of its output."""
-    completed = subprocess.run(command, capture_output=True, text=True)
-    if completed.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{completed.stderr}")
-    return completed.stdout.splitlines()[-1]
+def run_commands(*commands: list[str]) -> list[str]:
+    """Run commands at the same time; return the last lines of their output."""
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for command in commands]
+    outputs = [process.communicate() for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        if process.returncode:
+            sys.exit(f"{process.args!r} failed:\n{errors}")
+    return [output.splitlines()[-1] for output, _ in outputs]
 
 
-def measure_in_subprocess(trainer: str, network: str, batch: int, images: int, seconds: float) -> dict[str, float]:
+def measure_in_subprocess(
+    trainer: str, network: str, batch: int, images: int, seconds: float, precision: str
+) -> dict[str, float]:
     """Run the command `measure` in a separate process."""
-    command = [sys.executable, __file__, "measure", trainer, network, *map(str, (batch, images, seconds))]
-    result: dict[str, float] = json.loads(run_command(command))
+    options = ["--precision", precision]
+    arguments = ["measure", trainer, network, *map(str, (batch, images, seconds)), *options]
+    (line,) = run_commands([sys.executable, __file__, *arguments])
+    result: dict[str, float] = json.loads(line)
     return result
 
 
-def measure_torch(python: Path, network: str, batch: int, seconds: float) -> float:
-    """Images per second of PyTorch, in a separate process."""
+def measure_torch(python: Path, network: str, batch: int, seconds: float, precision: str) -> float:
+    """Images per second of PyTorch, in one process or one per core."""
     load_tensorflow()
     from emotion.training.precision import choose
 
-    script = str(Path(__file__).with_name("torch_trainer.py"))
-    arguments = [network, str(WIDTHS[network]), str(batch), str(seconds), choose("auto")[0]]
-    return float(run_command([str(python), script, *arguments]))
+    def command(processes: int) -> list[str]:
+        script = str(Path(__file__).with_name("torch_trainer.py"))
+        share, threads = str(batch // processes), str(cores // processes)
+        return [str(python), script, network, str(WIDTHS[network]), share, str(seconds), choose(precision)[0], threads]
+
+    cores = os.cpu_count() or 1
+    return max(sum(map(float, run_commands(*[command(count)] * count))) for count in (1, cores))
 
 
 @app.command()
 def compare(
     torch: Annotated[Path | None, typer.Option(help="A Python interpreter with PyTorch installed.")] = None,
+    precision: str = "auto",
     seconds: float = 20,
     rounds: int = 3,
     batch: int = 128,
@@ -153,11 +168,12 @@ def compare(
     for index in range(rounds):
         for network in ("residual", "vgg"):
             for name in ("ours", "stock"):
-                result = measure_in_subprocess(name, network, batch, FER_2013, seconds)
+                result = measure_in_subprocess(name, network, batch, FER_2013, seconds, precision)
                 speeds.setdefault((network, name), []).append(result["images_per_second"])
             if torch:
-                speeds.setdefault((network, "torch"), []).append(measure_torch(torch, network, batch, seconds))
-        baseline = measure_in_subprocess("stock", "basic_cnn", batch, FER_2013, seconds)
+                speed = measure_torch(torch, network, batch, seconds, precision)
+                speeds.setdefault((network, "torch"), []).append(speed)
+        baseline = measure_in_subprocess("stock", "basic_cnn", batch, FER_2013, seconds, precision)
         speeds.setdefault(("basic_cnn", "stock"), []).append(baseline["images_per_second"])
         print(f"Finished round {index + 1} of {rounds}.", flush=True)
     medians = {key: statistics.median(values) for key, values in speeds.items()}
@@ -171,7 +187,7 @@ def compare(
 
     table = Table("training images", "images/s of this trainer", "peak memory, MiB")
     for images in (FER_2013 // 4, FER_2013, FER_2013 * 4):
-        results = [measure_in_subprocess("ours", "residual", batch, images, seconds) for _ in range(rounds)]
+        results = [measure_in_subprocess("ours", "residual", batch, images, seconds, precision) for _ in range(rounds)]
         speed = statistics.median(result["images_per_second"] for result in results)
         table.add_row(f"{images:,}", f"{speed:.0f}", f"{max(result['peak_mib'] for result in results):.0f}")
     Console(width=110).print(table)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Dataset, Images, open_dataset, subset
-from emotion.evaluation.metrics import Probabilities, confidence_threshold, selective_accuracy, subset_name
+from emotion.evaluation.metrics import Probabilities, confidence_threshold, score, selective_accuracy, subset_name
 from emotion.evaluation.report.familiarity import TEST_FACES, novelty_by_kind
 from emotion.evaluation.report.write import (
     write_familiarity,
@@ -26,7 +26,7 @@ from emotion.evaluation.report.write import (
     write_test_figures,
 )
 from emotion.inference.benchmark import measure_speed
-from emotion.inference.load import NOVELTY_LIMIT, Model, assess, check_classes, load_saved_model, predict
+from emotion.inference.load import NOVELTY_LIMIT, Fast, Model, assess, check_classes, load_saved_model, predict
 from emotion.params.load import load_params
 from emotion.params.sections import Evaluate
 from emotion.runtime.errors import run_main
@@ -72,6 +72,9 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
         unsure_below = confidence_threshold(validation.labels, val_probabilities, settings.target_accuracy)
         familiar = novelty[TEST_FACES] <= NOVELTY_LIMIT
         scores["test_answered"] = selective_accuracy(test.labels, probabilities, unsure_below, familiar)
+        if hasattr(model, "fast"):
+            fast = predict(Fast(model), test.images, settings.batch_size)
+            scores["test_fast"] = score(test.labels, fast, settings.calibration_bins)
         scores["familiarity"] = write_familiarity(novelty, NOVELTY_LIMIT, dataset.caption, folder)
         scores["test_per_class"] = write_test_figures(test, probabilities, settings, dataset.caption, folder)
         scores["test_groups"] = write_groups(test, probabilities, dataset.caption, folder)
@@ -101,7 +104,7 @@ def main(exit_callbacks: ExitStack) -> None:
         dataset, model = open_dataset(), load_saved_model(SAVED_MODEL)
         scores = evaluate(params.evaluate, dataset, model, EVALUATION)
         write_json(METRICS, headline(scores))
-        speed = measure_speed(model, dataset.split("test").images, params.evaluate.batch_size)
+        speed = measure_speed(model, dataset.split("test").images, params.evaluate.batch_size, fast=Fast(model))
         write_json(SPEED, {**speed, "saved_model_mib": folder_size(SAVED_MODEL) / 2**20})
         test, recalls = scores["test"], {name: row["recall"] for name, row in scores["test_per_class"].items()}
         hardest = min(recalls, key=lambda emotion: recalls[emotion])

@@ -8,7 +8,7 @@ layers) and reports/runs/train.json (the record of its MLflow run). The state af
 models/checkpoints/ until `evaluate`, so that a killed training run can continue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,12 +39,13 @@ class TrainedModel:
 
     training: "TrainingResult"
     exported: "keras.Model"
-    temperature: float  # of the exported network's probabilities
+    temperatures: Mapping[str, float]  # of the exported network's accurate and fast probabilities
 
     @property
     def tags(self) -> dict[str, str]:
         """The tags of the MLflow run of the training."""
-        return {"precision": self.training.precision, "temperature": f"{self.temperature:.4f}"}
+        accurate, fast = (f"{self.temperatures[name]:.4f}" for name in ("accurate", "fast"))
+        return {"precision": self.training.precision, "temperature": accurate, "temperature.fast": fast}
 
 
 def train(
@@ -52,21 +53,23 @@ def train(
 ) -> TrainedModel:
     """Train a network, calibrate it on the validation images, and describe which faces are familiar to it."""
     from emotion.networks.familiarity import feature_weights, fit_familiarity
-    from emotion.networks.inference import exported_model, inference_model
+    from emotion.networks.inference import Calibrated, exported_model, inference_models
     from emotion.training.input_pipeline import predict_split
     from emotion.training.trainer import fit
 
     training, validation = dataset.split("train"), dataset.split("validation")
     result = fit(settings, training, validation, callbacks, checkpoints)
-    network = inference_model(result.network, settings.tta, dataset.input_shape)
-    probabilities, *features = predict_split(network, validation)
-    temperature = choose_temperature(validation.labels, probabilities)
-    print(f"Temperature, fitted on the validation images: {temperature:.2f}.")
+    accurate, fast = inference_models(result.network, settings.tta, dataset.input_shape)
+    (probabilities, *features), (fast_probabilities, *_) = (predict_split(it, validation) for it in (accurate, fast))
+    predicted = {"accurate": probabilities, "fast": fast_probabilities}
+    temperatures = {name: choose_temperature(validation.labels, values) for name, values in predicted.items()}
+    print(f"Temperature, fitted on the validation images: {temperatures['accurate']:.2f}.")
     some = subset(training, min(1.0, FAMILIAR_IMAGES / len(training)), settings.seed)
-    familiarity = fit_familiarity(predict_split(network, some)[1:], features, feature_weights(result.network))
-    best = result.rows[result.best_epoch - 1]
-    print(f"Best epoch: {result.best_epoch} of {len(result.rows)}, validation accuracy {best['val_accuracy']:.4f}.")
-    return TrainedModel(result, exported_model(network, temperature, familiarity), temperature)
+    familiarity = fit_familiarity(predict_split(accurate, some)[1:], features, feature_weights(result.network))
+    exported = exported_model(
+        Calibrated(accurate, temperatures["accurate"]), Calibrated(fast, temperatures["fast"]), familiarity
+    )
+    return TrainedModel(result, exported, temperatures)
 
 
 def save(model: TrainedModel, emotions: Sequence[str]) -> None:
@@ -93,7 +96,7 @@ def main(exit_callbacks: ExitStack) -> None:
         print(f"train.{name} = {value}, from {best.trial}")
     params = params.with_hyperparameters(best.values, str(HYPERPARAMETERS))
     dataset = open_dataset()
-    load_tensorflow()
+    load_tensorflow(trains=True)
     from emotion.training.callbacks import tensorboard_callback
 
     work = resumable_work("train", relevant_params("train", params))

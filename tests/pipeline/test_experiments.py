@@ -71,7 +71,7 @@ def test_a_preset_prints_options_for_an_experiment(copied_project: Project) -> N
     copied_project.run("dvc", "exp", "run", *shown, *smaller, "--name", "with-preset", "train")
     train = copied_project.run_of("train")
     assert train.data.tags["dvc.experiment"] == "with-preset"
-    assert train.data.params["train.initial_image_size"] == "32"
+    assert train.data.params["train.batch_size"] == "128"
     assert train.data.params["tune.max_trials"] == "0"
 
 

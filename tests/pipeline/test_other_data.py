@@ -45,7 +45,7 @@ def test_eight_emotions_in_color_with_votes_go_through_to_the_champion_and_its_f
     layouts.write_csv(tmp_path / "faces/labels.csv", table)
     project.set_params(
         fetch__source="path", fetch__path=str(tmp_path / "faces"), preprocess__image_size=64, preprocess__colors="rgb",
-        tune__max_trials=1, train__network="vgg", train__targets="drawn", train__initial_image_size=48,
+        tune__max_trials=1, train__network="vgg", train__targets="drawn",
         train__width=4, register__gate__min_accuracy=0, register__gate__max_calibration_error=1,
     )  # fmt: skip
     project.run("dvc", "repro")

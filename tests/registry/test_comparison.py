@@ -69,7 +69,15 @@ def test_any_runs_are_compared_by_name(compared: Project, tmp_path: Path) -> Non
     accuracies = result["metrics"]["test/accuracy"]
     assert test["split"] == "test"
     assert test["difference"] == pytest.approx(accuracies["champion"] - accuracies["1"])
+    assert test["loss_difference"] == pytest.approx(
+        result["metrics"]["test/loss"]["champion"] - result["metrics"]["test/loss"]["1"], abs=1e-3
+    )
     assert "+  epochs: 1" in result["code"]["champion"]
+    choosing = json.loads(compared.run("emotion", "compare", "1", "champion", "--json", "--validation").stdout)
+    (test,) = choosing["tests"]
+    accuracies = result["metrics"]["validation/accuracy"]
+    assert test["split"] == "validation"
+    assert test["difference"] == pytest.approx(accuracies["champion"] - accuracies["1"])
     text = compared.run("emotion", "compare", "short", "trial-000").stdout
     assert re.search(
         r"validation images, the accuracy of trial-000 is [\d.]+ percentage points (low|high)er than that of short",

@@ -5,7 +5,7 @@ import numpy as np
 
 from emotion.networks.build import build
 from emotion.networks.familiarity import feature_weights, fit_familiarity
-from emotion.networks.inference import exported_model, inference_model
+from emotion.networks.inference import Calibrated, exported_model, inference_models
 from emotion.params.sections import Transfer
 
 SHAPE = (48, 48, 1)
@@ -34,6 +34,7 @@ def tiny(name: str) -> keras.Model:
 
 def to_export(network: keras.Model, tta: str) -> keras.Model:
     """Finish a network for export; noise is familiar to it."""
-    averaged = inference_model(network, tta, SHAPE)
+    averaged, fast = inference_models(network, tta, SHAPE)
     features = [output.numpy() for output in averaged(MANY_PIXELS, training=False)[1:]]
-    return exported_model(averaged, 1.0, fit_familiarity(features, features, feature_weights(network)))
+    familiarity = fit_familiarity(features, features, feature_weights(network))
+    return exported_model(Calibrated(averaged, 1.0), Calibrated(fast, 1.0), familiarity)

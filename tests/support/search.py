@@ -90,7 +90,7 @@ def search(folder: Path, executor: Formula, runs: Runs | None = None, **changes:
 
 def short_request(params: Params, **changes: Any) -> TrialRequest:
     """A trial of two short trainings."""
-    short = {"width": 4, "epochs": 3, "batch_size": 16, "precision": "float32", "monitor": "val_loss"}
+    short = {"width": 4, "epochs": 3, "batch_size": 16, "precision": "float32"}
     content = {
         "run_id": "", "train": params.train.override(short), "fraction": 1.0, "subset_seed": 0, "executions": 2,
         "objective": "val_loss",

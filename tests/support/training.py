@@ -26,7 +26,7 @@ def drawn_split(count: int, seed: int) -> Split:
 TRAIN, VALIDATION = drawn_split(96, 0), drawn_split(32, 1)
 
 
-OFF = Augmentation(flip="none", rotation=0, zoom=0, translation=0, contrast=0, erasing=0, mixup=0)
+OFF = Augmentation(flip="none", rotation=0, zoom=0, translation=0, erasing=0)
 
 
 def seed(number: int) -> tf.Tensor:

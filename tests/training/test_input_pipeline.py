@@ -1,37 +1,59 @@
 """The input pipeline: batches, label smoothing, flips, class weights and subsets."""
 
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from emotion.data.dataset import Split, subset
 from emotion.params.sections import Params, Train
 from emotion.runtime.errors import UserError
-from emotion.training.input_pipeline import class_weights, eval_dataset, train_dataset
+from emotion.training.input_pipeline import Batch, batch_loader, class_weights, eval_dataset
 from support.training import OFF, TRAIN, VALIDATION
+
+
+def batches(split: Split, settings: Train, steps: Iterable[int], **which: int) -> list[Batch]:
+    """The batches of some steps."""
+    load = batch_loader(split, settings)
+    return [load(tf.constant(step, tf.int64), **which) for step in steps]
 
 
 def test_an_epoch_contains_every_image_once(small: Train) -> None:
     plain = small.override({"augmentation": OFF.model_dump(), "label_smoothing": 0.0})
-    epoch = list(islice(train_dataset(TRAIN, plain), 6))
-    pixels = np.concatenate([images.numpy() for images, _ in epoch])[..., 0]
+    pixels = np.concatenate([images.numpy() for images, _ in batches(TRAIN, plain, range(6))])[..., 0]
     assert sorted(image.tobytes() for image in np.rint(pixels).astype(np.uint8)) == sorted(
         image.tobytes() for image in TRAIN.images
     )
 
 
+def test_the_parts_of_a_batch_are_its_images(small: Train) -> None:
+    plain = small.override({"augmentation": OFF.model_dump(), "batch_size": 15})
+    ((images, labels),) = batches(TRAIN, plain, [3])
+    load = batch_loader(TRAIN, plain, parts=2)
+    parts = [load(tf.constant(3, tf.int64), part=part) for part in range(2)]
+    assert [len(part) for part, _ in parts] == [7, 8]
+    np.testing.assert_array_equal(images, np.concatenate([part for part, _ in parts]))
+    np.testing.assert_array_equal(labels, np.concatenate([part for _, part in parts]))
+
+
+def test_each_ensemble_member_has_an_order_and_an_augmentation_of_its_own(small: Train) -> None:
+    ((first, _),) = batches(TRAIN, small, [0], member=0)
+    ((second, _),) = batches(TRAIN, small, [0], member=1)
+    distances = np.abs(first.numpy()[:, None] - second.numpy()[None]).mean(axis=(2, 3, 4))
+    assert distances.min() > 1
+
+
 def test_only_training_labels_are_smoothed(small: Train) -> None:
-    _, smoothed = next(iter(train_dataset(TRAIN, small.override({"label_smoothing": 0.7}))))
+    ((_, smoothed),) = batches(TRAIN, small.override({"label_smoothing": 0.7}), [0])
     np.testing.assert_allclose(np.unique(smoothed), [0.1, 0.4], rtol=1e-5)
     _, plain = next(iter(eval_dataset(VALIDATION)))
     np.testing.assert_array_equal(np.unique(plain), [0, 1])
 
 
 def test_batches_depend_only_on_the_step(small: Train) -> None:
-    whole = list(islice(train_dataset(TRAIN, small), 15))
-    later = list(islice(train_dataset(TRAIN, small, step=8), 7))
+    whole, later = batches(TRAIN, small, range(15)), batches(TRAIN, small, range(8, 15))
     for (images, labels), (same_images, same_labels) in zip(whole[8:], later, strict=True):
         np.testing.assert_array_equal(images, same_images)
         np.testing.assert_array_equal(labels, same_labels)
@@ -39,15 +61,10 @@ def test_batches_depend_only_on_the_step(small: Train) -> None:
 
 def test_alternating_flips_yield_both_orientations_in_two_epochs(small: Train) -> None:
     alternating = small.override({"augmentation": {**OFF.model_dump(), "flip": "alternate"}})
-    batches = list(islice(train_dataset(TRAIN, alternating), 12))
-    shown = np.rint(np.concatenate([images.numpy() for images, _ in batches])[..., 0]).astype(np.uint8)
+    pixels = np.concatenate([images.numpy() for images, _ in batches(TRAIN, alternating, range(12))])[..., 0]
+    shown = np.rint(pixels).astype(np.uint8)
     both = [image.tobytes() for images in (TRAIN.images, TRAIN.images[:, :, ::-1]) for image in images]
     assert sorted(image.tobytes() for image in shown) == sorted(both)
-
-
-def test_training_images_can_be_smaller_than_the_final_size(small: Train) -> None:
-    images, _ = next(iter(train_dataset(TRAIN, small, size=32)))
-    assert images.shape == (16, 32, 32, 1)
 
 
 def test_class_weights_have_mean_one_and_balance_the_emotions() -> None:
@@ -77,14 +94,13 @@ def voted_split() -> Split:
     return replace(TRAIN, index=TRAIN.index.assign(**votes))
 
 
-def targets_of(params: Params, targets: str, split: Split, batches: int = 40) -> np.ndarray:
+def targets_of(params: Params, targets: str, split: Split, steps: int = 40) -> np.ndarray:
     settings = params.train.override({"targets": targets, "label_smoothing": 0, "batch_size": 32})
-    taken = [labels.numpy() for _, labels in train_dataset(split, settings).take(batches)]
-    return np.concatenate(taken)
+    return np.concatenate([labels.numpy() for _, labels in batches(split, settings, range(steps))])
 
 
 def test_soft_targets_are_the_distribution_of_votes(params: Params) -> None:
-    labels = targets_of(params, "soft", voted_split(), batches=3)
+    labels = targets_of(params, "soft", voted_split(), steps=3)
     assert labels[:, TRAIN.emotions.index("sad")] == pytest.approx(0.25)
     assert labels.sum(axis=1) == pytest.approx(1)
 
@@ -98,6 +114,6 @@ def test_drawn_targets_are_one_label_in_proportion_to_the_votes(params: Params) 
 
 
 def test_hard_targets_ignore_votes_and_soft_ones_need_them(params: Params) -> None:
-    assert (targets_of(params, "hard", voted_split(), batches=3).max(axis=1) == 1).all()
+    assert (targets_of(params, "hard", voted_split(), steps=3).max(axis=1) == 1).all()
     with pytest.raises(UserError, match=r"train\.targets=soft needs the votes of annotators"):
         targets_of(params, "soft", TRAIN)

@@ -42,6 +42,9 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(help="Write a page with all figures instead.", metavar="FILE", dir_okay=False)
     ] = None,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="Compare predictions for validation images, to choose by them.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare runs with the first one: parameters, metrics, predictions, code."""
@@ -51,7 +54,8 @@ def compare(
     from emotion.registry.comparison.compare import compare_runs
     from emotion.registry.names import find_runs
 
-    result = compare_runs(find_runs(load_params().register_.name, *runs), runs)
+    split = "validation" if validation else None
+    result = compare_runs(find_runs(load_params().register_.name, *runs), runs, split)
     differences = code_differences(result) if code else {}
     if html:
         from emotion.registry.comparison.page import write_page

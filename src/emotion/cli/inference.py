@@ -102,6 +102,7 @@ def export(
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     to_format: Annotated[Format, typer.Option("--format", help="Format; int8 is LiteRT with 8-bit integers.")],
     model: ModelOption = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Convert the signature `fast`, without novelty.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a model for another runtime, and check that its predictions stay the same.
@@ -116,7 +117,7 @@ def export(
     dataset = open_dataset()
     with open_model(model) as bundle:
         bundle.check()
-        parity = convert(bundle.model, to_format.value, target, dataset)
+        parity = convert(bundle.model, to_format.value, target, dataset, fast)
         if as_json:
             print(json.dumps({"model": bundle.info.title, "file": str(target), **asdict(parity)}, indent=2))
             return

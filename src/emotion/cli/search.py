@@ -14,7 +14,6 @@ DETAILS = {
     "parameters",
     "run_id",
     "learning_rate",
-    "image_size",
     "loss",
     "score_spread",
     "training_seconds",

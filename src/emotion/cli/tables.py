@@ -232,7 +232,8 @@ def parity_table(title: str, target: Path, parity: "Parity") -> Table:
     table.add_row("size", f"{parity.size_mib:.2f} MiB", f"{parity.size_before_mib:.2f} MiB")
     table.add_row("largest difference in probability", f"{parity.max_difference:.2g}", "")
     table.add_row("same predicted emotion", f"{parity.agreement:.2%}", "")
-    table.add_row("same verdict on familiarity", f"{parity.same_familiarity:.2%}", "")
+    if parity.same_familiarity is not None:
+        table.add_row("same verdict on familiarity", f"{parity.same_familiarity:.2%}", "")
     table.add_row("accuracy", f"{parity.accuracy:.4f}", f"{parity.accuracy_before:.4f}")
     table.add_row("p-value of the difference in accuracy", f"{parity.p_value:.3g}", "")
     for key, name in (("latency_ms_median", "ms per image"), ("images_per_second", "images/s in batches of 32")):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emotion.evaluation.significance import loss_per_image
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import read_csv
 
@@ -58,6 +59,13 @@ def emotions_of(table: pd.DataFrame) -> tuple[str, ...]:
 def same_images(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     """Whether two tables are about the same images with the same labels."""
     return bool(first[["name", "actual"]].equals(second[["name", "actual"]]))
+
+
+def losses(predictions: pd.DataFrame) -> NDArray[np.float64]:
+    """The cross-entropy of each prediction in nats, (n,)."""
+    emotions = emotions_of(predictions)
+    labels = predictions["actual"].map(emotions.index).to_numpy(np.int64)
+    return loss_per_image(labels, predictions[list(emotions)].to_numpy(np.float32))
 
 
 def is_correct(predictions: pd.DataFrame) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from emotion.data.labels import LABELS
 from emotion.evaluation.significance import mcnemar_test
 from emotion.inference.benchmark import measure_speed
 from emotion.inference.litert import LiteRT, with_labels
-from emotion.inference.load import NOVELTY_LIMIT, Model, assess, check_classes, load_saved_model
+from emotion.inference.load import NOVELTY_LIMIT, Fast, Model, assess, check_classes, load_saved_model
 from emotion.runtime.errors import UserError
 from emotion.runtime.files import atomic_write, folder_size
 from emotion.runtime.tensorflow import silent_stderr
@@ -48,13 +48,14 @@ class Parity:
     accuracy: float  # on validation images
     accuracy_before: float  # the SavedModel's, on the same
     p_value: float  # of the difference in accuracy (McNemar's exact test)
-    novelty_difference: float  # largest, relative to the SavedModel's novelty; NaN if the model does not measure it
-    same_familiarity: float  # share of images that both call familiar, or both unfamiliar
+    # Of models that measure novelty:
+    novelty_difference: float | None  # the largest, relative to the SavedModel's novelty
+    same_familiarity: float | None  # share of images that both call familiar, or both unfamiliar
     speed: dict[str, float]  # see `measure_speed`
     speed_before: dict[str, float]
 
 
-def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset) -> Parity:
+def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset, fast: bool = False) -> Parity:
     """Write a converted file, and compare its predictions for validation images with the SavedModel's.
 
     Args:
@@ -63,13 +64,16 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
             endpoint `assess`, the file has its two outputs.
         target: the file to write.
         dataset: its training images calibrate int8; its validation images are for the comparison.
+        fast: whether to convert the endpoint `fast`, which returns only probabilities.
 
     Raises:
         UserError: if the predictions differ too much; then nothing is written.
     """
     if target.is_dir():
         raise UserError(f"{target} is a folder; name the file to write.")
-    before = load_saved_model(saved_model)
+    before: Model = load_saved_model(saved_model)
+    if fast:
+        before = Fast(before)
     check_classes(before, dataset)
     validation = subset(dataset.split("validation"), min(1.0, MAX_IMAGES / len(dataset.split("validation"))), seed=0)
     train = dataset.split("train")
@@ -87,7 +91,7 @@ def _convert(saved_model: Path, model: Model, to_format: Format, examples: Image
         warnings.simplefilter("ignore")  # the converters use deprecated parts of TensorFlow and numpy
         if to_format == "onnx":
             return _onnx(model)
-        signature = "assess" if hasattr(model, "assess") else "serving_default"
+        signature = "fast" if isinstance(model, Fast) else "assess" if hasattr(model, "assess") else "serving_default"
         content = _litert(saved_model, signature, examples if to_format == "int8" else None)
         return with_labels(content, model.emotions)
 
@@ -165,6 +169,7 @@ def _compare(
 ) -> Parity:
     (ours, novelty_before), (theirs, novelty) = assess(before, images, BATCH), assess(after, images, BATCH)
     correct = [probabilities.argmax(axis=1) == labels for probabilities in (ours, theirs)]
+    measured = bool(np.isfinite(novelty_before).all())
     return Parity(
         size_mib=sizes[0],
         size_before_mib=sizes[1],
@@ -173,8 +178,10 @@ def _compare(
         accuracy=float(correct[1].mean()),
         accuracy_before=float(correct[0].mean()),
         p_value=mcnemar_test(*correct)["p_value"],
-        novelty_difference=float((np.abs(novelty - novelty_before) / novelty_before).max()),
-        same_familiarity=float(((novelty > NOVELTY_LIMIT) == (novelty_before > NOVELTY_LIMIT)).mean()),
+        novelty_difference=float((np.abs(novelty - novelty_before) / novelty_before).max()) if measured else None,
+        same_familiarity=float(((novelty > NOVELTY_LIMIT) == (novelty_before > NOVELTY_LIMIT)).mean())
+        if measured
+        else None,
         speed=measure_speed(after, images, BATCH),
         speed_before=measure_speed(before, images, BATCH),
     )
@@ -188,14 +195,14 @@ def _check(parity: Parity, to_format: Format) -> None:
                 f"int8 costs {loss:.1%} of validation accuracy (p = {parity.p_value:.2g}), more than"
                 f" {MAX_LOSS:.0%}: nothing was written. Use `--format litert`, which does not lose accuracy."
             )
-        if 1 - parity.same_familiarity > MAX_LOSS:
+        if parity.same_familiarity is not None and 1 - parity.same_familiarity > MAX_LOSS:
             raise UserError(
                 f"int8 changes whether an image is familiar for {1 - parity.same_familiarity:.1%} of the validation"
                 f" images, more than {MAX_LOSS:.0%}: nothing was written. Use `--format litert`, which does not."
             )
-    elif parity.max_difference > MAX_DIFFERENCE or parity.novelty_difference > MAX_NOVELTY_DIFFERENCE:
+    elif parity.max_difference > MAX_DIFFERENCE or (parity.novelty_difference or 0) > MAX_NOVELTY_DIFFERENCE:
         raise UserError(
             f"the file's outputs differ from the SavedModel's: probabilities by up to {parity.max_difference:.2g}"
-            f" (allowed: {MAX_DIFFERENCE:g}), novelty by up to {parity.novelty_difference:.2g} of its value (allowed:"
-            f" {MAX_NOVELTY_DIFFERENCE:g}); nothing was written. Use the SavedModel itself."
+            f" (allowed: {MAX_DIFFERENCE:g}), novelty by up to {parity.novelty_difference or 0:.2g} of its value"
+            f" (allowed: {MAX_NOVELTY_DIFFERENCE:g}); nothing was written. Use the SavedModel itself."
         )

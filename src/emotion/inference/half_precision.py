@@ -13,7 +13,7 @@ MIN_SIZE = 1024  # elements; smaller arrays stay as they are, as do those with v
 
 
 def write_half_precision(saved_model: Path, target: Path) -> None:
-    """Write a SavedModel with the same endpoints and float16 weights; it still computes in float32.
+    """Write a SavedModel with the endpoints `serve` and `assess` and float16 weights; it still computes in float32.
 
     Its weights are constants of the graph. TensorFlow converts them once, when it optimizes the graph.
 

@@ -5,10 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from emotion.data.labels import IMAGE_SIZES
 from emotion.data.layouts.words import EMOTION_OF, RESERVED, LabelMap
 from emotion.params.intended_use import IntendedUse
-from emotion.params.objective import Objective
 from emotion.params.space import Minutes, Scalar, Seed, Tune
 from emotion.params.validation import Section, format_validation_errors
 from emotion.runtime.errors import UserError
@@ -36,7 +34,7 @@ Labels = (
     Numbering | Annotated[dict[str | Annotated[int, Field(ge=0)], EmotionName | None], AfterValidator(_each_label_once)]
 )
 Fraction = Annotated[float, Field(ge=0, le=1)]
-NOT_SEARCHABLE = ("epochs", "budget_minutes", "monitor", "tta", "tensorboard", "seed")
+NOT_SEARCHABLE = ("epochs", "budget_minutes", "tta", "tensorboard", "seed")
 
 
 class Fetch(Section):
@@ -78,9 +76,7 @@ class Augmentation(Section):
     rotation: float = Field(ge=0, le=90)  # degrees in either direction
     zoom: float = Field(ge=0, lt=1)  # fraction of the size, in either direction
     translation: float = Field(ge=0, lt=1)  # fraction of the size, in either direction
-    contrast: float = Field(ge=0, lt=1)  # fraction of the contrast, in either direction
     erasing: float = Field(ge=0, lt=1)  # maximum side of the erased square, as a fraction of the size
-    mixup: Fraction  # maximum weight of the other image
 
 
 class Transfer(Section):
@@ -112,10 +108,6 @@ class Train(Section):
     epochs: int = Field(ge=1, le=100_000)
     budget_minutes: Minutes | None = None  # wall-clock budget that replaces epochs
     warmup: float = Field(ge=0, lt=1)  # fraction of the training during which the learning rate rises
-    # pixels per side at the start, from which images grow to preprocess.image_size; None: they have it from the start
-    initial_image_size: Annotated[int, Field(ge=16, le=max(IMAGE_SIZES))] | None = None
-    patience: int = Field(ge=1)  # epochs without improvement before stopping early
-    monitor: Objective  # the metric that determines the best epoch
     tta: Literal["plain", "flip", "flip_and_shift"]  # views that the exported model averages
     augmentation: Augmentation
     tensorboard: bool  # write logs for TensorBoard to reports/tensorboard
@@ -123,12 +115,8 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _fits_the_network(self) -> "Train":
-        for setting, is_set in (
-            ("initial_image_size", self.initial_image_size is not None),
-            ("ensemble above 1", self.ensemble > 1),
-        ):
-            if is_set and self.network not in ("residual", "vgg"):
-                raise ValueError(f"{setting} needs network residual or vgg, got {self.network}")
+        if self.ensemble > 1 and self.network not in ("residual", "vgg"):
+            raise ValueError(f"ensemble above 1 needs network residual or vgg, got {self.network}")
         return self
 
     def merged(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,15 +186,6 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     register_: Register = Field(alias="register")
-
-    @model_validator(mode="after")
-    def _images_grow(self) -> "Params":
-        end, space = self.preprocess.image_size, self.tune.space.get("initial_image_size")
-        searched = [size for size in (space.boundary_values() if space else ()) if isinstance(size, int)]
-        start = max([self.train.initial_image_size or 0, *searched])
-        if start > end:
-            raise ValueError(f"train.initial_image_size should be at most preprocess.image_size, got {start} and {end}")
-        return self
 
     @model_validator(mode="after")
     def _space_fits_train(self) -> "Params":

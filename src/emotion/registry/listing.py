@@ -36,7 +36,7 @@ def runs_table(name: str) -> pd.DataFrame:
             "run": run.name.removeprefix("train "),
             "test accuracy": run.metrics.get(TEST_ACCURACY),
             FERPLUS: run.metrics.get(FERPLUS_ACCURACY),
-            "validation accuracy": run.metrics.get("train_best_epoch/val_accuracy"),
+            "validation accuracy": run.metrics.get("train/val_accuracy"),
             "version": (number := of_run.get(run.id) or of_run.get(run.tags.get(RESTORED_FROM_TAG, ""))),
             "alias": aliases.get(number or ""),
             "status": run.status.lower(),

@@ -34,8 +34,7 @@ FIGURES = {  # paths, and what they show
     EVALUATION / "confusion.png": "Which emotions are taken for which, on the test images.",
     EVALUATION / "per_class.png": "Precision, recall and F1 of each emotion, on the test images.",
     EVALUATION / "reliability.png": "Whether a confidence of 0.8 means that 80% are right.",
-    EVALUATION
-    / "coverage.png": "How many images are answered, and how accurately, if less confident answers are withheld.",
+    EVALUATION / "coverage.png": "How many images are answered, and how accurately, if unsure answers are withheld.",
     EVALUATION / "groups.png": "The accuracy for each group that the attributes of the data form.",
     EVALUATION / "familiarity.png": "How unlike the training faces several kinds of inputs are.",
     EVALUATION / "robustness.png": "The accuracy on corrupted test images.",
@@ -106,6 +105,7 @@ def write(
         scores=_scores_table(dataset, scores, bins),
         confidence=CONFIDENCE,
         answered=scores["test_answered"],
+        fast=scores.get("test_fast") if run.params["train.tta"] == "flip_and_shift" else None,
         per_emotion=_emotions_table(scores),
         groups=_groups_table(scores["test_groups"]),
         familiarity=_familiarity_table(),

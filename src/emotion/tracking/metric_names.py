@@ -20,6 +20,7 @@ SUBSETS = {  # of the images: the metrics that are logged
     ),
     "test_unseen": ("accuracy", "macro_f1"),
     "test_answered": ("accuracy", "coverage"),
+    "test_fast": ("accuracy",),
     "validation": ("accuracy", "macro_f1", "loss"),
 }
 TEST_ACCURACY = "test/accuracy"
@@ -28,19 +29,14 @@ FERPLUS_ACCURACY = "ferplus_test/accuracy"  # by the labels of FER+
 
 def epoch_metrics(row: Mapping[str, float], suffix: str = "") -> dict[str, float]:
     """The metrics of an epoch, from a row of reports/history.csv."""
-    kept = {key: value for key, value in row.items() if key not in ("epoch", "image_size")}
-    return {f"train/{key}{suffix}": float(value) for key, value in kept.items()}
-
-
-def best_epoch_metrics(row: Mapping[str, float]) -> dict[str, float]:
-    """The metrics of the epoch whose weights are kept, from its row of reports/history.csv."""
-    return {f"train_best_epoch/{key}": float(row[key]) for key in ("epoch", *EPOCH_METRICS) if key in row}
+    return {f"train/{key}{suffix}": float(value) for key, value in row.items() if key != "epoch"}
 
 
 def trial_metrics(result: Mapping[str, float]) -> dict[str, float]:
     """The metrics of a trial, from a `TrialResult` or a row of reports/trials.csv."""
-    own = {f"trial/{key}": float(result[key]) for key in TRIAL_METRICS if key in result}
-    return {"score": float(result["score"])} | best_epoch_metrics(result) | own if "score" in result else own
+    names = (*EPOCH_METRICS, *TRIAL_METRICS)  # the former are those of its last epoch
+    own = {f"trial/{key}": float(result[key]) for key in names if key in result}
+    return {"score": float(result["score"])} | own if "score" in result else own
 
 
 def evaluation_metrics(scores: Mapping[str, Any]) -> dict[str, float]:

@@ -60,6 +60,7 @@ class Scores(BaseModel):
     validation: dict[str, float]
     test: dict[str, float]
     test_answered: dict[str, float]
+    test_fast: dict[str, float] | None = None  # missing in older files
     familiarity: dict[str, dict[str, float]]  # by kind of input
     test_per_class: dict[str, dict[str, float]]
     test_groups: dict[str, dict[str, dict[str, float]]]  # by attribute and group

@@ -44,7 +44,7 @@ def trials_table(search: RunInfo, sort: str | None = None) -> pd.DataFrame:
             **{
                 short: value
                 for name, value in sorted(run.metrics.items())
-                if name.startswith(("train_best_epoch/", "trial/")) and (short := name.partition("/")[2]) not in names
+                if name.startswith("trial/") and (short := name.partition("/")[2]) not in names
             },
             "run_id": run.id,
         }
@@ -57,6 +57,7 @@ def trials_table(search: RunInfo, sort: str | None = None) -> pd.DataFrame:
     is_loss = (
         search.params.get("tune.objective") == Objective.VAL_LOSS if column == "score" else column.endswith("loss")
     )
+    table = table.sort_values("trial")  # the order of equal ones
     table = table.sort_values(column, ascending=is_loss or not is_numeric_dtype(table[column]), kind="stable")
     return table if sort else table.sort_values("status", key=lambda status: status != "completed", kind="stable")
 

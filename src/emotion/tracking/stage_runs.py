@@ -19,9 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from emotion.data.dataset import DatasetMetadata, SourceMetadata, Split, caption
 from emotion.data.sources.download import is_url, url_shown
 from emotion.evaluation import predictions
-from emotion.params.objective import Objective
 from emotion.params.sections import Params
-from emotion.runtime.files import read_csv, read_json
+from emotion.runtime.files import read_json
 from emotion.runtime.paths import (
     DATA_REPORT,
     DATASET,
@@ -38,7 +37,7 @@ from emotion.runtime.paths import (
 )
 from emotion.tracking import provenance
 from emotion.tracking.git import uncommitted_patch
-from emotion.tracking.metric_names import best_epoch_metrics, epoch_metrics, evaluation_metrics
+from emotion.tracking.metric_names import epoch_metrics, evaluation_metrics
 from emotion.tracking.operations import current_milliseconds
 from emotion.tracking.queries import close_abandoned_runs
 from emotion.tracking.records import RunRecord, Scores, SearchRecord, read_record, write_record
@@ -59,7 +58,7 @@ SECTIONS = {
 }
 # Parameters in these sections that do not affect the stage.
 IRRELEVANT_PARAMS = {
-    "tune": ("train.epochs", "train.budget_minutes", "train.monitor", "train.tta", "train.tensorboard"),
+    "tune": ("train.epochs", "train.budget_minutes", "train.tta", "train.tensorboard"),
     "register": ("register.gate",),
 }
 
@@ -170,7 +169,6 @@ def log_outputs(run: Run, stage: str) -> None:
                 run.log_files(path)
             log_dataset(run, dataset_info())
         case "train":
-            run.log_metrics(best_epoch_metrics(_best_epoch(read_record("train").params["train.monitor"])))
             for path in (HISTORY, TRAINING_CURVES, NETWORK):
                 run.log_files(path)
             log_dataset(run, dataset_info())
@@ -197,14 +195,6 @@ def _data(stage: str) -> str:
     else:
         source = read_json(DATASET / "dataset.json", "Run `dvc repro --force preprocess`.", DatasetMetadata)["source"]
     return "drawn faces" if source["source"] == "synthetic" else str(source["origin"])
-
-
-def _best_epoch(monitor: str) -> dict[str, float]:
-    """The row of the epoch whose weights are kept."""
-    history = read_csv(HISTORY, ("epoch", monitor), "Run `dvc repro --force train`.")
-    values = history[monitor]
-    best = int(values.argmax() if Objective(monitor).direction == "max" else values.argmin())
-    return {str(key): float(value) for key, value in history.iloc[best].items()}
 
 
 def epoch_logger(run: Run, suffix: str = "") -> Callable[[dict[str, float]], None]:

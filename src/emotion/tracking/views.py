@@ -121,7 +121,7 @@ def prepared_views() -> list[View]:
         columns = [
             *(f"params.`{name}`" for name in searched),
             _metric("score"),
-            _metric("train_best_epoch/val_accuracy"),
+            _metric("trial/val_accuracy"),
         ]
         parallel = {"type": "PARALLEL", "selectedParams": searched, "selectedMetrics": ["score"], "showAllRuns": True}
         views.append(

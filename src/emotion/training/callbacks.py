@@ -6,9 +6,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-# The metrics of one epoch: epoch (from 1), loss, accuracy (both on augmented images), val_loss,
-# val_accuracy (on full-size images), learning_rate and image_size (pixels per side) of the last step, and
-# seconds (since the start of the training).
+# The metrics of one epoch: epoch (from 1), loss, accuracy (both on augmented images), val_loss, val_accuracy,
+# learning_rate of the last step, and seconds (since the start of the training).
 Row = dict[str, float]
 Callback = Callable[[Row], None]
 

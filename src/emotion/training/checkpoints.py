@@ -1,7 +1,6 @@
 """Checkpoints of a training run, from which an interrupted run can resume."""
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,13 +24,15 @@ class Checkpoints:
     folder: Path
 
     def save(self, epoch: int, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
-        """Write a checkpoint atomically, and delete all but the latest MAX_TO_KEEP."""
+        """Write a checkpoint atomically, and delete all but the latest MAX_TO_KEEP.
+
+        It is not forced onto the disk, which can take as long as an epoch on a GPU, so a power failure may damage the
+        latest ones.
+        """
         path = self.folder / f"epoch-{epoch:05d}.npz"
         with atomic_write(path) as tmp, tmp.open("wb") as file:
             content: dict[str, Any] = {"metadata": np.array(json.dumps(dict(metadata))), **arrays}
             np.savez(file, **content)
-            file.flush()
-            os.fsync(file.fileno())
         for old in self._newest_first()[MAX_TO_KEEP:]:
             old.unlink()
 

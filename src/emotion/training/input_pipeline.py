@@ -1,4 +1,9 @@
-"""Batches of images and labels as tf.data datasets."""
+"""Batches of images and labels."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,59 +13,68 @@ from numpy.typing import NDArray
 from emotion.data.dataset import Split, as_pixels
 from emotion.params.sections import Train
 from emotion.runtime.errors import UserError
-from emotion.training.augmentation import augment, mixup
+from emotion.training.augmentation import augment
+
+Batch = tuple[tf.Tensor, tf.Tensor]
+# Distances between the seeds of ensemble members, and between those of the parts of a batch.
+MEMBER_SEEDS, PART_SEEDS = 1_000_003, 2_000_003
 
 
-def train_dataset(split: Split, settings: Train, step: int = 0, size: int | None = None) -> tf.data.Dataset:
-    """Return an infinite dataset of augmented batches, starting at a given step.
+def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[..., Batch]:
+    """Return a function that loads a part of the batch of a step, with its own random augmentation.
 
-    Each batch depends only on its step number and the seed, so training can resume at any step.
-    Every epoch shows each image at most once, in full batches.
+    A batch depends only on its step number, the seed and the ensemble member, so training can resume at any step.
+    Each epoch shows each image at most once, in full batches. Everything but the order of the images is computed on
+    the device that trains.
 
     Args:
         split: the training images.
-        settings: batch size, augmentation, label smoothing, seed.
-        step: the step to start at, counted from 0 over the whole training.
-        size: size of the images, in pixels per side; None keeps that of the split.
+        settings: batch size, augmentation, targets, label smoothing, seed.
+        parts: number of equal parts of a batch (nearly equal, if its size is not a multiple).
 
-    Yields:
-        images (batch, size, size, 1 or 3) float32 0..255, labels (batch, classes) float32, smoothed. Only
-        training uses smoothed labels and votes, so that validation losses can be compared.
+    Returns:
+        A function of the step (an int64 scalar, counted from 0 over the whole training), the number of the ensemble
+        member, which has an order and an augmentation of its own, and the number of the part. It returns images,
+        (part, side, side, 1 or 3) float32 0..255, and labels, (part, classes) float32, smoothed. Only training uses
+        smoothed labels and votes, so that validation losses can be compared.
 
     Raises:
         UserError: if the targets need votes, and the split has none.
     """
-    smoothing, seed = settings.label_smoothing, settings.seed
-    classes = len(split.emotions)
+    smoothing, classes = settings.label_smoothing, len(split.emotions)
     if settings.targets != "hard" and not split.has_votes:
         raise UserError(
             f"train.targets={settings.targets} needs the votes of annotators, which this data does not have. Use hard,"
             " or data with votes, such as FER+ or a table with a column of votes per emotion."
         )
     images = tf.constant(as_pixels(split.images))
+    if tf.config.list_physical_devices("GPU"):
+        images = tf.cast(images, tf.float16)  # exact; TensorFlow gathers no 8-bit integers on a GPU
     targets = tf.constant(_one_hot(split) if settings.targets == "hard" else split.distributions)
     batch = min(settings.batch_size, len(split))
+    bounds = np.linspace(0, batch, parts + 1).astype(int)
     per_epoch = steps_per_epoch(split, settings)
-    flipped = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
 
-    @tf.autograph.experimental.do_not_convert
-    def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        epoch, within = number // per_epoch, number % per_epoch
+    def load(step: tf.Tensor, member: int = 0, part: int = 0) -> Batch:
+        seed = settings.seed + MEMBER_SEEDS * member
+        flipped = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
+        epoch, within = step // per_epoch, step % per_epoch
         # A permutation computed element by element (Black and Rogaway, 2002), without a list to shuffle.
         rows = tf.random.experimental.index_shuffle(
-            within * batch + tf.range(batch, dtype=tf.int64), tf.stack([seed, epoch]), len(split) - 1
+            within * batch + tf.range(bounds[part], bounds[part + 1], dtype=tf.int64),
+            tf.stack([seed, epoch]),
+            len(split) - 1,
         )
         pixels = tf.cast(tf.gather(images, rows), tf.float32)
         flips = tf.gather(flipped, rows) ^ (epoch % 2 == 1)
-        batch_seed = tf.stack([tf.constant(seed, tf.int64), number])
-        pixels = augment(pixels, settings.augmentation, batch_seed, size, flips)
+        part_seed = tf.stack([tf.constant(seed + PART_SEEDS * part, tf.int64), step])
+        pixels = augment(pixels, settings.augmentation, part_seed, flips)
         labels = tf.gather(targets, rows)
         if settings.targets == "drawn":
-            labels = draw_labels(labels, batch_seed)
-        return mixup(pixels, labels * (1 - smoothing) + smoothing / classes, settings.augmentation.mixup, batch_seed)
+            labels = draw_labels(labels, part_seed)
+        return pixels, labels * (1 - smoothing) + smoothing / classes
 
-    numbers = tf.data.Dataset.range(step, 2**62)
-    return _without_autotune(numbers.map(load, num_parallel_calls=2, deterministic=True).prefetch(2))
+    return load
 
 
 def draw_labels(distributions: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -92,8 +106,19 @@ def eval_dataset(split: Split, batch_size: int = 256) -> tf.data.Dataset:
 
 def predict_split(network: keras.Model, split: Split) -> list[NDArray[np.float32]]:
     """Return every output of a network that has several, for the images of a split."""
-    batches = [network(images, training=False) for images, _ in eval_dataset(split)]
+    predict = tf.function(lambda images: network(images, training=False), autograph=False)
+    batches = predict_batches(predict, eval_dataset(split))
     return [np.concatenate(output) for output in zip(*batches, strict=True)]
+
+
+def predict_batches(predict: Callable[[tf.Tensor], Any], batches: tf.data.Dataset) -> list[Any]:
+    """Return the predictions for each batch; two batches are predicted at once, each on half of the cores."""
+    predictions: list[Any] = []
+    remaining = iter(batches)
+    with ThreadPoolExecutor(2) as pool:
+        while pair := [images for images, _ in islice(remaining, 2)]:
+            predictions += pool.map(predict, pair)
+    return predictions
 
 
 def _without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:

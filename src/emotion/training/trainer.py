@@ -19,20 +19,29 @@ from emotion.runtime.progress import track
 from emotion.training import precision
 from emotion.training.callbacks import Callback, Row
 from emotion.training.checkpoints import Arrays, Checkpoints
-from emotion.training.input_pipeline import class_weights, eval_dataset, steps_per_epoch, train_dataset
+from emotion.training.input_pipeline import (
+    Batch,
+    batch_loader,
+    class_weights,
+    eval_dataset,
+    predict_batches,
+    steps_per_epoch,
+)
 from emotion.training.optimizers import make_optimizer
 from emotion.training.schedule import Schedule
+
+CPU_PARTS = 2  # parts of a batch that a CPU computes in parallel
+SYNC_STEPS = 20  # steps after which losses are read from a GPU, which has to finish them first
 
 
 @dataclass
 class TrainingResult:
-    """A trained network with the weights of its best epoch."""
+    """A trained network, with the weights of its last epoch."""
 
     network: keras.Model
     rows: list[Row]  # one per epoch
-    best_epoch: int  # from 1
     precision: str  # float32 or bfloat16, and the reason
-    val_probabilities: NDArray[np.float32]  # (validation images, classes), in the best epoch
+    val_probabilities: NDArray[np.float32]  # (validation images, classes)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -48,12 +57,15 @@ def fit(
     checkpoints: Checkpoints | None = None,
     should_stop: Callable[[list[Row]], bool] = lambda rows: False,
 ) -> TrainingResult:
-    """Train a network and return it with its best weights.
+    """Train a network and return it with its last weights.
+
+    They are kept because the learning rate has fallen to zero: the epoch with the best validation metrics would be the
+    luckiest one.
 
     Args:
         settings: the network and how to train it.
         train: the images to learn from.
-        validation: the images that decide which weights are the best.
+        validation: the images that every epoch is scored on.
         callbacks: called with every epoch's metrics once its checkpoint is saved; also for epochs before resuming.
         checkpoints: where to resume from and where to save the state after every epoch, or None.
         should_stop: called after every epoch; True ends the training.
@@ -78,10 +90,7 @@ def fit(
         if checkpoints:
             checkpoints.save(len(trainer.rows), trainer.arrays(), trainer.metadata())
         report(row)
-    trainer.restore_best()
-    return TrainingResult(
-        trainer.network, trainer.rows, trainer.best_epoch, trainer.precision, trainer.best_probabilities
-    )
+    return TrainingResult(trainer.network, trainer.rows, trainer.precision, trainer.val_probabilities)
 
 
 class Trainer:
@@ -103,55 +112,54 @@ class Trainer:
             train.input_shape,
             settings.ensemble,
         )
-        self.members = members(self.network)
         precision.apply("float32")  # for other layers that this process builds
-        self.optimizer = make_optimizer(settings, chosen)
+        self.on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        if self.on_gpu:  # else its orthogonalization would be as imprecise as in bfloat16
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+        self.optimizer = make_optimizer(settings)
         self.optimizer.build(self.network.trainable_variables)
         self.validation, self.validation_batches = validation, eval_dataset(validation)
         self.weights = tf.constant(class_weights(train, settings.class_weight_power))
         self.steps_per_epoch = steps_per_epoch(train, settings)
-        self.schedule = Schedule(settings, self.steps_per_epoch, train.input_shape[0])
+        self.schedule = Schedule(settings, self.steps_per_epoch)
         self.step = 0
         self.rows: list[Row] = []
-        self.best: list[NDArray[Any]] = []
-        self.best_epoch = 0
-        self.best_probabilities = np.zeros((0, len(train.emotions)), np.float32)
-        self._batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(())
-        self._image_size = 0  # of the images in _batches
-        # Created per instance, so that each training run traces its own functions. They are traced once per
-        # image size, because fixed shapes are faster. Without AutoGraph, which they do not need, tracing is faster.
-        self.train_step = tf.function(self._train_on, autograph=False)
+        self.val_probabilities = np.zeros((0, len(train.emotions)), np.float32)
+        self.parts = 1 if self.on_gpu else min(CPU_PARTS, settings.batch_size, len(train))
+        self.members = [keras.Model(self.network.input, output) for output in members(self.network).outputs]
+        self._load = batch_loader(train, settings, self.parts)
+        # Created per instance, so that each training run traces its own functions. Without AutoGraph, which they do
+        # not need, tracing is faster. XLA is slower on a CPU.
+        self.train_step = tf.function(self._train_step, autograph=False)
+        self._update = tf.function(self._update_weights, autograph=False, jit_compile=self.on_gpu)
         self._predict = tf.function(lambda images: self.network(images, training=False), autograph=False)
 
     @property
     def done(self) -> bool:
-        """Whether the schedule has ended or, without a budget, validation has not improved for `patience` epochs."""
-        out_of_patience = len(self.rows) - self.best_epoch >= self.settings.patience and not self.schedule.budget
-        return bool(self.rows) and (self.schedule.progress(self.step) >= 1 or out_of_patience)
+        """Whether the schedule has ended."""
+        return bool(self.rows) and self.schedule.progress(self.step) >= 1
 
     def epoch(self) -> Row:
         """Train for an epoch, or until the budget is spent, and validate."""
-        first_step, losses, correct = self.step, 0.0, 0
+        first_step = self.step
         if not self.rows:
             self._begin()
-        for loss, right in track(self.steps(), self._name(), self.steps_per_epoch, log_lines=False):
-            losses, correct = losses + loss, correct + right
+        results = list(track(self.steps(), self._name(), self.steps_per_epoch, log_lines=False))
+        losses, correct = np.sum([(float(loss), float(right)) for loss, right in results], axis=0)
         steps = self.step - first_step
         before = self.schedule.seconds
-        validation, probabilities = self.validate()
+        validation, self.val_probabilities = self.validate()
         row = {
             "epoch": len(self.rows) + 1,
             "loss": losses / steps,
             "accuracy": correct / steps / min(self.settings.batch_size, len(self.train)),
             **validation,
             "learning_rate": float(self.optimizer.learning_rate),
-            "image_size": self._image_size,
             "seconds": self.schedule.seconds,
         }
         self.schedule.validation_seconds = self.schedule.seconds - before
         self._print(row)
         self.rows.append(row)
-        self._keep_best(row, probabilities)
         return row
 
     def _begin(self) -> None:
@@ -167,63 +175,80 @@ class Trainer:
                 f" allows {self.schedule.budget:.0f} s for the whole training. Increase train.budget_minutes."
             )
 
-    def steps(self) -> Iterator[tuple[float, int]]:
+    def steps(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         """Yield the loss and the number of correct predictions of every step of an epoch, at least one."""
-        first_step = self.step
+        first_step, waiting = self.step, []
         while self.step < first_step + self.steps_per_epoch:
             progress = self.schedule.progress(self.step)
             if progress >= 1 and self.step > first_step:
-                return
+                break
             rate = self.schedule.learning_rate(progress)
             self.optimizer.learning_rate.assign(rate)
-            loss, right = self.train_step(*self._next_batch(progress))
+            loss, right = self.train_step(tf.constant(self.step, tf.int64))
+            self.step += 1
+            waiting.append((self.step, rate, loss))
+            if not self.on_gpu or len(waiting) == SYNC_STEPS:
+                self._check(waiting)
+                waiting = []
+            yield loss, right
+        self._check(waiting)
+
+    def _check(self, losses: list[tuple[int, float, Any]]) -> None:
+        """Raise a UserError if the loss of a step is NaN or infinite.
+
+        Args:
+            losses: steps from 1, with their learning rates and losses.
+        """
+        for step, rate, loss in losses:
             if not math.isfinite(loss):
                 raise UserError(
-                    f"the loss became {float(loss)} in step {self.step + 1} (epoch {len(self.rows) + 1}) at a"
+                    f"the loss became {float(loss)} in step {step} (epoch {len(self.rows) + 1}) at a"
                     f" learning rate of {rate:.3g}: training diverged. Lower train.learning_rate (or its range"
                     " in tune.space)."
                 )
-            self.step += 1
-            yield float(loss), int(right)
 
-    def _train_on(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _train_step(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train all members on their batches of a step."""
+        members, parts = range(len(self.members)), range(self.parts)
+        result: tuple[tf.Tensor, tf.Tensor] = self._update(
+            [[self._load(step, member, part) for part in parts] for member in members]
+        )
+        return result
+
+    def _update_weights(self, batches: list[list[Batch]]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train each member on the parts of its batch; return the mean loss and the mean number of correct predictions.
+
+        TensorFlow computes members and parts in parallel, each on half of the cores, which is faster than computing one
+        operation after another on all cores. So each part has its own batch statistics (ghost batch normalization,
+        Hoffer et al., 2017).
+        """
+        losses, correct = [], []
         with tf.GradientTape() as tape:
-            probabilities = keras.tree.flatten(self.members(images, training=True))
-            losses = [keras.losses.categorical_crossentropy(labels, member) for member in probabilities]
-            # Summed, so that every member trains as it would on its own.
-            loss = tf.reduce_mean(tf.add_n(losses) * tf.linalg.matvec(labels, self.weights))
+            for member, parts in zip(self.members, batches, strict=True):
+                for images, labels in parts:
+                    probabilities = member(images, training=True)
+                    loss = keras.losses.categorical_crossentropy(labels, probabilities)
+                    losses.append(tf.reduce_sum(loss * tf.linalg.matvec(labels, self.weights)))
+                    right = tf.argmax(probabilities, 1) == tf.argmax(labels, 1)
+                    correct.append(tf.reduce_sum(tf.cast(right, tf.float32)))
+            # Summed over the members, so that every member trains as it would on its own.
+            size = sum(images.shape[0] for images, _ in batches[0])
+            loss = tf.add_n(losses) / size
         variables = self.network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
-        right = tf.argmax(tf.add_n(probabilities), 1) == tf.argmax(labels, 1)
-        return loss / len(probabilities), tf.reduce_sum(tf.cast(right, tf.int32))
-
-    def _next_batch(self, progress: float) -> tuple[tf.Tensor, tf.Tensor]:
-        size = self.schedule.image_size(progress)
-        if size != self._image_size:
-            self._image_size = size
-            self._batches = iter(train_dataset(self.train, self.settings, self.step, size))
-        return next(self._batches)
+        return loss / len(self.members), tf.add_n(correct) / len(self.members)
 
     def validate(self) -> tuple[Row, NDArray[np.float32]]:
-        """Return loss (cross-entropy in nats) and accuracy on full-size validation images, and the probabilities."""
-        probabilities = np.concatenate([self._predict(images).numpy() for images, _ in self.validation_batches])
+        """Return loss (cross-entropy in nats) and accuracy on the validation images, and the probabilities.
+
+        Raises:
+            UserError: if the loss is NaN.
+        """
+        probabilities = np.concatenate(predict_batches(self._predict, self.validation_batches))
         labels = self.validation.labels
-        row = {
-            "val_loss": float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()),
-            "val_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
-        }
-        return row, probabilities
-
-    def _keep_best(self, row: Row, probabilities: NDArray[np.float32]) -> None:
-        monitor = self.settings.monitor
-        if not self.best_epoch or monitor.is_better(row[monitor], self.rows[self.best_epoch - 1][monitor]):
-            self.best = [weight.numpy() for weight in self.network.weights]
-            self.best_probabilities = probabilities
-            self.best_epoch = len(self.rows)
-
-    def restore_best(self) -> None:
-        """Restore the network's weights from its best epoch."""
-        self.network.set_weights(self.best)
+        loss = float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean())
+        self._check([(self.step, float(self.optimizer.learning_rate), loss)])
+        return {"val_loss": loss, "val_accuracy": float((probabilities.argmax(axis=1) == labels).mean())}, probabilities
 
     def _state(self) -> list[Any]:
         """Return all variables that training changes, including the state of random generators."""
@@ -232,15 +257,13 @@ class Trainer:
     def arrays(self) -> Arrays:
         """Return the arrays of a checkpoint."""
         state = {f"state-{number}": variable.numpy() for number, variable in enumerate(self._state())}
-        best = {f"best-{number}": weight for number, weight in enumerate(self.best)}
-        return state | best | {"best-probabilities": self.best_probabilities}
+        return state | {"val-probabilities": self.val_probabilities}
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata of a checkpoint."""
         return {
             "step": self.step,
             "rows": self.rows,
-            "best_epoch": self.best_epoch,
             "seconds": self.schedule.seconds,
             "validation_seconds": self.schedule.validation_seconds,
         }
@@ -249,9 +272,8 @@ class Trainer:
         """Restore the training state from a checkpoint."""
         for number, variable in enumerate(self._state()):
             variable.assign(arrays[f"state-{number}"])
-        self.best = [arrays[f"best-{number}"] for number in range(len(self.network.weights))]
-        self.best_probabilities = arrays["best-probabilities"]
-        self.step, self.rows, self.best_epoch = metadata["step"], metadata["rows"], metadata["best_epoch"]
+        self.val_probabilities = arrays["val-probabilities"]
+        self.step, self.rows = metadata["step"], metadata["rows"]
         self.schedule.validation_seconds = metadata["validation_seconds"]
         self.schedule.start(metadata["seconds"])
 

@@ -2,6 +2,6 @@
 
 from emotion.runtime.tensorflow import load_tensorflow
 
-load_tensorflow(list_devices=False)
+load_tensorflow(list_devices=False, trains=True)
 
 from emotion.tuning import trial, worker  # noqa: E402, F401  after TensorFlow is configured

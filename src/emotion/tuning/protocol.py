@@ -33,9 +33,8 @@ class TrialResult(Section):
 
     outcome: Outcome
     reason: str = ""  # why the trial failed
-    # Of the best epoch by the objective: loss, accuracy, val_loss, val_accuracy, learning_rate and image_size. Of the
-    # trial: score, score_spread, duration and training_seconds (in seconds), epochs, parameters, and latency_ms if it
-    # counts.
+    # Of the last epoch: loss, accuracy, val_loss, val_accuracy and learning_rate. Of the trial: score, score_spread,
+    # duration and training_seconds (in seconds), epochs, parameters, and latency_ms if it counts.
     metrics: dict[str, float] = Field(default_factory=dict)
     curve: Curve = ()
 

@@ -35,15 +35,14 @@ class PruningCallback:
 
     Args:
         request: the settings of the trial.
-        image_size: of the dataset, in pixels per side.
 
     Attributes:
         outcome: the outcome of the trial so far.
         prunes: whether the median stopping rule applies; the deadline always does.
     """
 
-    def __init__(self, request: TrialRequest, image_size: int) -> None:
-        self.request, self.image_size = request, image_size
+    def __init__(self, request: TrialRequest) -> None:
+        self.request = request
         self.outcome: Outcome = "completed"
         self.prunes = True
 
@@ -51,11 +50,9 @@ class PruningCallback:
         """Whether to stop after these epochs."""
         request, epochs = self.request, self.request.train.epochs
         curve = tuple(row[request.objective] for row in rows)
-        # While the training images are smaller than the validation images, the curve lags behind.
-        is_comparable = len(rows) < epochs and rows[-1]["image_size"] == self.image_size
         if (
             self.prunes
-            and is_comparable
+            and len(rows) < epochs
             and median_stopping_rule(curve, request.completed_curves, epochs, request.objective)
         ):
             self.outcome = "pruned"

@@ -190,7 +190,7 @@ class Search:
         values, epochs = self._values(proposal)
         name = self._name(proposal)
         print(f"{name}: {values}, {epochs} epochs", flush=True)
-        own: dict[str, Scalar] = {**values, "epochs": epochs, "monitor": str(self.settings.objective)}
+        own: dict[str, Scalar] = {**values, "epochs": epochs}
         run_id = self.observer.trial_started(name, own)
         self.running[name], self.run_ids[name] = proposal, run_id
         request = TrialRequest(

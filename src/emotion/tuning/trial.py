@@ -51,10 +51,10 @@ def run_trial(
     Raises:
         UserError: if the loss becomes NaN or infinite.
     """
-    start, pruning, objective = time.monotonic(), PruningCallback(request, train.input_shape[0]), request.objective
+    start, pruning, objective = time.monotonic(), PruningCallback(request), request.objective
     images = subset(train, request.fraction, request.subset_seed)
     results = _train_all(request, images, validation, folder, pruning, callbacks)
-    rows = [max(result.rows, key=lambda row: _preference(row[objective], request)) for result in results]
+    rows = [result.rows[-1] for result in results]
     scores = [row[objective] for row in rows]
     if not all(map(math.isfinite, scores)):
         raise UserError(f"{objective} is NaN or infinite: training diverged. Lower the learning rates in tune.space.")
@@ -87,13 +87,6 @@ def _latency_ms(network: "keras.Model", input_shape: InputShape) -> float:
         predict(image)
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds)
-
-
-def _preference(value: float, request: TrialRequest) -> float:
-    """Higher is better; NaN is the worst."""
-    if math.isnan(value):
-        return -math.inf
-    return value if request.objective.direction == "max" else -value
 
 
 def _train_all(

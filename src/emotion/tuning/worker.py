@@ -32,7 +32,7 @@ def run_in_process(folder: Path) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the search, which ends its trials
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    load_tensorflow()
+    load_tensorflow(trains=True)
     request = TrialRequest.model_validate(json.loads((folder / REQUEST).read_text()))
     dataset = open_dataset()
     result = run_trial_safely(request, dataset.split("train"), dataset.split("validation"), dataset_info(), folder)
@@ -69,7 +69,9 @@ def run_on_node(request: dict[str, Any], tracking: NodeTracking, train: Split, v
     """
     os.environ.update(tracking.environment)
     connection().disable_offline_mode()  # an outbox on a node's disk would never be delivered
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ.get("OMP_NUM_THREADS", "")  # Ray sets it to the task's CPUs
+    cpus = int(os.environ.get("OMP_NUM_THREADS") or 1)  # Ray sets it to the task's CPUs
+    os.environ["TF_NUM_INTEROP_THREADS"] = str(min(2, cpus))
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(max(1, cpus // 2))
     load_tensorflow()
     import ray
 

@@ -15,7 +15,7 @@ from emotion.training.checkpoints import Checkpoints
 from emotion.training.input_pipeline import predict_split
 from emotion.training.trainer import fit
 
-VALIDATION_FOLDS = 20  # of the images that a network learns from, one part in this many chooses its best epoch
+SHOWN_IMAGES = 1000  # of a fold, whose accuracy is shown after each epoch
 
 
 def assign_folds(split: Split, folds: int, seed: int) -> NDArray[np.int64]:
@@ -28,9 +28,9 @@ def assign_folds(split: Split, folds: int, seed: int) -> NDArray[np.int64]:
 def predict_out_of_fold(settings: Train, split: Split, folds: int, folder: Path) -> Probabilities:
     """Train a network on the training images without each fold, and predict the images of the fold with it.
 
-    Only training images are learned from, so that corrections of them owe nothing to the test images. The best epoch is
-    chosen on some of the other training images, so that the labels of a fold have no influence on its predictions. What
-    is finished is kept in a folder, so that a later call continues.
+    Only training images are learned from, so that corrections of them owe nothing to the test images. Nothing is chosen
+    by the labels of a fold, so they have no influence on its predictions. What is finished is kept in a folder, so that
+    a later call continues.
 
     Args:
         settings: the network, and how to train it.
@@ -48,11 +48,11 @@ def predict_out_of_fold(settings: Train, split: Split, folds: int, folder: Path)
         if not done.exists():
             print(f"Fold {fold + 1} of {folds}: training without {len(rows)} images.", flush=True)
             others = split.select(np.flatnonzero((fold_of != fold) & is_training))
-            is_validation = assign_folds(others, VALIDATION_FOLDS, settings.seed + 1) == 0
-            training, validation = (others.select(np.flatnonzero(it)) for it in (~is_validation, is_validation))
-            result = fit(settings, training, validation, checkpoints=Checkpoints(folder / f"checkpoints-{fold + 1}"))
+            own = split.select(rows)
+            some = own.select(np.arange(min(len(own), SHOWN_IMAGES)))
+            result = fit(settings, others, some, checkpoints=Checkpoints(folder / f"checkpoints-{fold + 1}"))
             network = inference_model(result.network, settings.tta, split.input_shape)
-            predicted, *_ = predict_split(network, split.select(rows))
+            predicted, *_ = predict_split(network, own)
             with atomic_write(done) as tmp, tmp.open("wb") as file:
                 np.save(file, predicted)
         probabilities[rows] = np.load(done)

@@ -42,7 +42,7 @@ def review_labels(settings: Train, folds: int, top: int, rule: Action | None, fo
     stated = read_faces(FACES).set_index("name")["emotion"]
     earlier = read_corrections(CORRECTIONS) if dataset.metadata["corrections"] else None
     has_votes = dataset.metadata["source"]["votes"]
-    load_tensorflow()
+    load_tensorflow(trains=True)
     from emotion.evaluation.review.out_of_fold import predict_out_of_fold
 
     key = json.dumps([settings.model_dump(mode="json"), folds, bytes_digest(everything.index.to_csv().encode())])

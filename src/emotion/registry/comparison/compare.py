@@ -22,7 +22,7 @@ EPOCHS = "train/"  # metrics of epochs: of the last one only, which means little
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A run compared with the first on the same images (McNemar's exact test)."""
+    """A run compared with the first on the same images (McNemar's exact test; the difference of log loss)."""
 
     run: str
     first: str
@@ -32,6 +32,8 @@ class PairedTest:
     only_first: int  # images that only the first run predicts correctly
     only_second: int
     p_value: float
+    loss_difference: float  # of the log loss, in nats per image
+    loss_error: float  # the standard error of this difference
 
     @property
     def sentence(self) -> str:
@@ -44,7 +46,9 @@ class PairedTest:
         return (
             f"On {self.images:,} {self.split} images, the accuracy of {self.run} is {points} than that of {self.first}."
             f" {self.only_second} images are correct only with {self.run}, {self.only_first} only with {self.first}."
-            f" {verdict} (McNemar's exact test, p = {self.p_value:.2g})."
+            f" {verdict} (McNemar's exact test, p = {self.p_value:.2g}). The log loss of {self.run} is"
+            f" {abs(self.loss_difference):.4f} {'lower' if self.loss_difference < 0 else 'higher'}"
+            f" (standard error {self.loss_error:.4f})."
         )
 
 
@@ -61,12 +65,13 @@ class Comparison:
     tests: list[PairedTest]
 
 
-def compare_runs(runs: Sequence[RunInfo], labels: Sequence[str]) -> Comparison:
+def compare_runs(runs: Sequence[RunInfo], labels: Sequence[str], split: str | None = None) -> Comparison:
     """Compare every run with the first.
 
     Args:
         runs: the runs.
         labels: what to call them.
+        split: whose predictions to compare, test or validation; None for the test images if possible.
 
     Raises:
         UserError: for fewer than two different runs.
@@ -78,7 +83,7 @@ def compare_runs(runs: Sequence[RunInfo], labels: Sequence[str]) -> Comparison:
         label: {key: value for key, value in run.metrics.items() if not key.startswith(EPOCHS)}
         for label, run in zip(labels, runs, strict=True)
     }
-    split, tables = _predictions(runs, labels)
+    split, tables = _predictions(runs, labels, [split] if split else list(SPLITS))
     first, *others = labels
     tests = [_paired_test(label, first, split, tables) for label in others if label in tables]
     return Comparison(
@@ -88,9 +93,11 @@ def compare_runs(runs: Sequence[RunInfo], labels: Sequence[str]) -> Comparison:
 
 def _paired_test(label: str, first: str, split: str, tables: Mapping[str, pd.DataFrame]) -> PairedTest:
     result = mcnemar_test(predictions.is_correct(tables[first]), predictions.is_correct(tables[label]))
+    changes = predictions.losses(tables[label]) - predictions.losses(tables[first])
+    error = float(changes.std() / len(changes) ** 0.5)
     return PairedTest(
         label, first, split, int(result["images"]), result["difference"], int(result["only_first"]),
-        int(result["only_second"]), result["p_value"],
+        int(result["only_second"]), result["p_value"], float(changes.mean()), error,
     )  # fmt: skip
 
 
@@ -111,10 +118,12 @@ def _canonical(text: str) -> str:
         return text
 
 
-def _predictions(runs: Sequence[RunInfo], labels: Sequence[str]) -> tuple[str, dict[str, pd.DataFrame]]:
-    """The predictions that can be compared with the first run's: for test images if possible, else for validation."""
-    of_split = {split: _comparable_predictions(runs, labels, folder) for split, folder in SPLITS.items()}
-    split = next((split for split, tables in of_split.items() if len(tables) > 1), "validation")
+def _predictions(
+    runs: Sequence[RunInfo], labels: Sequence[str], splits: Sequence[str]
+) -> tuple[str, dict[str, pd.DataFrame]]:
+    """The predictions that can be compared with the first run's, for the images of the first split that has some."""
+    of_split = {split: _comparable_predictions(runs, labels, SPLITS[split]) for split in splits}
+    split = next((split for split, tables in of_split.items() if len(tables) > 1), splits[-1])
     return split, of_split[split]
 
 
