@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, QueuePool, create_engine, event, text
 
 from emotion.runtime.errors import UserError
 from emotion.tracking.client import Connection, connection
@@ -36,6 +36,21 @@ def test_an_interrupt_is_deferred_until_the_transaction_is_written(mlflow_store:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_while_the_database_is_released_logs_no_traceback(
+    mlflow_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert connection().client
+    engine = create_engine(f"sqlite:///{mlflow_store / 'other.db'}", poolclass=QueuePool)
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    event.listen(engine, "reset", interrupt)
+    with pytest.raises(KeyboardInterrupt), engine.connect() as database:
+        database.execute(text("select 1"))
+    assert not caplog.records
 
 
 def test_an_experiment_that_another_process_creates_at_the_same_time_is_used(

@@ -133,7 +133,8 @@ class Connection:
             UserError: if the store cannot be used for any other reason.
         """
         mlflow.set_tracking_uri(self.uri)
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints tracebacks
+        for name in ("mlflow.store.db.utils", "sqlalchemy.pool"):  # they print tracebacks, also after Ctrl-C
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         with self.translate_errors("cannot be used"), sqlite_lock(self.uri):
             client = mlflow.MlflowClient()
             training = get_or_create_experiment(client, "training", self.artifact_location)
