@@ -39,12 +39,17 @@ def experiment_name(file: Path, variation: str, seed: int) -> str:
 
 
 def train(name: str, values: dict[str, Any]) -> None:
-    """Run a DVC experiment, unless it has a run already."""
+    """Run a DVC experiment, unless it has a run already; leave params.yaml as it was."""
     try:
         find_runs(load_params().register_.name, name)
     except UserError:
         options = [part for key, value in values.items() for part in ("-S", f"{key}={value}")]
-        if subprocess.run(["dvc", "exp", "run", "--name", name, *options, "evaluate"]).returncode:
+        params, content = Path("params.yaml"), Path("params.yaml").read_text()
+        try:
+            status = subprocess.run(["dvc", "exp", "run", "--name", name, *options, "evaluate"]).returncode
+        finally:
+            params.write_text(content)
+        if status:
             sys.exit(f"{name} failed.")
 
 

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from emotion.data.labels import EMOTIONS
-from emotion.inference.load import load_saved_model, predict
+from emotion.inference.load import Fast, load_saved_model, predict
 from emotion.networks import inference
-from emotion.networks.build import build
+from emotion.networks.build import build, members
 from emotion.networks.inference import export, fold_normalization, inference_model
 from emotion.training import precision
 from support.networks import FACES, PIXELS, RANDOM, SHAPE, tiny, to_export, with_random_statistics
@@ -81,3 +81,16 @@ def test_an_ensemble_is_folded_and_exported_like_a_network(tmp_path: Path) -> No
     assert not [layer for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
     export(folded, tmp_path / "exported", EMOTIONS)
     np.testing.assert_allclose(predict(load_saved_model(tmp_path / "exported"), FACES, 2), ensemble(PIXELS), atol=2e-5)
+
+
+@pytest.mark.parametrize(("views", "shown"), [("plain", [PIXELS]), ("flip_and_shift", [PIXELS, PIXELS[:, :, ::-1]])])
+def test_the_fast_signature_of_an_ensemble_is_its_first_network(
+    views: str, shown: list[np.ndarray], tmp_path: Path
+) -> None:
+    ensemble = with_random_statistics(build("vgg", 4, 0.2, RANDOM, 7, SHAPE, ensemble=2))
+    export(to_export(ensemble, views), tmp_path / "exported", EMOTIONS)
+    first = keras.Model(ensemble.input, members(ensemble).outputs[0])
+    expected = np.mean([first(view) for view in shown], axis=0)
+    answers = Fast(load_saved_model(tmp_path / "exported")).serve(PIXELS)
+    np.testing.assert_allclose(np.asarray(answers), expected, atol=2e-5)
+    assert np.abs(expected - ensemble(PIXELS)).max() > 1e-3

@@ -69,7 +69,7 @@ def test_the_history_has_the_learning_rate_of_each_epoch(small: Train) -> None:
 
 
 def test_an_update_compiled_as_for_a_gpu_matches_that_of_a_cpu(small: Train) -> None:
-    plain = small.override({"dropout": 0, "precision": "float32", "ensemble": 2})
+    plain = small.override({"dropout": 0, "precision": "float32", "ensemble": 2, "self_distillation": 0.5})
     trainers = [Trainer(plain, TRAIN, VALIDATION) for _ in range(2)]
     trainers[1]._update = tf.function(trainers[1]._update_weights, autograph=False, jit_compile=True)
     for trainer in trainers:

@@ -93,17 +93,16 @@ class Fast:
     """
 
     def __init__(self, model: Model) -> None:
-        endpoint = getattr(model, "fast", None)
-        if endpoint is None:
+        if not hasattr(model, "fast"):
             raise UserError(
                 "the model has no signature `fast`: it is the reference model, a converted file, or an older version."
                 " Use it without --fast, or train a new version with `dvc repro`."
             )
-        self.emotions, self.input_shape, self._endpoint = model.emotions, model.input_shape, endpoint
+        self.emotions, self.input_shape, self._model = model.emotions, model.input_shape, model
 
     def serve(self, pixels: NDArray[np.float32]) -> ArrayLike:
         """Map (n, *input_shape) float32, 0..255, to (n, classes) float32 probabilities."""
-        probabilities: ArrayLike = self._endpoint(pixels)["probabilities"]
+        probabilities: ArrayLike = self._model.fast(pixels)["probabilities"]
         return probabilities
 
 

@@ -13,6 +13,7 @@ from keras import layers
 
 from emotion.data.dataset import InputShape
 from emotion.data.labels import write_labels
+from emotion.networks.build import members
 from emotion.networks.calibration import EPSILON
 from emotion.networks.familiarity import Familiarity, Novelty, layer_features
 
@@ -33,7 +34,7 @@ def inference_model(network: keras.Model, tta: str, input_shape: InputShape) -> 
         are those of `network` up to rounding, and the arrays of `layer_features`; all averaged over the views.
     """
     network = fold_normalization(network)
-    name = f"{network.name}_{tta}"
+    name = f"{network.name}_{len(members(network).outputs)}_{tta}"
     network = keras.Model(network.input, [network.output, *layer_features(network)], name=network.name)
     pixels = keras.Input(input_shape, name="pixels")
     if tta == "plain":
@@ -44,10 +45,16 @@ def inference_model(network: keras.Model, tta: str, input_shape: InputShape) -> 
 
 
 def inference_models(network: keras.Model, tta: str, input_shape: InputShape) -> tuple[keras.Model, keras.Model]:
-    """Return the results of `inference_model` with all views and with those of FAST_TTA, which share the weights."""
+    """Return the results of `inference_model` for all members with all views, and for one with those of FAST_TTA.
+
+    They share the weights, and are the same if there is nothing to save.
+    """
     network = fold_normalization(network)
-    accurate, fast = (inference_model(network, it, input_shape) for it in (tta, FAST_TTA[tta]))
-    return accurate, accurate if FAST_TTA[tta] == tta else fast
+    accurate, outputs = inference_model(network, tta, input_shape), members(network).outputs
+    if len(outputs) == 1 and FAST_TTA[tta] == tta:
+        return accurate, accurate
+    first = keras.Model(network.input, outputs[0], name=network.name)
+    return accurate, inference_model(first, FAST_TTA[tta], input_shape)
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ def exported_model(accurate: Calibrated, fast: Calibrated, familiarity: Familiar
 
     Args:
         accurate: the model with all views.
-        fast: one with fewer views.
+        fast: one with fewer networks or views.
         familiarity: of the features of `accurate`.
 
     Returns:
