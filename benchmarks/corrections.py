@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion.data.dataset import VOTES, Split, open_dataset
-from emotion.params.load import load_params, load_preset
+from emotion.params.load import load_params, load_train_preset
 from emotion.runtime.paths import REVIEW
 from emotion.runtime.tensorflow import load_tensorflow
 
@@ -47,11 +47,9 @@ def run(rule: str, seed: int, epochs: int) -> dict[str, float]:
     from emotion.training.input_pipeline import predict_split
     from emotion.training.trainer import fit
 
-    preset = {name.removeprefix("train."): value for name, value in load_preset("quick").items()}
-    values = {name: value for name, value in preset.items() if not name.startswith("tune.")}
-    settings = load_params().train.override(
-        {**values, "epochs": epochs, "seed": seed, "targets": "soft" if rule == "soften" else "hard"}
-    )
+    targets = "soft" if rule == "soften" else "hard"
+    values = {**load_train_preset("quick"), "epochs": epochs, "seed": seed, "targets": targets}
+    settings = load_params().train.override(values)
     dataset, doubted = open_dataset(), pd.read_csv(REVIEW / "doubted.csv")
     train, validation, test = (
         corrected(dataset.split("train"), doubted, rule),

@@ -4,8 +4,9 @@
 
 VARIATIONS.yaml contains a `preset` (optional), `base` (values for `dvc exp run -S`, for all variations) and
 `variations` (name: further values); the others are compared with the first. Each training is the DVC experiment
-VARIATIONS-NAME-SEED up to the stage `evaluate`, with its run in MLflow. Trainings that have a run already are not
-repeated. Test images decide nothing: hold out a fifth of the training images by `preprocess.validation_fraction: 0.2`.
+VARIATIONS-NAME-SEED up to the stage `evaluate`, with its run in MLflow. Those that are complete are not
+repeated. Do not edit params.yaml meanwhile: it is restored after each; models/, reports/ and dvc.lock stay those of the
+last. Test images decide nothing: hold out a fifth of the training images by `preprocess.validation_fraction: 0.2`.
 
 Prints a table with means over the seeds, and their standard deviations. The difference of log loss is that of each
 image, averaged over the seeds, with its standard error over the images.
@@ -38,19 +39,26 @@ def experiment_name(file: Path, variation: str, seed: int) -> str:
     return f"{file.stem}-{re.sub(r'[^a-z0-9.]+', '-', variation.lower()).strip('-')}-{seed}"
 
 
-def train(name: str, values: dict[str, Any]) -> None:
-    """Run a DVC experiment, unless it has a run already; leave params.yaml as it was."""
+def is_complete(name: str) -> bool:
+    """Whether a DVC experiment has been trained and evaluated."""
     try:
-        find_runs(load_params().register_.name, name)
+        (run,) = find_runs(load_params().register_.name, name)
     except UserError:
-        options = [part for key, value in values.items() for part in ("-S", f"{key}={value}")]
-        params, content = Path("params.yaml"), Path("params.yaml").read_text()
-        try:
-            status = subprocess.run(["dvc", "exp", "run", "--name", name, *options, "evaluate"]).returncode
-        finally:
-            params.write_text(content)
-        if status:
-            sys.exit(f"{name} failed.")
+        return False
+    return set(METRICS) <= set(run.metrics)
+
+
+def train(name: str, values: dict[str, Any]) -> None:
+    """Run a DVC experiment; leave params.yaml as it was."""
+    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "params.yaml"]).returncode:
+        sys.exit("params.yaml has changes. Commit them, or undo them: git restore --staged --worktree params.yaml")
+    options = [part for key, value in values.items() for part in ("-S", f"{key}={value}")]
+    try:
+        status = subprocess.run(["dvc", "exp", "run", "--name", name, *options, "evaluate"]).returncode
+    finally:
+        subprocess.run(["git", "restore", "--staged", "--worktree", "params.yaml"])
+    if status:
+        sys.exit(f"{name} failed.")
 
 
 def compare(names: list[str]) -> Comparison:
@@ -77,7 +85,9 @@ def main(variations: Path, seeds: int = 1) -> None:
     for seed in range(seeds):
         for name in names:
             values = {**base, **content["variations"][name], "train.seed": seed}
-            train(experiment_name(variations, name, seed), values)
+            experiment = experiment_name(variations, name, seed)
+            if not is_complete(experiment):
+                train(experiment, values)
     comparisons = [compare([experiment_name(variations, name, seed) for name in names]) for seed in range(seeds)]
     table = Table("variation", *METRICS, "difference of log loss")
     for row, name in enumerate(names):

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from emotion.data.dataset import Split, open_dataset
 from emotion.data.labels import EMOTIONS
-from emotion.params.load import load_params, load_preset
+from emotion.params.load import load_params, load_train_preset
 from emotion.params.sections import Train
 from emotion.runtime.tensorflow import load_tensorflow
 
@@ -98,9 +98,8 @@ def main(
 ) -> None:
     """Train what the results file does not contain yet; print all results."""
     content = yaml.safe_load(variations.read_text())
-    preset = load_preset(content["preset"]) if "preset" in content else {}
-    train_preset = {key.removeprefix("train."): value for key, value in preset.items() if key.startswith("train.")}
-    base = with_overrides(load_params(ROOT / "params.yaml").train, {**train_preset, **content["base"]})
+    preset = load_train_preset(content["preset"]) if "preset" in content else {}
+    base = with_overrides(load_params(ROOT / "params.yaml").train, {**preset, **content["base"]})
     load_tensorflow(trains=True)
     dataset = open_dataset(faces)
     train, validation = dataset.split("train"), dataset.split("validation")

@@ -11,16 +11,18 @@ from contextlib import ExitStack
 from emotion.params.load import load_params
 from emotion.runtime.errors import run_main
 from emotion.runtime.files import read_json, write_json
-from emotion.runtime.paths import MODEL_CARD, REGISTERED, SCORES
+from emotion.runtime.paths import MODEL_CARD, REGISTERED, SAVED_MODEL, SCORES
 
 
 def main(exit_callbacks: ExitStack) -> None:
     """Run the stage."""
     params = load_params()
+    from emotion.registry.model_card.exports import measure_exports
     from emotion.registry.registration import register_trained  # MLflow, after the parameters are checked
     from emotion.tracking.records import Scores
 
-    registered = register_trained(params, MODEL_CARD, exit_callbacks)
+    exports = measure_exports(SAVED_MODEL) if params.register_.exports else None
+    registered = register_trained(params, MODEL_CARD, exit_callbacks, exports)
     write_json(REGISTERED, registered.model_dump())
     accuracy = read_json(SCORES, "Run `dvc repro --force evaluate`.", Scores)["test"]["accuracy"]
     print(f"Registered {registered.name} version {registered.version}, with a test accuracy of {accuracy:.1%}.")

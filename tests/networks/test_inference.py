@@ -11,7 +11,7 @@ from emotion.data.labels import EMOTIONS
 from emotion.inference.load import Fast, load_saved_model, predict
 from emotion.networks import inference
 from emotion.networks.build import build, members
-from emotion.networks.inference import export, fold_normalization, inference_model
+from emotion.networks.inference import export, fold_normalization, inference_model, inference_models
 from emotion.training import precision
 from support.networks import FACES, PIXELS, RANDOM, SHAPE, tiny, to_export, with_random_statistics
 
@@ -94,3 +94,13 @@ def test_the_fast_signature_of_an_ensemble_is_its_first_network(
     answers = Fast(load_saved_model(tmp_path / "exported")).serve(PIXELS)
     np.testing.assert_allclose(np.asarray(answers), expected, atol=2e-5)
     assert np.abs(expected - ensemble(PIXELS)).max() > 1e-3
+
+
+@pytest.mark.parametrize(("views", "saves"), [("plain", False), ("flip", False), ("flip_and_shift", True)])
+def test_the_fast_signature_of_one_network_has_at_most_two_views(views: str, saves: bool) -> None:
+    network = tiny("vgg")
+    accurate, fast = inference_models(network, views, SHAPE)
+    assert (fast is not accurate) == saves
+    if saves:
+        expected = np.mean([network(PIXELS), network(PIXELS[:, :, ::-1])], axis=0)
+        np.testing.assert_allclose(fast(PIXELS)[0], expected, atol=2e-5)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from emotion.params.load import load_params, load_preset
+from emotion.params.load import load_params, load_preset, load_train_preset
 from emotion.params.sections import Params
 from emotion.params.space import Choice, Scalar
 from emotion.runtime.errors import UserError
@@ -119,6 +119,10 @@ def test_a_preset_contains_only_valid_parameters(name: str) -> None:
         assert last in section, key
         section[last] = value
     Params.model_validate(content)
+
+
+def test_the_training_part_of_a_preset_overrides_the_section(params: Params) -> None:
+    assert params.train.override(load_train_preset("standard")).ensemble == 3
 
 
 def test_the_error_for_an_unknown_preset_lists_the_known_ones() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
+from emotion.registry.model_card.exports import COLUMNS, FILE_NAME
 from support.project import MODEL, Project
 
 
@@ -31,8 +32,11 @@ def test_a_search_with_the_same_result_does_not_retrain(
     # The first search is lost with the store; only the second one can be restored.
     elsewhere = project.copy_to(tmp_path / "elsewhere", with_store=False)
     shutil.copy(migrated_store, elsewhere.folder / "mlflow.db")
+    (elsewhere.folder / "models/model_card" / FILE_NAME).write_text(f"{','.join(COLUMNS)}\nfast,SavedModel,2.5,1,0.5\n")
     elsewhere.run("emotion", "restore")
     train, trial = trial_of_the_version(elsewhere)
+    card = elsewhere.client.download_artifacts(train.info.run_id, "model_card/model_card.md", str(tmp_path))
+    assert "### Exported files" in Path(card).read_text()
     assert train.data.tags["restored"] == "true"
     assert trial.data.tags["mlflow.parentRunId"] == train.data.tags["tune.run_id"]
     for name in ("train.learning_rate", "train.dropout"):

@@ -5,7 +5,7 @@ import re
 
 import yaml
 
-from emotion.registry.model_card import FIGURES
+from emotion.registry.model_card.write import FIGURES
 from emotion.runtime.text import without_front_matter
 from support.project import MODEL, Project
 

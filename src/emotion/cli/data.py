@@ -95,7 +95,7 @@ def review(
     """
     from emotion.data.preparation.corrections import Action
     from emotion.evaluation.review.run import review_labels
-    from emotion.params.load import load_params, load_preset
+    from emotion.params.load import load_params, load_train_preset
     from emotion.runtime.errors import UserError
     from emotion.runtime.paths import REVIEW
 
@@ -103,8 +103,7 @@ def review(
         raise UserError(f"--rule {rule} is unknown. Choose drop, soften or relabel.")
     train = load_params().train
     if preset:
-        values = {name.removeprefix("train."): value for name, value in load_preset(preset).items()}
-        train = train.override({name: value for name, value in values.items() if not name.startswith("tune.")})
+        train = train.override(load_train_preset(preset))
     if epochs:
         train = train.override({"epochs": epochs, "budget_minutes": None})
     found = review_labels(train, folds, top, Action(rule) if rule else None, REVIEW)

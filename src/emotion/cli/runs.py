@@ -20,7 +20,9 @@ def restore(context: typer.Context) -> None:
     logged again, tagged as restored, and the model is registered again.
     """
     from emotion.params.load import load_params
+    from emotion.registry.model_card.exports import read_exports
     from emotion.registry.registration import register_trained
+    from emotion.runtime.paths import MODEL_CARD
     from emotion.tracking.client import connection
     from emotion.tracking.records import RECORDED_STAGES
     from emotion.tracking.restore import restore as restore_stage
@@ -34,7 +36,7 @@ def restore(context: typer.Context) -> None:
             print(f"{stage}: run {restore_stage(stage)}")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as exit_callbacks:
         # Not to models/model_card, which is an output of the pipeline.
-        registered = register_trained(params, Path(folder) / "model_card", exit_callbacks)
+        registered = register_trained(params, Path(folder) / "model_card", exit_callbacks, read_exports(MODEL_CARD))
     print(f"register: {registered.name} version {registered.version}")
 
 

@@ -21,7 +21,7 @@ def measure_speed(model: Model, images: "Images", batch_size: int, fast: Model |
         model: from `load_saved_model`.
         images: as for `predict`, at least one.
         batch_size: the batch size for measuring the throughput.
-        fast: the model with fewer views, see `Fast`.
+        fast: the model with fewer networks or views, see `Fast`.
 
     Returns:
         latency_ms_median and latency_ms_p95 of one image at a time, over 100 calls, and fast_latency_ms_median of

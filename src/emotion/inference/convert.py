@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion.data.dataset import Dataset, Images, InputShape, as_pixels, subset
+from emotion.data.dataset import Dataset, Images, InputShape, Split, as_pixels, subset
 from emotion.data.labels import LABELS
 from emotion.evaluation.significance import mcnemar_test
 from emotion.inference.benchmark import measure_speed
@@ -35,6 +35,10 @@ FLOAT_OPS = (
     "ADD_N", "FULLY_CONNECTED", "L2_NORMALIZATION", "LOG", "MAXIMUM", "MEAN", "RSQRT", "SOFTMAX", "SQRT", "SQUARE",
     "SQUARED_DIFFERENCE", "SUB", "SUM",
 )  # fmt: skip
+
+
+class RefusedError(UserError):
+    """A model cannot be converted, or its predictions would differ too much."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
         fast: whether to convert the endpoint `fast`, which returns only probabilities.
 
     Raises:
-        UserError: if the predictions differ too much; then nothing is written.
+        RefusedError: if the model cannot be converted, or the predictions differ too much; then nothing is written.
+        UserError: if the SavedModel or the target is unusable.
     """
     if target.is_dir():
         raise UserError(f"{target} is a folder; name the file to write.")
@@ -75,7 +80,7 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
     if fast:
         before = Fast(before)
     check_classes(before, dataset)
-    validation = subset(dataset.split("validation"), min(1.0, MAX_IMAGES / len(dataset.split("validation"))), seed=0)
+    validation = compared_images(dataset)
     train = dataset.split("train")
     examples = subset(train, min(1.0, CALIBRATION_IMAGES / len(train)), seed=0).images
     with atomic_write(target) as tmp:
@@ -86,13 +91,27 @@ def convert(saved_model: Path, to_format: Format, target: Path, dataset: Dataset
     return parity
 
 
+def compared_images(dataset: Dataset) -> Split:
+    """Return the validation images that files are compared on."""
+    validation = dataset.split("validation")
+    return subset(validation, min(1.0, MAX_IMAGES / len(validation)), seed=0)
+
+
 def _convert(saved_model: Path, model: Model, to_format: Format, examples: Images) -> bytes:
+    from tensorflow.lite.python.convert_phase import ConverterError
+
     with warnings.catch_warnings(), silent_stderr():
         warnings.simplefilter("ignore")  # the converters use deprecated parts of TensorFlow and numpy
         if to_format == "onnx":
             return _onnx(model)
         signature = "fast" if isinstance(model, Fast) else "assess" if hasattr(model, "assess") else "serving_default"
-        content = _litert(saved_model, signature, examples if to_format == "int8" else None)
+        try:
+            content = _litert(saved_model, signature, examples if to_format == "int8" else None)
+        except (ConverterError, RuntimeError, ValueError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise RefusedError(
+                f"TensorFlow cannot convert the model to LiteRT: {reason}. Use the SavedModel."
+            ) from error
         return with_labels(content, model.emotions)
 
 
@@ -191,17 +210,17 @@ def _check(parity: Parity, to_format: Format) -> None:
     if to_format == "int8":
         loss = parity.accuracy_before - parity.accuracy
         if loss > MAX_LOSS and parity.p_value < SIGNIFICANCE:
-            raise UserError(
+            raise RefusedError(
                 f"int8 costs {loss:.1%} of validation accuracy (p = {parity.p_value:.2g}), more than"
                 f" {MAX_LOSS:.0%}: nothing was written. Use `--format litert`, which does not lose accuracy."
             )
         if parity.same_familiarity is not None and 1 - parity.same_familiarity > MAX_LOSS:
-            raise UserError(
+            raise RefusedError(
                 f"int8 changes whether an image is familiar for {1 - parity.same_familiarity:.1%} of the validation"
                 f" images, more than {MAX_LOSS:.0%}: nothing was written. Use `--format litert`, which does not."
             )
     elif parity.max_difference > MAX_DIFFERENCE or (parity.novelty_difference or 0) > MAX_NOVELTY_DIFFERENCE:
-        raise UserError(
+        raise RefusedError(
             f"the file's outputs differ from the SavedModel's: probabilities by up to {parity.max_difference:.2g}"
             f" (allowed: {MAX_DIFFERENCE:g}), novelty by up to {parity.novelty_difference or 0:.2g} of its value"
             f" (allowed: {MAX_NOVELTY_DIFFERENCE:g}); nothing was written. Use the SavedModel itself."

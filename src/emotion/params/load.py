@@ -50,3 +50,9 @@ def load_preset(name: str) -> dict[str, Scalar]:
     if name not in presets:
         raise UserError(f"there is no preset {name}. Choose one of {', '.join(presets)}.")
     return {"tune.max_trials": 0, **presets[name]}
+
+
+def load_train_preset(name: str) -> dict[str, Scalar]:
+    """Return the parameters under `train` that a preset changes, by their names there; see `load_preset`."""
+    section = "train."
+    return {key.removeprefix(section): value for key, value in load_preset(name).items() if key.startswith(section)}

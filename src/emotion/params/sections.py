@@ -175,6 +175,7 @@ class Register(Section):
 
     name: str = Field(pattern=r"^[\w][\w .-]*$")
     intended_use: IntendedUse
+    exports: bool  # compare the LiteRT files on the model card, too
     gate: Gate
 
 

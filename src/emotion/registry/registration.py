@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
@@ -22,9 +23,9 @@ from emotion.data.dataset import describe_images, open_dataset
 from emotion.evaluation.metrics import subset_name
 from emotion.inference.load import load_saved_model
 from emotion.params.sections import Params
-from emotion.registry import model_card
 from emotion.registry.change import describe_change
 from emotion.registry.events import notify
+from emotion.registry.model_card.write import write as write_card
 from emotion.registry.promotion.history import current_user
 from emotion.registry.promotion.ledger import ledger_run
 from emotion.registry.signature import (
@@ -94,13 +95,16 @@ class EvaluatedSavedModel:
         mlflow_model.save(Path(path) / MLMODEL_FILE_NAME)
 
 
-def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> Registered:
+def register_trained(
+    params: Params, card: Path, exit_callbacks: ExitStack, exports: pd.DataFrame | None = None
+) -> Registered:
     """Register the outputs of `train` and `evaluate`, in the run of `train`.
 
     Args:
         params: only the sections `register` and `evaluate` are used.
         card: the folder for the version's model card.
         exit_callbacks: callbacks that run whenever and however the process ends.
+        exports: from `measure_exports`, for the card.
 
     Raises:
         UserError: if the MLflow server is unavailable.
@@ -131,17 +135,7 @@ def register_trained(params: Params, card: Path, exit_callbacks: ExitStack) -> R
             files = _check_files(f"models:/{name}/{version.number}", title, SAVED_MODEL, CLASSIFIER)
             sign_trained(name, version.number, files, evaluation_metrics(scores))
         change = describe_change(name, version.number, trained)
-        model_card.write(
-            card,
-            f"{name} version {version.number}",
-            trained,
-            version,
-            scores,
-            params.evaluate.calibration_bins,
-            change,
-            verdicts,
-            params.register_.intended_use,
-        )
+        write_card(card, title, trained, version, scores, params, change, verdicts, exports)
         run.log_files(card)
         if version.tags[LOCK_TAG] == tags[LOCK_TAG] != "unknown":
             run.log_files(Path("dvc.lock"), "source")

@@ -117,7 +117,7 @@ def describe_verdict(name: str, version: Version, alias: str, verdict: Verdict, 
         decision: what was decided, by whom, when and why.
         run_id: the id of the run with the verdict.
     """
-    from emotion.registry.model_card import log_verdicts  # scikit-learn, which takes a second
+    from emotion.registry.model_card.write import log_verdicts  # scikit-learn, which takes a second
 
     compared = f", compared with version {verdict.champion}" if verdict.champion else ""
     failed = "".join(f"\n- {rule.name}: {rule.value} (required: {rule.threshold})" for rule in verdict.failed)

@@ -1,7 +1,8 @@
 """Targets that partly follow the networks' own predictions (temporal ensembling, Laine and Aila, 2017).
 
 A network still doubts a wrong label after the first third of the training, so its predictions correct the target before
-it has learned the label by heart (Liu et al., 2020). The members of an ensemble teach each other.
+it has memorized the label (Liu et al., 2020). The members of an ensemble teach each other. The averages start at the
+labels and follow the predictions over ten epochs or so, so short trainings hardly change.
 """
 
 import tensorflow as tf
@@ -9,34 +10,34 @@ import tensorflow as tf
 from emotion.training.input_pipeline import Batch
 
 START = 0.3  # the progress of the training from which the predictions count
-MEMORY = 0.9  # the weight of the earlier predictions when a new one is averaged
+DECAY = 0.9  # of the earlier predictions, each time that a new one is averaged
 
 
 class SelfDistillation:
     """Running averages of the predictions for each training image, by each member of an ensemble.
 
     Args:
-        targets: (images, classes) float32, the averages to start with.
+        labels: (images, classes) float32, the averages to start with.
         members: number of networks.
         share: of the predictions in a target, 0..1.
     """
 
-    def __init__(self, targets: tf.Tensor, members: int, share: float) -> None:
-        self.share, self.images = share, targets.shape[0]
-        self.current = tf.Variable(0.0, trainable=False)  # the share at the present progress
-        self.averages = tf.Variable(tf.tile(targets, (members, 1)), trainable=False)  # (members * images, classes)
+    def __init__(self, labels: tf.Tensor, members: int, share: float) -> None:
+        self.share, self.images, self.members = share, labels.shape[0], members
+        self.current_share = tf.Variable(0.0, trainable=False)
+        self.averages = tf.Variable(tf.tile(labels, (members, 1)), trainable=False)  # (members * images, classes)
 
-    def progressed(self, progress: float) -> None:
+    def set_progress(self, progress: float) -> None:
         """Choose the share for a progress of the training, 0..1."""
-        self.current.assign(self.share if progress >= START else 0.0)
+        self.current_share.assign(self.share if progress >= START else 0.0)
 
     def targets(self, batch: Batch) -> tf.Tensor:
         """Return the labels of a batch mixed with the mean of the members' averages, (batch, classes)."""
-        by_member = tf.reshape(self.averages, (-1, self.images, self.averages.shape[1]))
-        average = tf.reduce_mean(tf.gather(by_member, batch.rows, axis=1), axis=0)
-        return batch.labels + self.current * (average - batch.labels)
+        of_members = batch.rows + self.images * tf.range(self.members, dtype=tf.int64)[:, None]
+        average = tf.reduce_mean(tf.gather(self.averages, of_members), axis=0)
+        return batch.labels + self.current_share * (average - batch.labels)
 
-    def remember(self, predictions: list[tuple[int, tf.Tensor, tf.Tensor]]) -> None:
+    def update(self, predictions: list[tuple[int, tf.Tensor, tf.Tensor]]) -> None:
         """Add predictions to the averages.
 
         Args:
@@ -45,4 +46,4 @@ class SelfDistillation:
         for member, rows, probabilities in predictions:
             indices = rows[:, None] + member * self.images
             before = tf.gather_nd(self.averages, indices)
-            self.averages.scatter_nd_update(indices, MEMORY * before + (1 - MEMORY) * probabilities)
+            self.averages.scatter_nd_update(indices, DECAY * before + (1 - DECAY) * probabilities)

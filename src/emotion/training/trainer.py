@@ -190,7 +190,7 @@ class Trainer:
             rate = self.schedule.learning_rate(progress)
             self.optimizer.learning_rate.assign(rate)
             if self.distillation:
-                self.distillation.progressed(progress)
+                self.distillation.set_progress(progress)
             loss, right = self.train_step(tf.constant(self.step, tf.int64))
             self.step += 1
             waiting.append((self.step, rate, loss))
@@ -235,7 +235,7 @@ class Trainer:
                     probabilities = self.members[number](batch.images, training=True)
                     labels = self.distillation.targets(batch) if self.distillation else batch.labels
                     loss = keras.losses.categorical_crossentropy(labels, probabilities)
-                    losses.append(tf.reduce_sum(loss * tf.linalg.matvec(labels, self.weights)))
+                    losses.append(tf.reduce_sum(loss * tf.linalg.matvec(batch.labels, self.weights)))
                     right = tf.argmax(probabilities, 1) == tf.argmax(batch.labels, 1)
                     correct.append(tf.reduce_sum(tf.cast(right, tf.float32)))
                     predictions.append((number, batch.rows, probabilities))
@@ -244,7 +244,7 @@ class Trainer:
         variables = self.network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         if self.distillation:
-            self.distillation.remember(predictions)
+            self.distillation.update(predictions)
         return loss / len(self.members), tf.add_n(correct) / len(self.members)
 
     def validate(self) -> tuple[Row, NDArray[np.float32]]:
