@@ -26,11 +26,9 @@ from emotion.training.input_pipeline import (
     eval_dataset,
     predict_batches,
     steps_per_epoch,
-    training_targets,
 )
 from emotion.training.optimizers import make_optimizer
 from emotion.training.schedule import Schedule
-from emotion.training.self_distillation import SelfDistillation
 
 CPU_PARTS = 2  # parts of a batch that a CPU computes in parallel
 SYNC_STEPS = 20  # steps after which losses are read from a GPU, which has to finish them first
@@ -130,9 +128,6 @@ class Trainer:
         self.parts = 1 if self.on_gpu else min(CPU_PARTS, settings.batch_size, len(train))
         self.members = [keras.Model(self.network.input, output) for output in members(self.network).outputs]
         self._load = batch_loader(train, settings, self.parts)
-        self.distillation: SelfDistillation | None = None
-        if share := settings.self_distillation:
-            self.distillation = SelfDistillation(training_targets(train, settings.targets), len(self.members), share)
         # Created per instance, so that each training run traces its own functions. Without AutoGraph, which they do
         # not need, tracing is faster. XLA is slower on a CPU.
         self.train_step = tf.function(self._train_step, autograph=False)
@@ -189,8 +184,6 @@ class Trainer:
                 break
             rate = self.schedule.learning_rate(progress)
             self.optimizer.learning_rate.assign(rate)
-            if self.distillation:
-                self.distillation.set_progress(progress)
             loss, right = self.train_step(tf.constant(self.step, tf.int64))
             self.step += 1
             waiting.append((self.step, rate, loss))
@@ -217,8 +210,9 @@ class Trainer:
     def _train_step(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Train all members on their batches of a step."""
         members, parts = range(len(self.members)), range(self.parts)
-        batches = [[self._load(step, member, part) for part in parts] for member in members]
-        result: tuple[tf.Tensor, tf.Tensor] = self._update(batches)
+        result: tuple[tf.Tensor, tf.Tensor] = self._update(
+            [[self._load(step, member, part) for part in parts] for member in members]
+        )
         return result
 
     def _update_weights(self, batches: list[list[Batch]]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -228,23 +222,20 @@ class Trainer:
         operation after another on all cores. So each part has its own batch statistics (ghost batch normalization,
         Hoffer et al., 2017).
         """
-        losses, correct, predictions = [], [], []
+        losses, correct = [], []
         with tf.GradientTape() as tape:
-            for number, parts in enumerate(batches):
-                for batch in parts:
-                    probabilities = self.members[number](batch.images, training=True)
-                    labels = self.distillation.targets(batch) if self.distillation else batch.labels
+            for member, parts in zip(self.members, batches, strict=True):
+                for images, labels in parts:
+                    probabilities = member(images, training=True)
                     loss = keras.losses.categorical_crossentropy(labels, probabilities)
-                    losses.append(tf.reduce_sum(loss * tf.linalg.matvec(batch.labels, self.weights)))
-                    right = tf.argmax(probabilities, 1) == tf.argmax(batch.labels, 1)
+                    losses.append(tf.reduce_sum(loss * tf.linalg.matvec(labels, self.weights)))
+                    right = tf.argmax(probabilities, 1) == tf.argmax(labels, 1)
                     correct.append(tf.reduce_sum(tf.cast(right, tf.float32)))
-                    predictions.append((number, batch.rows, probabilities))
             # Summed over the members, so that every member trains as it would on its own.
-            loss = tf.add_n(losses) / sum(batch.images.shape[0] for batch in batches[0])
+            size = sum(images.shape[0] for images, _ in batches[0])
+            loss = tf.add_n(losses) / size
         variables = self.network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
-        if self.distillation:
-            self.distillation.update(predictions)
         return loss / len(self.members), tf.add_n(correct) / len(self.members)
 
     def validate(self) -> tuple[Row, NDArray[np.float32]]:
@@ -261,8 +252,7 @@ class Trainer:
 
     def _state(self) -> list[Any]:
         """Return all variables that training changes, including the state of random generators."""
-        state = [*self.network.variables, *self.optimizer.variables]
-        return [*state, self.distillation.averages] if self.distillation else state
+        return [*self.network.variables, *self.optimizer.variables]
 
     def arrays(self) -> Arrays:
         """Return the arrays of a checkpoint."""
