@@ -1,12 +1,12 @@
-"""Ablation study and network comparison: one training per variation and seed.
+"""Network comparison: one training per variation and seed.
 
     python benchmarks/recipe.py VARIATIONS.yaml [--faces data/faces] [--seeds 2] [--results FILE]
 
 Trains on the training images and evaluates on the validation images, never on the test images.
-VARIATIONS.yaml contains `base` (overrides of section `train` of params.yaml, or of a `preset`, for all
-variations) and `variations` (name: further overrides; dotted keys for subsections). Each result is
-appended to FILE when its training ends; results in FILE are not computed again. Prints a table with the
-accuracy for each value of `tta`; the other scores are for the variation's own `tta`.
+VARIATIONS.yaml contains `base` (overrides of section `train` of params.yaml, for all variations) and `variations`
+(name: further overrides; dotted keys for subsections). Each result is appended to FILE when its training ends; results
+in FILE are not computed again. Prints a table with the accuracy for each value of `tta`; the other scores are for the
+variation's own `tta`.
 """
 
 import json
@@ -21,7 +21,7 @@ from rich.table import Table
 
 from emotion.data.dataset import Split, open_dataset
 from emotion.data.labels import EMOTIONS
-from emotion.params.load import load_params, load_train_preset
+from emotion.params.load import load_params
 from emotion.params.sections import Train
 from emotion.runtime.tensorflow import load_tensorflow
 
@@ -98,8 +98,7 @@ def main(
 ) -> None:
     """Train what the results file does not contain yet; print all results."""
     content = yaml.safe_load(variations.read_text())
-    preset = load_train_preset(content["preset"]) if "preset" in content else {}
-    base = with_overrides(load_params(ROOT / "params.yaml").train, {**preset, **content["base"]})
+    base = with_overrides(load_params(ROOT / "params.yaml").train, content["base"])
     load_tensorflow(trains=True)
     dataset = open_dataset(faces)
     train, validation = dataset.split("train"), dataset.split("validation")

@@ -1,7 +1,6 @@
 """`emotion export`: exported files compared with the SavedModel."""
 
 import json
-import re
 from pathlib import Path
 
 import keras
@@ -15,14 +14,12 @@ from emotion.cli.main import app
 from emotion.data.dataset import open_dataset
 from emotion.data.labels import EMOTIONS
 from emotion.inference import convert as converting
-from emotion.inference.convert import Format, Parity, RefusedError, convert
+from emotion.inference.convert import Format, Parity, convert
 from emotion.inference.litert import LiteRT
 from emotion.inference.load import load_saved_model, predict
 from emotion.networks.build import build
 from emotion.networks.inference import export
 from emotion.params.sections import Transfer
-from emotion.registry.model_card.exports import measure_exports
-from emotion.registry.model_card.tables import exports_table
 from emotion.runtime.errors import UserError
 from support.networks import SHAPE, to_export
 from support.project import Project
@@ -111,26 +108,3 @@ def test_int8_is_rejected_if_it_changes_what_is_familiar() -> None:
         UserError, match=r"int8 changes whether an image is familiar for 5\.0% of the validation images"
     ):
         converting._check(parity, "int8")
-
-
-def test_the_files_of_both_signatures_are_compared_for_the_card(
-    in_champion_project: Project, fixed_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = converting._check
-
-    def check(parity: Parity, to_format: Format) -> None:
-        if to_format == "int8":
-            raise RefusedError("refused")
-        original(parity, to_format)
-
-    monkeypatch.setattr(converting, "_check", check)
-    table = measure_exports(fixed_model)
-    assert list(table["signature"]) == ["assess"] * 3 + ["fast"] * 3
-    assert list(table["file"]) == ["SavedModel", "LiteRT, 32 bits", "LiteRT, 8 bits"] * 2
-    figures = table[["MiB", "ms per image", "validation accuracy"]]
-    assert figures.iloc[[2, 5]].isna().all(axis=None)
-    assert (figures.iloc[[0, 1, 3, 4]] > 0).all(axis=None)
-    assert table["validation accuracy"][0] == table["validation accuracy"][1]
-    rows = exports_table(table).splitlines()
-    assert re.fullmatch(r"\| `fast` +\| LiteRT, 32 bits +\| \d\.\d\d +\| \d+\.\d\d +\| \d+\.\d% +\|", rows[6])
-    assert rows[7].count("refused") == 3

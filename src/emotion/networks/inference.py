@@ -93,9 +93,8 @@ def export(network: keras.Model, folder: Path, emotions: Sequence[str]) -> None:
     """Write a SavedModel with three endpoints, which are also its signatures, and the names of the emotions.
 
     `serve`, the default signature, returns the probabilities, as MLflow expects of a Keras model; `assess` returns a
-    dictionary of `probabilities` and `novelty`; `fast` returns one of `probabilities` by one member with fewer views,
-    in less time. See `inference_models`. This replaces Keras' own `export` (3.15), which
-    writes every weight twice.
+    dictionary of `probabilities` and `novelty`; `fast` returns one of `probabilities` only, of the first member and at
+    most two views; see `inference_models`. This replaces Keras' own `export` (3.15), which writes every weight twice.
     """
     pixels = tf.TensorSpec((None, *network.input.shape[1:]), tf.float32, name="pixels")
     outputs = network.output

@@ -29,7 +29,7 @@ def measure_exports(saved_model: Path) -> pd.DataFrame:
     """
     loaded, dataset, rows = load_saved_model(saved_model), open_dataset(), []
     images = compared_images(dataset)
-    models: Mapping[str, Model] = {"assess": loaded, "fast": Fast(loaded)}
+    models: Mapping[str, Model] = {"serve": loaded, "fast": Fast(loaded)}
     for signature, model in models.items():
         correct = predict(model, images.images, BATCH).argmax(axis=1) == images.labels
         speed = measure_speed(model, images.images, BATCH)
