@@ -69,6 +69,25 @@ def test_export_shows_parity_and_predict_accepts_the_file(in_champion_project: P
     assert sum(answer["faces"][0]["scores"].values()) == pytest.approx(1, abs=0.001)
 
 
+@pytest.mark.parametrize(("to_format", "converter"), [("litert", "_litert"), ("int8", "_litert"), ("onnx", "_onnx")])
+def test_a_model_that_cannot_be_converted_is_reported_without_a_file(
+    in_champion_project: Project,
+    fixed_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    to_format: Format,
+    converter: str,
+) -> None:
+    def fail(*arguments: object) -> bytes:
+        raise ValueError("no such operation.\ndetails")
+
+    monkeypatch.setattr(converting, converter, fail)
+    expected = rf"cannot be converted to {to_format}: no such operation\. Nothing was written\."
+    with pytest.raises(UserError, match=expected):
+        convert(fixed_model, to_format, tmp_path / "model", open_dataset())
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize(("to_format", "bound"), [("litert", "MAX_DIFFERENCE"), ("int8", "_check")])
 def test_a_file_that_exceeds_a_limit_is_not_written(
     in_champion_project: Project,

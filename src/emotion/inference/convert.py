@@ -100,17 +100,17 @@ def compared_images(dataset: Dataset) -> Split:
 def _convert(saved_model: Path, model: Model, to_format: Format, examples: Images) -> bytes:
     from tensorflow.lite.python.convert_phase import ConverterError
 
+    signature = "fast" if isinstance(model, Fast) else "assess" if hasattr(model, "assess") else "serving_default"
     with warnings.catch_warnings(), silent_stderr():
         warnings.simplefilter("ignore")  # the converters use deprecated parts of TensorFlow and numpy
-        if to_format == "onnx":
-            return _onnx(model)
-        signature = "fast" if isinstance(model, Fast) else "assess" if hasattr(model, "assess") else "serving_default"
         try:
+            if to_format == "onnx":
+                return _onnx(model)
             content = _litert(saved_model, signature, examples if to_format == "int8" else None)
         except (ConverterError, RuntimeError, ValueError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
             raise RefusedError(
-                f"TensorFlow cannot convert the model to LiteRT: {reason}. Use the SavedModel."
+                f"the model cannot be converted to {to_format}: {reason}. Nothing was written. Use the SavedModel."
             ) from error
         return with_labels(content, model.emotions)
 
