@@ -4,6 +4,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -58,6 +59,20 @@ def test_the_last_weights_and_their_predictions_are_returned(small: Train) -> No
     np.testing.assert_allclose(answers, fitted.val_probabilities, atol=1e-4)
     correct = fitted.val_probabilities.argmax(axis=1) == VALIDATION.labels
     assert correct.mean() == pytest.approx(fitted.history["val_accuracy"].iloc[-1])
+
+
+def test_the_batch_statistics_of_the_trained_network_are_those_of_images_without_augmentation(small: Train) -> None:
+    distorted = {"augmentation.zoom": 0.9, "augmentation.translation": 0.9, "augmentation.erasing": 0.9}
+    trainer = Trainer(small.override({"epochs": 1, "precision": "float32", **distorted}), TRAIN, VALIDATION)
+    first = next(layer for layer in trainer.network.layers if isinstance(layer, keras.layers.BatchNormalization))
+    convolved = keras.Model(trainer.network.input, first.input)
+    trainer.epoch()
+    images = TRAIN.images[..., None].astype(np.float32)
+    features = np.concatenate([convolved(images), convolved(images[:, :, ::-1])])
+    expected_mean, expected_variance = features.mean(axis=(0, 1, 2)), features.var(axis=(0, 1, 2))
+    np.testing.assert_allclose(first.moving_mean, expected_mean, atol=0.05 * np.sqrt(expected_variance).max())
+    np.testing.assert_allclose(first.moving_variance, expected_variance, rtol=0.1)
+    assert first.momentum == 0.9
 
 
 def test_the_history_has_the_learning_rate_of_each_epoch(small: Train) -> None:

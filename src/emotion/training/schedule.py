@@ -21,7 +21,7 @@ class Schedule:
         self.steps = steps_per_epoch * settings.epochs
         self.budget = settings.budget_minutes and settings.budget_minutes * 60
         self.started = time.monotonic()
-        self.validation_seconds = 0.0  # estimated duration of the last validation
+        self.final_seconds = 0.0  # estimated duration of what follows the last step
 
     def start(self, seconds: float) -> None:
         """Start the clock, or resume it after `seconds` of training."""
@@ -34,7 +34,7 @@ class Schedule:
 
     def progress(self, step: int) -> float:
         """Return the fraction of the training that is complete before a step, 0..1."""
-        done = self.seconds / max(self.budget - self.validation_seconds, 1e-9) if self.budget else step / self.steps
+        done = self.seconds / max(self.budget - self.final_seconds, 1e-9) if self.budget else step / self.steps
         return min(done, 1.0)
 
     def learning_rate(self, progress: float) -> float:

@@ -17,6 +17,7 @@ from emotion.params.sections import Train
 from emotion.runtime.errors import UserError
 from emotion.runtime.progress import track
 from emotion.training import precision
+from emotion.training.batch_statistics import estimate_statistics, image_count
 from emotion.training.callbacks import Callback, Row
 from emotion.training.checkpoints import Arrays, Checkpoints
 from emotion.training.input_pipeline import (
@@ -119,11 +120,13 @@ class Trainer:
         self.optimizer = make_optimizer(settings)
         self.optimizer.build(self.network.trainable_variables)
         self.validation, self.validation_batches = validation, eval_dataset(validation)
+        self.final_images = image_count(self.network, train, settings) + len(validation)  # seen after the last step
         self.weights = tf.constant(class_weights(train, settings.class_weight_power))
         self.steps_per_epoch = steps_per_epoch(train, settings)
         self.schedule = Schedule(settings, self.steps_per_epoch)
         self.step = 0
         self.rows: list[Row] = []
+        self.done = False
         self.val_probabilities = np.zeros((0, len(train.emotions)), np.float32)
         self.parts = 1 if self.on_gpu else min(CPU_PARTS, settings.batch_size, len(train))
         self.members = [keras.Model(self.network.input, output) for output in members(self.network).outputs]
@@ -134,11 +137,6 @@ class Trainer:
         self._update = tf.function(self._update_weights, autograph=False, jit_compile=self.on_gpu)
         self._predict = tf.function(lambda images: self.network(images, training=False), autograph=False)
 
-    @property
-    def done(self) -> bool:
-        """Whether the schedule has ended."""
-        return bool(self.rows) and self.schedule.progress(self.step) >= 1
-
     def epoch(self) -> Row:
         """Train for an epoch, or until the budget is spent, and validate."""
         first_step = self.step
@@ -147,6 +145,9 @@ class Trainer:
         results = list(track(self.steps(), self._name(), self.steps_per_epoch, log_lines=False))
         losses, correct = np.sum([(float(loss), float(right)) for loss, right in results], axis=0)
         steps = self.step - first_step
+        self.done = self.schedule.progress(self.step) >= 1
+        if self.done:
+            estimate_statistics(self.network, self.train, self.settings)
         before = self.schedule.seconds
         validation, self.val_probabilities = self.validate()
         row = {
@@ -157,21 +158,21 @@ class Trainer:
             "learning_rate": float(self.optimizer.learning_rate),
             "seconds": self.schedule.seconds,
         }
-        self.schedule.validation_seconds = self.schedule.seconds - before
+        self.schedule.final_seconds = (self.schedule.seconds - before) * self.final_images / len(self.validation)
         self._print(row)
         self.rows.append(row)
         return row
 
     def _begin(self) -> None:
-        """Start the clock, and estimate how long validation takes."""
+        """Start the clock, and estimate how long it takes to estimate the statistics and to validate."""
         images, _ = next(iter(self.validation_batches))
         self._predict(images)  # trace the function
         self.schedule.start(0)
         self._predict(images)
-        self.schedule.validation_seconds = self.schedule.seconds * len(self.validation) / len(images)
-        if self.schedule.budget and self.schedule.validation_seconds >= self.schedule.budget:
+        self.schedule.final_seconds = self.schedule.seconds * self.final_images / len(images)
+        if self.schedule.budget and self.schedule.final_seconds >= self.schedule.budget:
             raise UserError(
-                f"validating once takes about {self.schedule.validation_seconds:.0f} s, but train.budget_minutes"
+                f"validating once takes about {self.schedule.final_seconds:.0f} s, but train.budget_minutes"
                 f" allows {self.schedule.budget:.0f} s for the whole training. Increase train.budget_minutes."
             )
 
@@ -265,7 +266,8 @@ class Trainer:
             "step": self.step,
             "rows": self.rows,
             "seconds": self.schedule.seconds,
-            "validation_seconds": self.schedule.validation_seconds,
+            "final_seconds": self.schedule.final_seconds,
+            "done": self.done,
         }
 
     def restore(self, arrays: Arrays, metadata: dict[str, Any]) -> None:
@@ -273,8 +275,8 @@ class Trainer:
         for number, variable in enumerate(self._state()):
             variable.assign(arrays[f"state-{number}"])
         self.val_probabilities = arrays["val-probabilities"]
-        self.step, self.rows = metadata["step"], metadata["rows"]
-        self.schedule.validation_seconds = metadata["validation_seconds"]
+        self.step, self.rows, self.done = metadata["step"], metadata["rows"], metadata["done"]
+        self.schedule.final_seconds = metadata["final_seconds"]
         self.schedule.start(metadata["seconds"])
 
     def _name(self) -> str:
