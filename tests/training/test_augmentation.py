@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from emotion.params.sections import Augmentation, Params
-from emotion.training.augmentation import DISTORTIONS, augment
+from emotion.params.sections import Params
+from emotion.training.augmentation import augment
 from support.training import OFF, TRAIN, seed
 
 IMAGES = tf.constant(TRAIN.images[:16, ..., None], tf.float32)
@@ -13,10 +13,6 @@ IMAGES = tf.constant(TRAIN.images[:16, ..., None], tf.float32)
 
 def test_disabled_augmentation_changes_nothing() -> None:
     np.testing.assert_allclose(augment(IMAGES, OFF, seed(1)), IMAGES, atol=0.01)
-
-
-def test_every_augmentation_but_the_flip_is_a_distortion() -> None:
-    assert {*DISTORTIONS, "augmentation.flip"} == {f"augmentation.{name}" for name in Augmentation.model_fields}
 
 
 def test_augmentation_is_determined_by_the_seed(params: Params) -> None:

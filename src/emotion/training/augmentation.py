@@ -6,9 +6,6 @@ import tensorflow as tf
 
 from emotion.params.sections import Augmentation
 
-# The parameters of `train` that augment images, without the flips.
-DISTORTIONS = ("augmentation.rotation", "augmentation.zoom", "augmentation.translation", "augmentation.erasing")
-
 
 def augment(
     images: tf.Tensor,

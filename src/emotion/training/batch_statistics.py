@@ -1,57 +1,43 @@
 """The means and variances that the normalizations of a trained network use."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from emotion.data.dataset import Split
-from emotion.params.sections import Train
-from emotion.training.augmentation import DISTORTIONS
-from emotion.training.input_pipeline import batch_loader, steps_per_epoch
 
-BATCHES = 100  # at most
+def estimate_statistics(network: keras.Model, batches: Iterable[tf.Tensor]) -> None:
+    """Replace moving means and variances by those of several batches (Wu and Johnson, 2021).
 
-
-def estimate_statistics(network: keras.Model, split: Split, settings: Train) -> None:
-    """Replace moving means and variances by averages over batches (precise batch normalization, Wu and Johnson, 2021).
-
-    Those of the training are noisy, because they cover few batches, and are those of augmented images. The network will
-    see images without augmentation.
+    The moving averages of the training are noisy, because they cover few batches, and are those of augmented images.
 
     Args:
         network: a network with its final weights; layers that do not train keep their statistics.
-        split: the training images.
-        settings: of the training; only flips remain of its augmentation.
+        batches: at least one batch, (batch, side, side, 1 or 3) float32, 0..255, of images like those to be classified.
     """
-    layers = _normalizations(network)
-    if not layers:
-        return
-    load = tf.function(batch_loader(split, settings.override(dict.fromkeys(DISTORTIONS, 0))), autograph=False)
-    forward = tf.function(lambda images: network(images, training=True), autograph=False)
-    statistics = [weight for layer in layers for weight in (layer.moving_mean, layer.moving_variance)]
+    layers = trained_normalizations(network)
     momenta = [layer.momentum for layer in layers]
-    of_batches = []
+    forward = tf.function(lambda images: network(images, training=True), autograph=False)
+    means, variances = [], []  # of batches: of layers
     try:
         for layer in layers:
             layer.momentum = 0.0  # so that the statistics are those of one batch
-        for step in range(_batch_count(split, settings)):
-            forward(load(tf.constant(step, tf.int64))[0])
-            of_batches.append([weight.numpy() for weight in statistics])
+        for images in batches if layers else ():
+            forward(images)
+            means.append([np.float64(layer.moving_mean) for layer in layers])
+            variances.append([np.float64(layer.moving_variance) for layer in layers])
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-    for weight, values in zip(statistics, zip(*of_batches, strict=True), strict=True):
-        weight.assign(np.mean(values, axis=0))
+    for layer, of_means, of_variances in zip(
+        layers, zip(*means, strict=True), zip(*variances, strict=True), strict=True
+    ):
+        layer.moving_mean.assign(np.mean(of_means, axis=0))
+        # Within batches, and between them.
+        layer.moving_variance.assign(np.mean(of_variances, axis=0) + np.var(of_means, axis=0))
 
 
-def image_count(network: keras.Model, split: Split, settings: Train) -> int:
-    """Return the number of images that `estimate_statistics` looks at."""
-    return _batch_count(split, settings) * min(settings.batch_size, len(split)) if _normalizations(network) else 0
-
-
-def _batch_count(split: Split, settings: Train) -> int:
-    return min(steps_per_epoch(split, settings), BATCHES)
-
-
-def _normalizations(network: keras.Model) -> list[keras.layers.BatchNormalization]:
-    return [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+def trained_normalizations(network: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """Return the batch normalizations that are not frozen."""
+    return [it for it in network.layers if isinstance(it, keras.layers.BatchNormalization) and it.trainable]

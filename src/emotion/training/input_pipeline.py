@@ -1,6 +1,6 @@
 """Batches of images and labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Split, as_pixels
-from emotion.params.sections import Train
+from emotion.params.sections import Augmentation, Train
 from emotion.runtime.errors import UserError
 from emotion.training.augmentation import augment
 
@@ -34,9 +34,10 @@ def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[...,
 
     Returns:
         A function of the step (an int64 scalar, counted from 0 over the whole training), the number of the ensemble
-        member, which has an order and an augmentation of its own, and the number of the part. It returns images,
-        (part, side, side, 1 or 3) float32 0..255, and labels, (part, classes) float32, smoothed. Only training uses
-        smoothed labels and votes, so that validation losses can be compared.
+        member, which has an order and an augmentation of its own, the number of the part, and whether to augment the
+        images or only flip them. It returns images, (part, side, side, 1 or 3) float32 0..255, and labels, (part,
+        classes) float32, smoothed. Only training uses smoothed labels and votes, so that validation losses can be
+        compared.
 
     Raises:
         UserError: if the targets need votes, and the split has none.
@@ -55,7 +56,9 @@ def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[...,
     bounds = np.linspace(0, batch, parts + 1).astype(int)
     per_epoch = steps_per_epoch(split, settings)
 
-    def load(step: tf.Tensor, member: int = 0, part: int = 0) -> Batch:
+    flips_only = Augmentation(flip=settings.augmentation.flip, rotation=0, zoom=0, translation=0, erasing=0)
+
+    def load(step: tf.Tensor, member: int = 0, part: int = 0, augmented: bool = True) -> Batch:
         seed = settings.seed + MEMBER_SEEDS * member
         flipped = np.random.default_rng(seed).random(len(split)) < 0.5  # in even epochs, if flips alternate
         epoch, within = step // per_epoch, step % per_epoch
@@ -68,13 +71,21 @@ def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[...,
         pixels = tf.cast(tf.gather(images, rows), tf.float32)
         flips = tf.gather(flipped, rows) ^ (epoch % 2 == 1)
         part_seed = tf.stack([tf.constant(seed + PART_SEEDS * part, tf.int64), step])
-        pixels = augment(pixels, settings.augmentation, part_seed, flips)
+        pixels = augment(pixels, settings.augmentation if augmented else flips_only, part_seed, flips)
         labels = tf.gather(targets, rows)
         if settings.targets == "drawn":
             labels = draw_labels(labels, part_seed)
         return pixels, labels * (1 - smoothing) + smoothing / classes
 
     return load
+
+
+def plain_batches(load: Callable[..., Batch], steps: int, parts: int) -> Iterator[tf.Tensor]:
+    """Yield the parts of the first steps' images, only flipped; `load` is a result of `batch_loader`."""
+    plain = tf.function(lambda step, part: load(step, 0, part, augmented=False)[0], autograph=False)
+    for step in range(steps):
+        for part in range(parts):
+            yield plain(tf.constant(step, tf.int64), part)
 
 
 def draw_labels(distributions: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -21,7 +21,8 @@ class Schedule:
         self.steps = steps_per_epoch * settings.epochs
         self.budget = settings.budget_minutes and settings.budget_minutes * 60
         self.started = time.monotonic()
-        self.final_seconds = 0.0  # estimated duration of what follows the last step
+        self.validation_seconds = 0.0  # duration of the last validation, or an estimate before it
+        self.statistics_seconds = 0.0  # estimated duration of what precedes the last validation, after the last step
 
     def start(self, seconds: float) -> None:
         """Start the clock, or resume it after `seconds` of training."""
@@ -34,8 +35,18 @@ class Schedule:
 
     def progress(self, step: int) -> float:
         """Return the fraction of the training that is complete before a step, 0..1."""
-        done = self.seconds / max(self.budget - self.final_seconds, 1e-9) if self.budget else step / self.steps
+        done = self.seconds / max(self._seconds_of_steps(), 1e-9) if self.budget else step / self.steps
         return min(done, 1.0)
+
+    def ends_after(self, step: int) -> bool:
+        """Return whether no training remains after a step and a validation."""
+        if self.budget:
+            return self.seconds + self.validation_seconds >= self._seconds_of_steps()
+        return step >= self.steps
+
+    def _seconds_of_steps(self) -> float:
+        """The part of the budget for training steps, and for the validations between them."""
+        return (self.budget or 0.0) - self.validation_seconds - self.statistics_seconds
 
     def learning_rate(self, progress: float) -> float:
         """Return a rate that rises linearly to the peak, then falls linearly to 0 (Goyal et al., 2017; Page, 2018)."""

@@ -17,7 +17,7 @@ from emotion.params.sections import Train
 from emotion.runtime.errors import UserError
 from emotion.runtime.progress import track
 from emotion.training import precision
-from emotion.training.batch_statistics import estimate_statistics, image_count
+from emotion.training.batch_statistics import estimate_statistics, trained_normalizations
 from emotion.training.callbacks import Callback, Row
 from emotion.training.checkpoints import Arrays, Checkpoints
 from emotion.training.input_pipeline import (
@@ -25,6 +25,7 @@ from emotion.training.input_pipeline import (
     batch_loader,
     class_weights,
     eval_dataset,
+    plain_batches,
     predict_batches,
     steps_per_epoch,
 )
@@ -32,6 +33,7 @@ from emotion.training.optimizers import make_optimizer
 from emotion.training.schedule import Schedule
 
 CPU_PARTS = 2  # parts of a batch that a CPU computes in parallel
+STATISTICS_STEPS = 100  # steps at most whose images determine the statistics of the trained network's normalizations
 SYNC_STEPS = 20  # steps after which losses are read from a GPU, which has to finish them first
 
 
@@ -120,15 +122,15 @@ class Trainer:
         self.optimizer = make_optimizer(settings)
         self.optimizer.build(self.network.trainable_variables)
         self.validation, self.validation_batches = validation, eval_dataset(validation)
-        self.final_images = image_count(self.network, train, settings) + len(validation)  # seen after the last step
         self.weights = tf.constant(class_weights(train, settings.class_weight_power))
         self.steps_per_epoch = steps_per_epoch(train, settings)
+        self.batch_size = min(settings.batch_size, len(train))
+        self.statistics_steps = min(self.steps_per_epoch, STATISTICS_STEPS)
         self.schedule = Schedule(settings, self.steps_per_epoch)
-        self.step = 0
+        self.step, self.done = 0, False
         self.rows: list[Row] = []
-        self.done = False
         self.val_probabilities = np.zeros((0, len(train.emotions)), np.float32)
-        self.parts = 1 if self.on_gpu else min(CPU_PARTS, settings.batch_size, len(train))
+        self.parts = 1 if self.on_gpu else min(CPU_PARTS, self.batch_size)
         self.members = [keras.Model(self.network.input, output) for output in members(self.network).outputs]
         self._load = batch_loader(train, settings, self.parts)
         # Created per instance, so that each training run traces its own functions. Without AutoGraph, which they do
@@ -145,34 +147,38 @@ class Trainer:
         results = list(track(self.steps(), self._name(), self.steps_per_epoch, log_lines=False))
         losses, correct = np.sum([(float(loss), float(right)) for loss, right in results], axis=0)
         steps = self.step - first_step
-        self.done = self.schedule.progress(self.step) >= 1
+        self.done = self.schedule.ends_after(self.step)
         if self.done:
-            estimate_statistics(self.network, self.train, self.settings)
+            estimate_statistics(self.network, plain_batches(self._load, self.statistics_steps, self.parts))
         before = self.schedule.seconds
         validation, self.val_probabilities = self.validate()
         row = {
             "epoch": len(self.rows) + 1,
             "loss": losses / steps,
-            "accuracy": correct / steps / min(self.settings.batch_size, len(self.train)),
+            "accuracy": correct / steps / self.batch_size,
             **validation,
             "learning_rate": float(self.optimizer.learning_rate),
             "seconds": self.schedule.seconds,
         }
-        self.schedule.final_seconds = (self.schedule.seconds - before) * self.final_images / len(self.validation)
+        self.schedule.validation_seconds = self.schedule.seconds - before
         self._print(row)
         self.rows.append(row)
         return row
 
     def _begin(self) -> None:
-        """Start the clock, and estimate how long it takes to estimate the statistics and to validate."""
+        """Start the clock, and estimate how long the validation and the statistics of the normalization will take."""
         images, _ = next(iter(self.validation_batches))
         self._predict(images)  # trace the function
         self.schedule.start(0)
         self._predict(images)
-        self.schedule.final_seconds = self.schedule.seconds * self.final_images / len(images)
-        if self.schedule.budget and self.schedule.final_seconds >= self.schedule.budget:
+        per_image = self.schedule.seconds / len(images)
+        self.schedule.validation_seconds = per_image * len(self.validation)
+        if trained_normalizations(self.network):
+            self.schedule.statistics_seconds = per_image * self.batch_size * self.statistics_steps
+        needed = self.schedule.validation_seconds + self.schedule.statistics_seconds
+        if self.schedule.budget and needed >= self.schedule.budget:
             raise UserError(
-                f"validating once takes about {self.schedule.final_seconds:.0f} s, but train.budget_minutes"
+                f"statistics of the normalization and a validation take about {needed:.0f} s, but train.budget_minutes"
                 f" allows {self.schedule.budget:.0f} s for the whole training. Increase train.budget_minutes."
             )
 
@@ -266,7 +272,8 @@ class Trainer:
             "step": self.step,
             "rows": self.rows,
             "seconds": self.schedule.seconds,
-            "final_seconds": self.schedule.final_seconds,
+            "validation_seconds": self.schedule.validation_seconds,
+            "statistics_seconds": self.schedule.statistics_seconds,
             "done": self.done,
         }
 
@@ -276,7 +283,8 @@ class Trainer:
             variable.assign(arrays[f"state-{number}"])
         self.val_probabilities = arrays["val-probabilities"]
         self.step, self.rows, self.done = metadata["step"], metadata["rows"], metadata["done"]
-        self.schedule.final_seconds = metadata["final_seconds"]
+        self.schedule.validation_seconds = metadata["validation_seconds"]
+        self.schedule.statistics_seconds = metadata["statistics_seconds"]
         self.schedule.start(metadata["seconds"])
 
     def _name(self) -> str:

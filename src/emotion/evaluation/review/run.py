@@ -19,6 +19,8 @@ from emotion.runtime.files import atomic_write, bytes_digest
 from emotion.runtime.paths import CORRECTIONS, FACES
 from emotion.runtime.tensorflow import load_tensorflow
 
+PACKAGE = Path(__file__).parents[2]
+
 
 def review_labels(settings: Train, folds: int, top: int, rule: Action | None, folder: Path) -> dict[str, Any]:
     """Predict every image out of fold, and write the doubtful labels as tables and as a page.
@@ -45,7 +47,11 @@ def review_labels(settings: Train, folds: int, top: int, rule: Action | None, fo
     load_tensorflow(trains=True)
     from emotion.evaluation.review.out_of_fold import predict_out_of_fold
 
-    key = json.dumps([settings.model_dump(mode="json"), folds, bytes_digest(everything.index.to_csv().encode())])
+    code = b"".join(
+        path.read_bytes() for name in ("networks", "training") for path in sorted((PACKAGE / name).glob("*.py"))
+    )
+    inputs = [bytes_digest(content) for content in (everything.index.to_csv().encode(), code)]
+    key = json.dumps([settings.model_dump(mode="json"), folds, *inputs])
     work = folder / "work" / bytes_digest(key.encode())[:16]
     work.mkdir(parents=True, exist_ok=True)
     probabilities = predict_out_of_fold(settings, everything, folds, work)
