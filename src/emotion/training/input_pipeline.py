@@ -80,12 +80,12 @@ def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[...,
     return load
 
 
-def plain_batches(load: Callable[..., Batch], steps: int, parts: int) -> Iterator[tf.Tensor]:
+def unaugmented_batches(load: Callable[..., Batch], steps: int, parts: int) -> Iterator[tf.Tensor]:
     """Yield the parts of the first steps' images, only flipped; `load` is a result of `batch_loader`."""
-    plain = tf.function(lambda step, part: load(step, 0, part, augmented=False)[0], autograph=False)
+    unaugmented = tf.function(lambda step, part: load(step, 0, part, augmented=False)[0], autograph=False)
     for step in range(steps):
         for part in range(parts):
-            yield plain(tf.constant(step, tf.int64), part)
+            yield unaugmented(tf.constant(step, tf.int64), part)
 
 
 def draw_labels(distributions: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -25,9 +25,9 @@ from emotion.training.input_pipeline import (
     batch_loader,
     class_weights,
     eval_dataset,
-    plain_batches,
     predict_batches,
     steps_per_epoch,
+    unaugmented_batches,
 )
 from emotion.training.optimizers import make_optimizer
 from emotion.training.schedule import Schedule
@@ -149,7 +149,7 @@ class Trainer:
         steps = self.step - first_step
         self.done = self.schedule.ends_after(self.step)
         if self.done:
-            estimate_statistics(self.network, plain_batches(self._load, self.statistics_steps, self.parts))
+            estimate_statistics(self.network, unaugmented_batches(self._load, self.statistics_steps, self.parts))
         before = self.schedule.seconds
         validation, self.val_probabilities = self.validate()
         row = {
