@@ -125,7 +125,7 @@ def test_help_imports_no_heavy_package() -> None:
 def test_nonstandard_terms_are_not_used() -> None:
     """Renamed identifiers do not come back."""
     invented = re.compile(
-        r"\b(is_away|AwayError|without_journal|waits_for|is_hopeless|OvertakenError|exit_cleanly|unaugmented_batches"
+        r"\b(is_away|AwayError|without_journal|waits_for|is_hopeless|OvertakenError|exit_cleanly|plain_batches"
         r"|forbidden_operations|serving_network|MeanOverViews|LOOSENESS|binomial_p_value|smallest_size|sure_accuracy"
         r"|class_weighting|mend|mended|ill)\b"
     )
