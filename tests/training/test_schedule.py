@@ -27,3 +27,19 @@ def test_the_remaining_time_is_estimated_from_the_progress_or_the_budget(small: 
 
     assert left() == pytest.approx(140, rel=0.01)
     assert left(budget_minutes=4) == pytest.approx(180, rel=0.01)
+
+
+def test_training_ends_if_the_budget_has_no_room_for_steps_between_two_validations(small: Train) -> None:
+    def ends(seconds: float) -> bool:
+        schedule = Schedule(small.override({"budget_minutes": 10}), 10)
+        schedule.validation_seconds, schedule.statistics_seconds = 50, 30
+        schedule.start(seconds)
+        return schedule.ends_after(1)
+
+    assert not ends(600 - 30 - 2 * 50 - 20)
+    assert ends(600 - 30 - 2 * 50 + 20)
+
+
+def test_training_without_a_budget_ends_with_its_last_step(small: Train) -> None:
+    schedule = Schedule(small.override({"epochs": 3}), 10)
+    assert [schedule.ends_after(step) for step in (29, 30)] == [False, True]
