@@ -1,5 +1,6 @@
 """The exported network, with folded normalization, averaged views, calibrated confidence, and a score of novelty."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,16 +46,18 @@ def inference_model(network: keras.Model, tta: str, input_shape: InputShape) -> 
 
 
 def inference_models(network: keras.Model, tta: str, input_shape: InputShape) -> tuple[keras.Model, keras.Model]:
-    """Return the results of `inference_model` for all members with all views, and for one with those of FAST_TTA.
+    """Return two results of `inference_model`: for all members with all views, and for half of them with FAST_TTA.
 
-    They share the weights, and are the same if there is nothing to save.
+    The second takes about a third of the time. Both share the weights, and are the same if there is nothing to save.
     """
     network = fold_normalization(network)
     accurate, outputs = inference_model(network, tta, input_shape), members(network).outputs
     if len(outputs) == 1 and FAST_TTA[tta] == tta:
         return accurate, accurate
-    first = keras.Model(network.input, outputs[0], name=network.name)
-    return accurate, inference_model(first, FAST_TTA[tta], input_shape)
+    half = outputs[: math.ceil(len(outputs) / 2)]
+    averaged = layers.Average()(half) if len(half) > 1 else half[0]
+    smaller = keras.Model(network.input, averaged, name=network.name)
+    return accurate, inference_model(smaller, FAST_TTA[tta], input_shape)
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ def export(network: keras.Model, folder: Path, emotions: Sequence[str]) -> None:
     """Write a SavedModel with three endpoints, which are also its signatures, and the names of the emotions.
 
     `serve`, the default signature, returns the probabilities, as MLflow expects of a Keras model; `assess` returns a
-    dictionary of `probabilities` and `novelty`; `fast` returns one of `probabilities` only, of the first member and at
-    most two views; see `inference_models`. This replaces Keras' own `export` (3.15), which writes every weight twice.
+    dictionary of `probabilities` and `novelty`; `fast` returns one of `probabilities` only, of half of the members and
+    at most two views; see `inference_models`. This replaces Keras' own `export` (3.15), which writes weights twice.
     """
     pixels = tf.TensorSpec((None, *network.input.shape[1:]), tf.float32, name="pixels")
     outputs = network.output
