@@ -134,8 +134,8 @@ def main(network: str = "residual", width: int = 64, batch: int = 128, size: int
         table.add_row(f"{shape[1]}x{shape[2]}", "x".join(map(str, kernel.shape)), *speeds)
     console = Console(width=100)
     console.print(table)
-    step = time_call(lambda: trainer.train_step(tf.constant(0, tf.int64)))
-    console.print(operations_table(lambda: trainer.train_step(tf.constant(0, tf.int64))))
+    step = time_call(lambda: trainer.train_step(0))
+    console.print(operations_table(lambda: trainer.train_step(0)))
     console.print(f"Matrix product: {matmul_speed:.0f} GFLOP/s")
     console.print(f"All convolutions: {total * 1e3:.0f} ms; one training step: {step * 1e3:.0f} ms")
 

@@ -22,7 +22,7 @@ def batches(split: Split, settings: Train, steps: Iterable[int], **which: int) -
 
 def test_an_epoch_contains_every_image_once(small: Train) -> None:
     plain = small.override({"augmentation": OFF.model_dump(), "label_smoothing": 0.0})
-    pixels = np.concatenate([images.numpy() for images, _ in batches(TRAIN, plain, range(6))])[..., 0]
+    pixels = np.concatenate([batch.images.numpy() for batch in batches(TRAIN, plain, range(6))])[..., 0]
     assert sorted(image.tobytes() for image in np.rint(pixels).astype(np.uint8)) == sorted(
         image.tobytes() for image in TRAIN.images
     )
@@ -30,38 +30,38 @@ def test_an_epoch_contains_every_image_once(small: Train) -> None:
 
 def test_the_parts_of_a_batch_are_its_images(small: Train) -> None:
     plain = small.override({"augmentation": OFF.model_dump(), "batch_size": 15})
-    ((images, labels),) = batches(TRAIN, plain, [3])
+    (whole,) = batches(TRAIN, plain, [3])
     load = batch_loader(TRAIN, plain, parts=2)
     parts = [load(tf.constant(3, tf.int64), part=part) for part in range(2)]
-    assert [len(part) for part, _ in parts] == [7, 8]
-    np.testing.assert_array_equal(images, np.concatenate([part for part, _ in parts]))
-    np.testing.assert_array_equal(labels, np.concatenate([part for _, part in parts]))
+    assert [len(part.images) for part in parts] == [7, 8]
+    for values, of_parts in zip(whole, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(values, np.concatenate(of_parts))
 
 
 def test_each_ensemble_member_has_an_order_and_an_augmentation_of_its_own(small: Train) -> None:
-    ((first, _),) = batches(TRAIN, small, [0], member=0)
-    ((second, _),) = batches(TRAIN, small, [0], member=1)
-    distances = np.abs(first.numpy()[:, None] - second.numpy()[None]).mean(axis=(2, 3, 4))
+    (first,) = batches(TRAIN, small, [0], member=0)
+    (second,) = batches(TRAIN, small, [0], member=1)
+    distances = np.abs(first.images.numpy()[:, None] - second.images.numpy()[None]).mean(axis=(2, 3, 4))
     assert distances.min() > 1
 
 
 def test_only_training_labels_are_smoothed(small: Train) -> None:
-    ((_, smoothed),) = batches(TRAIN, small.override({"label_smoothing": 0.7}), [0])
-    np.testing.assert_allclose(np.unique(smoothed), [0.1, 0.4], rtol=1e-5)
+    (smoothed,) = batches(TRAIN, small.override({"label_smoothing": 0.7}), [0])
+    np.testing.assert_allclose(np.unique(smoothed.labels), [0.1, 0.4], rtol=1e-5)
     _, plain = next(iter(eval_dataset(VALIDATION)))
     np.testing.assert_array_equal(np.unique(plain), [0, 1])
 
 
 def test_batches_depend_only_on_the_step(small: Train) -> None:
     whole, later = batches(TRAIN, small, range(15)), batches(TRAIN, small, range(8, 15))
-    for (images, labels), (same_images, same_labels) in zip(whole[8:], later, strict=True):
-        np.testing.assert_array_equal(images, same_images)
-        np.testing.assert_array_equal(labels, same_labels)
+    for first, again in zip(whole[8:], later, strict=True):
+        for values, same in zip(first, again, strict=True):
+            np.testing.assert_array_equal(values, same)
 
 
 def test_alternating_flips_yield_both_orientations_in_two_epochs(small: Train) -> None:
     alternating = small.override({"augmentation": {**OFF.model_dump(), "flip": "alternate"}})
-    pixels = np.concatenate([images.numpy() for images, _ in batches(TRAIN, alternating, range(12))])[..., 0]
+    pixels = np.concatenate([batch.images.numpy() for batch in batches(TRAIN, alternating, range(12))])[..., 0]
     shown = np.rint(pixels).astype(np.uint8)
     both = [image.tobytes() for images in (TRAIN.images, TRAIN.images[:, :, ::-1]) for image in images]
     assert sorted(image.tobytes() for image in shown) == sorted(both)
@@ -96,7 +96,7 @@ def voted_split() -> Split:
 
 def targets_of(params: Params, targets: str, split: Split, steps: int = 40) -> np.ndarray:
     settings = params.train.override({"targets": targets, "label_smoothing": 0, "batch_size": 32})
-    return np.concatenate([labels.numpy() for _, labels in batches(split, settings, range(steps))])
+    return np.concatenate([batch.labels.numpy() for batch in batches(split, settings, range(steps))])
 
 
 def test_soft_targets_are_the_distribution_of_votes(params: Params) -> None:

@@ -27,6 +27,7 @@ from support.training import TRAIN, VALIDATION
         {"precision": "bfloat16"},
         {"network": "vgg", "ensemble": 2},
         {"class_weight_power": 0.5},
+        {"self_distillation": 0.5},
     ],
 )
 def test_training_learns_and_is_reproducible(small: Train, changes: dict[str, Any]) -> None:
@@ -42,14 +43,14 @@ def test_an_ensemble_member_trains_as_it_would_alone(small: Train) -> None:
     alone = Trainer(plain, TRAIN, VALIDATION)
     together = Trainer(plain.override({"ensemble": 2}), TRAIN, VALIDATION)
     before = alone.network.get_weights()
-    for member in together.members:
+    for member in together.train_step.members:
         member.set_weights(before)
     for trainer in (alone, together):
         trainer.optimizer.learning_rate.assign(0.1)
-        trainer.train_step(tf.constant(0, tf.int64))
+        trainer.train_step(0)
     after = alone.network.get_weights()
     assert max(np.abs(new - old).max() for new, old in zip(after, before, strict=True)) > 1e-3
-    first, second = (member.get_weights() for member in together.members)
+    first, second = (member.get_weights() for member in together.train_step.members)
     for own, other, expected in zip(first, second, after, strict=True):
         np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6)
         assert np.abs(other - expected).max() > 1e-5  # another batch
@@ -85,13 +86,18 @@ def test_the_history_has_the_learning_rate_of_each_epoch(small: Train) -> None:
 
 
 def test_an_update_compiled_as_for_a_gpu_matches_that_of_a_cpu(small: Train) -> None:
-    plain = small.override({"dropout": 0, "precision": "float32", "ensemble": 2})
+    plain = small.override({"dropout": 0, "precision": "float32", "ensemble": 2, "self_distillation": 0.5})
     trainers = [Trainer(plain, TRAIN, VALIDATION) for _ in range(2)]
-    trainers[1]._update = tf.function(trainers[1]._update_weights, autograph=False, jit_compile=True)
+    update = trainers[1].train_step._update_weights
+    trainers[1].train_step._update = tf.function(update, autograph=False, jit_compile=True)
+    states = []
     for trainer in trainers:
+        assert trainer.distillation is not None
+        trainer.distillation.set_progress(1)
         trainer.optimizer.learning_rate.assign(0.01)
-        trainer.train_step(tf.constant(0, tf.int64))
-    for ours, theirs in zip(*(trainer.network.get_weights() for trainer in trainers), strict=True):
+        trainer.train_step(0)
+        states.append([*trainer.network.get_weights(), trainer.distillation.averages.numpy()])
+    for ours, theirs in zip(*states, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 

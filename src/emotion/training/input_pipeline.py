@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -15,9 +15,16 @@ from emotion.params.sections import Augmentation, Train
 from emotion.runtime.errors import UserError
 from emotion.training.augmentation import augment
 
-Batch = tuple[tf.Tensor, tf.Tensor]
 # Distances between the seeds of ensemble members, and between those of the parts of a batch.
 MEMBER_SEEDS, PART_SEEDS = 1_000_003, 2_000_003
+
+
+class Batch(NamedTuple):
+    """A part of a batch."""
+
+    images: tf.Tensor  # (part, side, side, 1 or 3) float32, 0..255
+    labels: tf.Tensor  # (part, classes) float32, smoothed
+    rows: tf.Tensor  # (part,) int64, the rows of the split
 
 
 def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[..., Batch]:
@@ -35,23 +42,17 @@ def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[...,
     Returns:
         A function of the step (an int64 scalar, counted from 0 over the whole training), the number of the ensemble
         member, which has an order and an augmentation of its own, the number of the part, and whether to augment the
-        images or only flip them. It returns images, (part, side, side, 1 or 3) float32 0..255, and labels, (part,
-        classes) float32, smoothed. Only training uses smoothed labels and votes, so that validation losses can be
+        images or only flip them. Only training uses smoothed labels and votes, so that validation losses can be
         compared.
 
     Raises:
         UserError: if the targets need votes, and the split has none.
     """
     smoothing, classes = settings.label_smoothing, len(split.emotions)
-    if settings.targets != "hard" and not split.has_votes:
-        raise UserError(
-            f"train.targets={settings.targets} needs the votes of annotators, which this data does not have. Use hard,"
-            " or data with votes, such as FER+ or a table with a column of votes per emotion."
-        )
     images = tf.constant(as_pixels(split.images))
     if tf.config.list_physical_devices("GPU"):
         images = tf.cast(images, tf.float16)  # exact; TensorFlow gathers no 8-bit integers on a GPU
-    targets = tf.constant(_one_hot(split) if settings.targets == "hard" else split.distributions)
+    targets = training_targets(split, settings.targets)
     batch = min(settings.batch_size, len(split))
     bounds = np.linspace(0, batch, parts + 1).astype(int)
     per_epoch = steps_per_epoch(split, settings)
@@ -75,17 +76,31 @@ def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[...,
         labels = tf.gather(targets, rows)
         if settings.targets == "drawn":
             labels = draw_labels(labels, part_seed)
-        return pixels, labels * (1 - smoothing) + smoothing / classes
+        return Batch(pixels, labels * (1 - smoothing) + smoothing / classes, rows)
 
     return load
 
 
 def unaugmented_batches(load: Callable[..., Batch], steps: int, parts: int) -> Iterator[tf.Tensor]:
     """Yield the parts of the first steps' images, only flipped; `load` is a result of `batch_loader`."""
-    unaugmented = tf.function(lambda step, part: load(step, 0, part, augmented=False)[0], autograph=False)
+    unaugmented = tf.function(lambda step, part: load(step, 0, part, augmented=False).images, autograph=False)
     for step in range(steps):
         for part in range(parts):
             yield unaugmented(tf.constant(step, tf.int64), part)
+
+
+def training_targets(split: Split, kind: str) -> tf.Tensor:
+    """Return the label of each image, or the distribution of votes, (images, classes) float32.
+
+    Raises:
+        UserError: if the targets need votes, and the split has none.
+    """
+    if kind != "hard" and not split.has_votes:
+        raise UserError(
+            f"train.targets={kind} needs the votes of annotators, which this data does not have. Use hard,"
+            " or data with votes, such as FER+ or a table with a column of votes per emotion."
+        )
+    return tf.constant(_one_hot(split) if kind == "hard" else split.distributions)
 
 
 def draw_labels(distributions: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Split
-from emotion.networks.build import build, members
+from emotion.networks.build import build
 from emotion.params.sections import Train
 from emotion.runtime.errors import UserError
 from emotion.runtime.progress import track
@@ -21,16 +21,18 @@ from emotion.training.batch_statistics import estimate_statistics, trained_norma
 from emotion.training.callbacks import Callback, Row
 from emotion.training.checkpoints import Arrays, Checkpoints
 from emotion.training.input_pipeline import (
-    Batch,
     batch_loader,
     class_weights,
     eval_dataset,
     predict_batches,
     steps_per_epoch,
+    training_targets,
     unaugmented_batches,
 )
 from emotion.training.optimizers import make_optimizer
 from emotion.training.schedule import Schedule
+from emotion.training.self_distillation import SelfDistillation
+from emotion.training.step import TrainingStep
 
 CPU_PARTS = 2  # parts of a batch that a CPU computes in parallel
 STATISTICS_STEPS = 100  # steps at most whose images determine the statistics of the trained network's normalizations
@@ -122,7 +124,6 @@ class Trainer:
         self.optimizer = make_optimizer(settings)
         self.optimizer.build(self.network.trainable_variables)
         self.validation, self.validation_batches = validation, eval_dataset(validation)
-        self.weights = tf.constant(class_weights(train, settings.class_weight_power))
         self.steps_per_epoch = steps_per_epoch(train, settings)
         self.batch_size = min(settings.batch_size, len(train))
         self.statistics_steps = min(self.steps_per_epoch, STATISTICS_STEPS)
@@ -131,12 +132,14 @@ class Trainer:
         self.rows: list[Row] = []
         self.val_probabilities = np.zeros((0, len(train.emotions)), np.float32)
         self.parts = 1 if self.on_gpu else min(CPU_PARTS, self.batch_size)
-        self.members = [keras.Model(self.network.input, output) for output in members(self.network).outputs]
         self._load = batch_loader(train, settings, self.parts)
-        # Created per instance, so that each training run traces its own functions. Without AutoGraph, which they do
-        # not need, tracing is faster. XLA is slower on a CPU.
-        self.train_step = tf.function(self._train_step, autograph=False)
-        self._update = tf.function(self._update_weights, autograph=False, jit_compile=self.on_gpu)
+        self.distillation: SelfDistillation | None = None
+        if share := settings.self_distillation:
+            self.distillation = SelfDistillation(training_targets(train, settings.targets), settings.ensemble, share)
+        weights = class_weights(train, settings.class_weight_power)
+        self.train_step = TrainingStep(
+            self.network, self.optimizer, self._load, self.parts, weights, self.distillation, compiled=self.on_gpu
+        )
         self._predict = tf.function(lambda images: self.network(images, training=False), autograph=False)
 
     def epoch(self) -> Row:
@@ -191,7 +194,9 @@ class Trainer:
                 break
             rate = self.schedule.learning_rate(progress)
             self.optimizer.learning_rate.assign(rate)
-            loss, right = self.train_step(tf.constant(self.step, tf.int64))
+            if self.distillation:
+                self.distillation.set_progress(progress)
+            loss, right = self.train_step(self.step)
             self.step += 1
             waiting.append((self.step, rate, loss))
             if not self.on_gpu or len(waiting) == SYNC_STEPS:
@@ -214,37 +219,6 @@ class Trainer:
                     " in tune.space)."
                 )
 
-    def _train_step(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Train all members on their batches of a step."""
-        members, parts = range(len(self.members)), range(self.parts)
-        result: tuple[tf.Tensor, tf.Tensor] = self._update(
-            [[self._load(step, member, part) for part in parts] for member in members]
-        )
-        return result
-
-    def _update_weights(self, batches: list[list[Batch]]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Train each member on the parts of its batch; return the mean loss and the mean number of correct predictions.
-
-        TensorFlow computes members and parts in parallel, each on half of the cores, which is faster than computing one
-        operation after another on all cores. So each part has its own batch statistics (ghost batch normalization,
-        Hoffer et al., 2017).
-        """
-        losses, correct = [], []
-        with tf.GradientTape() as tape:
-            for member, parts in zip(self.members, batches, strict=True):
-                for images, labels in parts:
-                    probabilities = member(images, training=True)
-                    loss = keras.losses.categorical_crossentropy(labels, probabilities)
-                    losses.append(tf.reduce_sum(loss * tf.linalg.matvec(labels, self.weights)))
-                    right = tf.argmax(probabilities, 1) == tf.argmax(labels, 1)
-                    correct.append(tf.reduce_sum(tf.cast(right, tf.float32)))
-            # Summed over the members, so that every member trains as it would on its own.
-            size = sum(images.shape[0] for images, _ in batches[0])
-            loss = tf.add_n(losses) / size
-        variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss / len(self.members), tf.add_n(correct) / len(self.members)
-
     def validate(self) -> tuple[Row, NDArray[np.float32]]:
         """Return loss (cross-entropy in nats) and accuracy on the validation images, and the probabilities.
 
@@ -259,7 +233,8 @@ class Trainer:
 
     def _state(self) -> list[Any]:
         """Return all variables that training changes, including the state of random generators."""
-        return [*self.network.variables, *self.optimizer.variables]
+        state = [*self.network.variables, *self.optimizer.variables]
+        return [*state, self.distillation.averages] if self.distillation else state
 
     def arrays(self) -> Arrays:
         """Return the arrays of a checkpoint."""
