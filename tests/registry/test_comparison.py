@@ -97,12 +97,22 @@ def test_any_runs_are_compared_by_name(compared: Project, tmp_path: Path) -> Non
 
 def test_equal_parameters_that_were_written_differently_do_not_differ() -> None:
     first = RunInfo("a", "a", "FINISHED", {"choice": "[0.0, 0.2]", "width": "32", "rate": "0.1"}, {}, {}, 0)
-    second = replace(first, id="b", params={"choice": "(0.0, 0.2)", "width": "32.0", "rate": "0.2", "new": "1"})
+    second = replace(first, id="b", params={"choice": "(0.0, 0.2)", "width": "32.0", "rate": "0.2"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emotion.registry.comparison.compare.read_artifact", lambda run_id, path: None)
         result = compare_runs([first, second], ["one", "other"])
     assert result.params.to_dict() == {"one": {"rate": "0.1"}, "other": {"rate": "0.2"}}
     assert result.tests == []
+
+
+def test_parameters_that_a_run_lacks_are_shown_unless_it_is_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion.registry.comparison.compare.read_artifact", lambda run_id, path: None)
+    older = RunInfo("a", "a", "FINISHED", {"width": "32"}, {}, {"stage": "train"}, 0)
+    newer = replace(older, id="b", params={"width": "48", "new": "1"})
+    shown = compare_runs([older, newer], ["older", "newer"]).params
+    assert shown.loc["new"].to_dict() == {"older": "not recorded", "newer": "1"}
+    trial = replace(older, id="c", tags={"stage": "trial"})
+    assert list(compare_runs([trial, newer], ["trial", "newer"]).params.index) == ["width"]
 
 
 def test_the_code_of_two_runs_is_compared_with_their_uncommitted_changes(

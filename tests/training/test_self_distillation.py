@@ -56,6 +56,14 @@ def test_training_averages_the_predictions_for_every_image(small: Train, monkeyp
     assert np.abs(averages[0] - averages[1]).max() > 1e-3
 
 
+def test_predictions_change_the_targets_after_the_first_part_of_a_training(small: Train) -> None:
+    settings = small.override({"epochs": 4, "precision": "float32"})
+    given = fit(settings, TRAIN, VALIDATION).history["loss"]
+    mixed = fit(settings.override({"self_distillation": 0.5}), TRAIN, VALIDATION).history["loss"]
+    assert mixed[0] == pytest.approx(given[0], rel=1e-4)
+    assert (mixed[1:] - given[1:]).abs().max() > 1e-3
+
+
 def test_a_resumed_training_continues_with_its_averages(small: Train, tmp_path: Path) -> None:
     settings = small.override({"self_distillation": 0.5, "epochs": 4, "precision": "float32"})
     expected = fit(settings, TRAIN, VALIDATION).history

@@ -46,9 +46,9 @@ def inference_model(network: keras.Model, tta: str, input_shape: InputShape) -> 
 
 
 def inference_models(network: keras.Model, tta: str, input_shape: InputShape) -> tuple[keras.Model, keras.Model]:
-    """Return two results of `inference_model`: for all members with all views, and for half of them with FAST_TTA.
+    """Return the results of `inference_model` for all members with all views, and for half of them with FAST_TTA.
 
-    The second takes about a third of the time. Both share the weights, and are the same if there is nothing to save.
+    Half is rounded up. They share the weights, and are the same if there is nothing to save.
     """
     network = fold_normalization(network)
     accurate, outputs = inference_model(network, tta, input_shape), members(network).outputs
@@ -96,8 +96,9 @@ def export(network: keras.Model, folder: Path, emotions: Sequence[str]) -> None:
     """Write a SavedModel with three endpoints, which are also its signatures, and the names of the emotions.
 
     `serve`, the default signature, returns the probabilities, as MLflow expects of a Keras model; `assess` returns a
-    dictionary of `probabilities` and `novelty`; `fast` returns one of `probabilities` only, of half of the members and
-    at most two views; see `inference_models`. This replaces Keras' own `export` (3.15), which writes weights twice.
+    dictionary of `probabilities` and `novelty`; `fast` returns one of `probabilities` only, of half of the members,
+    rounded up, and at most two views; see `inference_models`. This replaces Keras' own `export` (3.15), which writes
+    every weight twice.
     """
     pixels = tf.TensorSpec((None, *network.input.shape[1:]), tf.float32, name="pixels")
     outputs = network.output

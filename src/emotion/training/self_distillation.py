@@ -1,9 +1,9 @@
 """Targets that partly follow a network's own predictions (temporal ensembling, Laine and Aila, 2017).
 
 A network still doubts a wrong label after the first third of the training, so its predictions correct the target before
-it has memorized the label (Liu et al., 2020). The averages start at the labels and follow the predictions over ten
-epochs or so, so short trainings hardly change. Each member of an ensemble has averages of its own: if they taught each
-other, they would agree, and averaging them would gain nothing.
+it has memorized the label (Liu et al., 2020). The averages start at the labels, without smoothing, and follow the
+predictions over ten epochs or so, so this is for long trainings. Each member of an ensemble has averages of its own: if
+they taught each other, they would agree, and averaging them would gain nothing.
 """
 
 import tensorflow as tf

@@ -46,7 +46,7 @@ class TrainingStep:
         self._class_weights, self._distillation = tf.constant(class_weights), distillation
         # Created per instance, so that each training run traces its own functions. Without AutoGraph, which they do
         # not need, tracing is faster.
-        self._load_and_update = tf.function(self._train, autograph=False)
+        self._step = tf.function(self._load_and_update, autograph=False)
         self._update = tf.function(self._update_weights, autograph=False, jit_compile=compiled)
 
     def __call__(self, step: int) -> Result:
@@ -55,12 +55,12 @@ class TrainingStep:
         Returns:
             The mean loss and the mean number of correct predictions of the members, float32 scalars.
         """
-        result: Result = self._load_and_update(tf.constant(step, tf.int64))
+        result: Result = self._step(tf.constant(step, tf.int64))
         return result
 
-    def _train(self, step: tf.Tensor) -> Result:
-        members, parts = range(len(self.members)), range(self._parts)
-        result: Result = self._update([[self._load(step, member, part) for part in parts] for member in members])
+    def _load_and_update(self, step: tf.Tensor) -> Result:
+        numbers, parts = range(len(self.members)), range(self._parts)
+        result: Result = self._update([[self._load(step, number, part) for part in parts] for number in numbers])
         return result
 
     def _update_weights(self, batches: list[list[Batch]]) -> Result:
@@ -72,8 +72,8 @@ class TrainingStep:
                     targets = self._distillation.targets(number, batch) if self._distillation else batch.labels
                     loss = keras.losses.categorical_crossentropy(targets, probabilities)
                     losses.append(tf.reduce_sum(loss * tf.linalg.matvec(batch.labels, self._class_weights)))
-                    right = tf.argmax(probabilities, 1) == tf.argmax(batch.labels, 1)
-                    correct.append(tf.reduce_sum(tf.cast(right, tf.float32)))
+                    is_correct = tf.argmax(probabilities, 1) == tf.argmax(batch.labels, 1)
+                    correct.append(tf.reduce_sum(tf.cast(is_correct, tf.float32)))
                     predictions.append((number, batch.rows, probabilities))
             # Summed over the members, so that every member trains as it would on its own.
             loss = tf.add_n(losses) / sum(batch.images.shape[0] for batch in batches[0])

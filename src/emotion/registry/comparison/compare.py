@@ -17,6 +17,7 @@ from emotion.tracking.stage_runs import VALIDATION_FOLDER
 
 SPLITS = {"test": f"{EVALUATION.name}/test", "validation": VALIDATION_FOLDER}  # the folders of their predictions
 SIGNIFICANCE = 0.05
+MISSING = "not recorded"  # shown for a parameter that a run lacks
 EPOCHS = "train/"  # metrics of epochs: of the last one only, which means little
 
 
@@ -78,7 +79,6 @@ def compare_runs(runs: Sequence[RunInfo], labels: Sequence[str], split: str | No
     """
     if len({run.id for run in runs}) < 2 or len(set(labels)) < len(labels):
         raise UserError("a comparison needs at least two different runs, each once.")
-    params = {label: run.params for label, run in zip(labels, runs, strict=True)}
     metrics = {
         label: {key: value for key, value in run.metrics.items() if not key.startswith(EPOCHS)}
         for label, run in zip(labels, runs, strict=True)
@@ -87,7 +87,7 @@ def compare_runs(runs: Sequence[RunInfo], labels: Sequence[str], split: str | No
     first, *others = labels
     tests = [_paired_test(label, first, split, tables) for label in others if label in tables]
     return Comparison(
-        list(labels), list(runs), _differing(params), pd.DataFrame(metrics).dropna(thresh=2), split, tables, tests
+        list(labels), list(runs), _differing(runs, labels), pd.DataFrame(metrics).dropna(thresh=2), split, tables, tests
     )
 
 
@@ -101,9 +101,11 @@ def _paired_test(label: str, first: str, split: str, tables: Mapping[str, pd.Dat
     )  # fmt: skip
 
 
-def _differing(params: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """The parameters that all runs have and that differ; `[0, 1]` and `(0, 1)`, or 1 and 1.0, do not."""
-    table = pd.DataFrame(params).dropna()  # a trial has fewer parameters than a training
+def _differing(runs: Sequence[RunInfo], labels: Sequence[str]) -> pd.DataFrame:
+    """The parameters that differ; `[0, 1]` and `(0, 1)`, or 1 and 1.0, do not. Those that a run lacks are MISSING."""
+    table = pd.DataFrame({label: run.params for label, run in zip(labels, runs, strict=True)})
+    is_trial = any(run.tags.get("stage") == "trial" for run in runs)  # has fewer parameters than a training
+    table = table.dropna() if is_trial else table.fillna(MISSING)  # others lack those that came later
     values = table.map(_canonical)
     return table[values.nunique(axis=1) > 1]
 
