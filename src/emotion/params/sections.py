@@ -103,7 +103,6 @@ class Train(Section):
     weight_decay: float = Field(ge=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
     targets: Literal["hard", "soft", "drawn"]  # the label; the distribution of votes; a label drawn from the votes
-    self_distillation: float = Field(ge=0, lt=1)  # share of the network's own average predictions in the targets
     class_weight_power: Fraction  # exponent of the inverse class frequency in the loss weights
     batch_size: int = Field(ge=1, le=65_536)
     epochs: int = Field(ge=1, le=100_000)

@@ -24,7 +24,6 @@ class Batch(NamedTuple):
 
     images: tf.Tensor  # (part, side, side, 1 or 3) float32, 0..255
     labels: tf.Tensor  # (part, classes) float32, smoothed
-    rows: tf.Tensor  # (part,) int64, the rows of the split
 
 
 def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[..., Batch]:
@@ -52,7 +51,7 @@ def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[...,
     images = tf.constant(as_pixels(split.images))
     if tf.config.list_physical_devices("GPU"):
         images = tf.cast(images, tf.float16)  # exact; TensorFlow gathers no 8-bit integers on a GPU
-    targets = training_targets(split, settings.targets)
+    targets = tf.constant(_targets(split, settings.targets))
     batch = min(settings.batch_size, len(split))
     bounds = np.linspace(0, batch, parts + 1).astype(int)
     per_epoch = steps_per_epoch(split, settings)
@@ -76,7 +75,7 @@ def batch_loader(split: Split, settings: Train, parts: int = 1) -> Callable[...,
         labels = tf.gather(targets, rows)
         if settings.targets == "drawn":
             labels = draw_labels(labels, part_seed)
-        return Batch(pixels, labels * (1 - smoothing) + smoothing / classes, rows)
+        return Batch(pixels, labels * (1 - smoothing) + smoothing / classes)
 
     return load
 
@@ -87,20 +86,6 @@ def unaugmented_batches(load: Callable[..., Batch], steps: int, parts: int) -> I
     for step in range(steps):
         for part in range(parts):
             yield unaugmented(tf.constant(step, tf.int64), part)
-
-
-def training_targets(split: Split, kind: str) -> tf.Tensor:
-    """Return the label of each image, or the distribution of votes, (images, classes) float32.
-
-    Raises:
-        UserError: if the targets need votes, and the split has none.
-    """
-    if kind != "hard" and not split.has_votes:
-        raise UserError(
-            f"train.targets={kind} needs the votes of annotators, which this data does not have. Use hard,"
-            " or data with votes, such as FER+ or a table with a column of votes per emotion."
-        )
-    return tf.constant(_one_hot(split) if kind == "hard" else split.distributions)
 
 
 def draw_labels(distributions: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -166,6 +151,16 @@ def class_weights(split: Split, power: float) -> NDArray[np.float32]:
     weights = np.where(counts > 0, np.maximum(counts, 1) ** -float(power), 0)
     scaled: NDArray[np.float32] = (weights * len(split) / (weights * counts).sum()).astype(np.float32)
     return scaled
+
+
+def _targets(split: Split, kind: str) -> NDArray[np.float32]:
+    """Return the label of each image, or the distribution of votes, (images, classes) float32."""
+    if kind != "hard" and not split.has_votes:
+        raise UserError(
+            f"train.targets={kind} needs the votes of annotators, which this data does not have. Use hard,"
+            " or data with votes, such as FER+ or a table with a column of votes per emotion."
+        )
+    return _one_hot(split) if kind == "hard" else split.distributions
 
 
 def _one_hot(split: Split) -> NDArray[np.float32]:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from emotion.networks.build import members
 from emotion.training.input_pipeline import Batch
-from emotion.training.self_distillation import SelfDistillation
 
 Result = tuple[tf.Tensor, tf.Tensor]
 
@@ -27,7 +26,6 @@ class TrainingStep:
         load: a result of `batch_loader`.
         parts: number of parts of a batch that are computed in parallel.
         class_weights: (classes,) float32, the loss weights of the emotions.
-        distillation: the averages of the predictions that are part of the targets, or None.
         compiled: whether to compile the update with XLA, which is slower on a CPU.
     """
 
@@ -38,12 +36,11 @@ class TrainingStep:
         load: Callable[..., Batch],
         parts: int,
         class_weights: NDArray[Any],
-        distillation: SelfDistillation | None,
         compiled: bool,
     ) -> None:
         self.members = [keras.Model(network.input, output) for output in members(network).outputs]
         self._network, self._optimizer, self._load, self._parts = network, optimizer, load, parts
-        self._class_weights, self._distillation = tf.constant(class_weights), distillation
+        self._class_weights = tf.constant(class_weights)
         # Created per instance, so that each training run traces its own functions. Without AutoGraph, which they do
         # not need, tracing is faster.
         self._step = tf.function(self._load_and_update, autograph=False)
@@ -64,21 +61,17 @@ class TrainingStep:
         return result
 
     def _update_weights(self, batches: list[list[Batch]]) -> Result:
-        losses, correct, predictions = [], [], []
+        losses, correct = [], []
         with tf.GradientTape() as tape:
-            for number, parts in enumerate(batches):
+            for member, parts in zip(self.members, batches, strict=True):
                 for batch in parts:
-                    probabilities = self.members[number](batch.images, training=True)
-                    targets = self._distillation.targets(number, batch) if self._distillation else batch.labels
-                    loss = keras.losses.categorical_crossentropy(targets, probabilities)
+                    probabilities = member(batch.images, training=True)
+                    loss = keras.losses.categorical_crossentropy(batch.labels, probabilities)
                     losses.append(tf.reduce_sum(loss * tf.linalg.matvec(batch.labels, self._class_weights)))
                     is_correct = tf.argmax(probabilities, 1) == tf.argmax(batch.labels, 1)
                     correct.append(tf.reduce_sum(tf.cast(is_correct, tf.float32)))
-                    predictions.append((number, batch.rows, probabilities))
             # Summed over the members, so that every member trains as it would on its own.
             loss = tf.add_n(losses) / sum(batch.images.shape[0] for batch in batches[0])
         variables = self._network.trainable_variables
         self._optimizer.apply(tape.gradient(loss, variables), variables)
-        if self._distillation:
-            self._distillation.update(predictions)
         return loss / len(self.members), tf.add_n(correct) / len(self.members)

@@ -26,12 +26,10 @@ from emotion.training.input_pipeline import (
     eval_dataset,
     predict_batches,
     steps_per_epoch,
-    training_targets,
     unaugmented_batches,
 )
 from emotion.training.optimizers import make_optimizer
 from emotion.training.schedule import Schedule
-from emotion.training.self_distillation import SelfDistillation
 from emotion.training.step import TrainingStep
 
 CPU_PARTS = 2  # parts of a batch that a CPU computes in parallel
@@ -133,12 +131,9 @@ class Trainer:
         self.val_probabilities = np.zeros((0, len(train.emotions)), np.float32)
         self.parts = 1 if self.on_gpu else min(CPU_PARTS, self.batch_size)
         self._load = batch_loader(train, settings, self.parts)
-        self.distillation: SelfDistillation | None = None
-        if share := settings.self_distillation:
-            self.distillation = SelfDistillation(training_targets(train, settings.targets), settings.ensemble, share)
         weights = class_weights(train, settings.class_weight_power)
         self.train_step = TrainingStep(
-            self.network, self.optimizer, self._load, self.parts, weights, self.distillation, compiled=self.on_gpu
+            self.network, self.optimizer, self._load, self.parts, weights, compiled=self.on_gpu
         )
         self._predict = tf.function(lambda images: self.network(images, training=False), autograph=False)
 
@@ -194,8 +189,6 @@ class Trainer:
                 break
             rate = self.schedule.learning_rate(progress)
             self.optimizer.learning_rate.assign(rate)
-            if self.distillation:
-                self.distillation.set_progress(progress)
             loss, right = self.train_step(self.step)
             self.step += 1
             waiting.append((self.step, rate, loss))
@@ -233,8 +226,7 @@ class Trainer:
 
     def _state(self) -> list[Any]:
         """Return all variables that training changes, including the state of random generators."""
-        state = [*self.network.variables, *self.optimizer.variables]
-        return [*state, self.distillation.averages] if self.distillation else state
+        return [*self.network.variables, *self.optimizer.variables]
 
     def arrays(self) -> Arrays:
         """Return the arrays of a checkpoint."""
