@@ -88,7 +88,7 @@ PICTURES = {
         _close_assistant,
     ),
     "search": Picture(
-        lambda at: f"{at.run_page('tune')}/artifacts/tuning/by_hyperparameter.png",
+        lambda at: f"{at.run_page('tune')}/artifacts/tuning/by_hyperparameter.png?workflowType=machine_learning",
         ("tune", "best_so_far.png", "by_hyperparameter.png", "importance.png"),
         _close_assistant,
         height=600,
