@@ -56,7 +56,7 @@ def operations_table(step: Callable[[], Any], steps: int = 5, top: int = 12) -> 
     for plane in space.planes:
         for event in (event for line in plane.lines for event in line.events):
             _, _, operation = plane.event_metadata[event.metadata_id].name.partition(":")
-            if operation and not operation.startswith((":", "__")):  # of the executor, and whole functions
+            if operation and not operation.lstrip().startswith((":", "__")):  # of the executor, and whole functions
                 milliseconds[operation.partition("#")[0]] += event.duration_ps / 1e9 / steps
     total = sum(milliseconds.values())
     table = Table("operation", "ms per step", "share", title=f"Trace: {total:.0f} ms, summed over threads")
