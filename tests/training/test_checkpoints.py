@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,11 @@ def interrupt_after(epochs: int) -> Callable[[Row], None]:
     return callback
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
-def test_a_resumed_training_matches_an_uninterrupted_one(small: Train, optimizer: str, tmp_path: Path) -> None:
-    settings = small.override({"epochs": 5, "optimizer": optimizer})
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "muon"}, {"optimizer": "sgd"}, {"optimizer": "adamw"}, {"network": "vgg", "ensemble": 2}]
+)
+def test_a_resumed_training_matches_an_uninterrupted_one(small: Train, changes: dict[str, Any], tmp_path: Path) -> None:
+    settings = small.override({"epochs": 5, **changes})
     unbroken = fit(settings, TRAIN, VALIDATION)
     checkpoints = Checkpoints(tmp_path)
     with pytest.raises(KilledError):
