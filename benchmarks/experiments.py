@@ -5,9 +5,10 @@
 VARIATIONS.yaml contains a `preset` (optional), `base` (values for `dvc exp run -S`, for all variations) and
 `variations` (name: further values); the others are compared with the first. Each training is the DVC experiment
 VARIATIONS-NAME-SEED up to the stage `evaluate`, with its run in MLflow. Run `make repro` before: DVC needs the
-outputs of the stage after it. Complete experiments are not repeated. Do not edit params.yaml while it runs: it is
-restored after each training. models/, reports/ and dvc.lock are left as the last training wrote them. Test images
-decide nothing: hold out a fifth of the training images by `preprocess.validation_fraction: 0.2`.
+outputs of the stage after it. Complete experiments are not repeated, even if their values have changed since: give
+them another name. Do not edit params.yaml while it runs: it is restored after each training. models/, reports/ and
+dvc.lock are left as the last training wrote them. Test images decide nothing: hold out a fifth of the training images
+by `preprocess.validation_fraction: 0.2`.
 
 Prints a table with means over the seeds, and their standard deviations. The difference of log loss is that of each
 image, averaged over the seeds, with its standard error over the images.
