@@ -62,7 +62,7 @@ def run(rule: str, seed: int, epochs: int) -> dict[str, float]:
     for name, split, rows in (
         ("validation", validation, slice(None)), ("test", test, slice(None)), ("test_unseen", test, unseen),
     ):  # fmt: skip
-        predicted = predict_split(network, split)[0][rows]
+        predicted = predict_split(network, split, name)[0][rows]
         labels = split.labels[rows]
         scores[f"{name}_accuracy"] = float((predicted.argmax(axis=1) == labels).mean())
         scores[f"{name}_loss"] = float(-np.log(np.maximum(predicted[np.arange(len(labels)), labels], 1e-7)).mean())

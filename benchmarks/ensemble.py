@@ -33,7 +33,8 @@ def predict(dataset: Dataset) -> list[NDArray[np.float32]]:
     network = keras.saving.load_model(CLASSIFIER, compile=False)
     tta, validation = load_params().train.tta, dataset.split("validation")
     parts = [keras.Model(network.input, output, name=network.name) for output in members(network).outputs]
-    return [predict_split(inference_model(part, tta, dataset.input_shape), validation)[0] for part in parts]
+    models = [inference_model(part, tta, dataset.input_shape) for part in parts]
+    return [predict_split(model, validation, f"Network {number}")[0] for number, model in enumerate(models, 1)]
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from emotion.networks import familiarity
 from emotion.networks.build import members
 from emotion.networks.inference import SHIFT, AverageViews, TestTimeAugmentation, fold_normalization, inference_model
 from emotion.runtime.paths import CLASSIFIER
+from emotion.train import FAMILIAR_IMAGES
 
 NEIGHBOR = 10
 BANK = 5000  # training images to compare with
@@ -108,7 +109,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         other = open_dataset(Path(sys.argv[1])).split("test")
         kinds["test faces of the other project"] = subset(other, min(1.0, IMAGES / len(other)), seed=0).images
-    some = subset(train, min(1.0, 25_000 / len(train)), seed=0)
+    some = subset(train, min(1.0, FAMILIAR_IMAGES / len(train)), seed=0)
     columns = {}
     for name, fit in METHODS.items():
         score = fit(network, some.images, some.labels)

@@ -9,15 +9,13 @@ tables for DVC plots, figures), and logs all of them into the MLflow run of `tra
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from emotion.data.dataset import Dataset, Images, open_dataset, subset
-from emotion.evaluation.metrics import Probabilities, confidence_threshold, score, selective_accuracy, subset_name
-from emotion.evaluation.report.familiarity import TEST_FACES, novelty_by_kind
+from emotion.data.dataset import Dataset, open_dataset, subset
+from emotion.evaluation.metrics import confidence_threshold, score, selective_accuracy, subset_name
+from emotion.evaluation.report.familiarity import TEST_FACES, other_inputs
 from emotion.evaluation.report.write import (
     write_familiarity,
     write_groups,
@@ -32,6 +30,7 @@ from emotion.params.sections import Evaluate
 from emotion.runtime.errors import run_main
 from emotion.runtime.files import atomic_write, folder_size, write_json
 from emotion.runtime.paths import EVALUATION, METRICS, SAVED_MODEL, SCORES, SPEED
+from emotion.runtime.progress import track
 
 HEADLINE = {  # subsets of the images, and their figures in reports/metrics.json
     "test": ("accuracy", "balanced_accuracy", "macro_f1", "loss", "expected_calibration_error", "images"),
@@ -53,17 +52,13 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
     Raises:
         UserError: if the model tells other emotions than the dataset has, or takes other images.
     """
-
-    def predict_split(images: Images) -> Probabilities:
-        return predict(model, images, settings.batch_size)
-
-    def novelty_of(images: Images) -> NDArray[np.float32]:
-        return assess(model, images, settings.batch_size)[1]
-
     check_classes(model, dataset)
-    validation, test = dataset.split("validation"), dataset.split("test")
-    val_probabilities, probabilities = predict_split(validation.images), predict_split(test.images)
-    novelty = novelty_by_kind(novelty_of, test.images, dataset.is_drawn)
+    validation, test, batch = dataset.split("validation"), dataset.split("test"), settings.batch_size
+    val_probabilities = predict(model, validation.images, batch, "Predicting validation images")
+    probabilities, novelty_of_test = assess(model, test.images, batch, "Predicting test images")
+    others = other_inputs(test.images, dataset.is_drawn)
+    kinds = track(others.items(), "Predicting other inputs", len(others))
+    novelty = {TEST_FACES: novelty_of_test} | {kind: assess(model, images, batch)[1] for kind, images in kinds}
     scores: dict[str, Any] = {"data": dataset.caption, "annotation": dataset.metadata["source"]["annotation"]}
     with atomic_write(report) as folder:
         for name, split, predicted in (("validation", validation, val_probabilities), ("test", test, probabilities)):
@@ -73,13 +68,15 @@ def evaluate(settings: Evaluate, dataset: Dataset, model: Model, report: Path) -
         familiar = novelty[TEST_FACES] <= NOVELTY_LIMIT
         scores["test_answered"] = selective_accuracy(test.labels, probabilities, unsure_below, familiar)
         if hasattr(model, "fast"):
-            fast = predict(Fast(model), test.images, settings.batch_size)
+            fast = predict(Fast(model), test.images, batch, "Predicting test images with the fast signature")
             scores["test_fast"] = score(test.labels, fast, settings.calibration_bins)
         scores["familiarity"] = write_familiarity(novelty, NOVELTY_LIMIT, dataset.caption, folder)
         scores["test_per_class"] = write_test_figures(test, probabilities, settings, dataset.caption, folder)
         scores["test_groups"] = write_groups(test, probabilities, dataset.caption, folder)
         some = subset(test, min(1.0, settings.robustness_images / len(test)), seed=0)
-        scores["test_robustness"] = write_robustness(predict_split, some, dataset.caption, folder)
+        scores["test_robustness"] = write_robustness(
+            partial(predict, model, batch_size=batch), some, dataset.caption, folder
+        )
         write_json(folder / SCORES.name, scores)
     return scores
 

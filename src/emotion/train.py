@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # they import TensorFlow
     from emotion.training.trainer import TrainingResult
 
 
-FAMILIAR_IMAGES = 25_000  # training images at most that describe what is familiar
+FAMILIAR_IMAGES = 5_000  # training images at most that describe what is familiar
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,14 @@ def train(
     training, validation = dataset.split("train"), dataset.split("validation")
     result = fit(settings, training, validation, callbacks, checkpoints)
     accurate, fast = inference_models(result.network, settings.tta, dataset.input_shape)
-    (probabilities, *features), (fast_probabilities, *_) = (predict_split(it, validation) for it in (accurate, fast))
+    probabilities, *features = predict_split(accurate, validation, "Predicting validation images")
+    fast_probabilities, *_ = predict_split(fast, validation, "Predicting validation images with the fast signature")
     predicted = {"accurate": probabilities, "fast": fast_probabilities}
     temperatures = {name: choose_temperature(validation.labels, values) for name, values in predicted.items()}
     print(f"Temperature, fitted on the validation images: {temperatures['accurate']:.2f}.")
     some = subset(training, min(1.0, FAMILIAR_IMAGES / len(training)), settings.seed)
-    familiarity = fit_familiarity(predict_split(accurate, some)[1:], features, feature_weights(result.network))
+    _, *familiar = predict_split(accurate, some, "Computing what is familiar")
+    familiarity = fit_familiarity(familiar, features, feature_weights(result.network))
     exported = exported_model(
         Calibrated(accurate, temperatures["accurate"]), Calibrated(fast, temperatures["fast"]), familiarity
     )

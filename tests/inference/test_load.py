@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from emotion.data.labels import EMOTIONS
 from emotion.inference.litert import LiteRT
-from emotion.inference.load import load_saved_model
+from emotion.inference.load import assess, load_saved_model, predict
 from emotion.networks.inference import export
+from emotion.runtime import progress
 from emotion.runtime.errors import UserError
 
 
@@ -49,3 +50,17 @@ def test_a_litert_file_without_novelty_predicts_but_does_not_assess(saved_model:
     model = LiteRT(tmp_path / "model.tflite")
     assert model.serve(np.zeros((2, 48, 48, 1), np.float32)).shape == (2, 7)
     assert not hasattr(model, "assess")
+
+
+def test_long_predictions_show_their_progress_in_plain_lines(
+    saved_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, images = load_saved_model(saved_model), np.zeros((5, 48, 48), np.uint8)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1)
+    lines = [f"Test images, in batches: {done}" for done in ("0 of 3", "1 of 3", "2 of 3", "3 done")]
+    assert len(predict(model, images, 2, "Test images")) == 5
+    assert capsys.readouterr().out.splitlines() == lines
+    assert len(assess(model, images, 2, "Test images")[0]) == 5
+    assert capsys.readouterr().out.splitlines() == lines
+    assert len(predict(model, images, 2)) == 5
+    assert not capsys.readouterr().out

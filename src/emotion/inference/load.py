@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emotion.data.labels import IMAGE_SIZE, read_labels
 from emotion.runtime.errors import UserError
+from emotion.runtime.progress import track
 from emotion.runtime.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:  # they import pandas and scikit-learn
@@ -122,42 +123,47 @@ def check_classes(model: Model, dataset: "Dataset") -> None:
         )
 
 
-def predict(model: Model, images: "Images", batch_size: int) -> "Probabilities":
+def predict(model: Model, images: "Images", batch_size: int, description: str = "") -> "Probabilities":
     """Predict the probabilities of the emotions.
 
     Args:
         model: the model.
         images: (n, size, size) or (n, size, size, 3) uint8, 0..255.
         batch_size: images per call of the model.
+        description: what this is, to show the progress; if empty, it is not shown.
 
     Returns:
         (n, classes) float32.
     """
-    return np.concatenate([np.asarray(model.serve(pixels)) for pixels in _batches(images, batch_size)])
+    return np.concatenate([np.asarray(model.serve(pixels)) for pixels in _batches(images, batch_size, description)])
 
 
-def assess(model: Model, images: "Images", batch_size: int) -> "tuple[Probabilities, NDArray[np.float32]]":
+def assess(
+    model: Model, images: "Images", batch_size: int, description: str = ""
+) -> "tuple[Probabilities, NDArray[np.float32]]":
     """Predict the probabilities of the emotions, and how unlike the training faces each image is.
 
     Args:
         model: the model.
         images: (n, size, size) or (n, size, size, 3) uint8, 0..255.
         batch_size: images per call of the model.
+        description: what this is, to show the progress; if empty, it is not shown.
 
     Returns:
         The probabilities, (n, classes) float32, and the novelty, (n,) float32, NaN if the model does not return it.
     """
     endpoint = getattr(model, "assess", None)
     if endpoint is None:
-        return predict(model, images, batch_size), np.full(len(images), np.nan, np.float32)
-    batches = [endpoint(pixels) for pixels in _batches(images, batch_size)]
+        return predict(model, images, batch_size, description), np.full(len(images), np.nan, np.float32)
+    batches = [endpoint(pixels) for pixels in _batches(images, batch_size, description)]
     probabilities, novelty = (
         np.concatenate([np.asarray(batch[key]) for batch in batches]) for key in ("probabilities", "novelty")
     )
     return probabilities, novelty
 
 
-def _batches(images: "Images", batch_size: int) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(images), batch_size):
+def _batches(images: "Images", batch_size: int, description: str) -> Iterator[NDArray[np.float32]]:
+    starts = range(0, len(images), batch_size)
+    for start in track(starts, f"{description}, in batches", len(starts)) if description else starts:
         batch = images[start : start + batch_size].astype(np.float32)
         yield batch[..., None] if batch.ndim == 3 else batch

@@ -1,6 +1,6 @@
 """Batches of images and labels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from emotion.data.dataset import Split, as_pixels
 from emotion.params.sections import Augmentation, Train
 from emotion.runtime.errors import UserError
+from emotion.runtime.progress import track
 from emotion.training.augmentation import augment
 
 # Distances between the seeds of ensemble members, and between those of the parts of a batch.
@@ -115,14 +116,21 @@ def eval_dataset(split: Split, batch_size: int = 256) -> tf.data.Dataset:
     return _without_autotune(dataset.batch(batch_size).map(lambda x, y: (tf.cast(x, tf.float32), y)))
 
 
-def predict_split(network: keras.Model, split: Split) -> list[NDArray[np.float32]]:
-    """Return every output of a network that has several, for the images of a split."""
+def predict_split(network: keras.Model, split: Split, description: str) -> list[NDArray[np.float32]]:
+    """Return every output of a network that has several, for the images of a split.
+
+    Args:
+        network: the network.
+        split: the images.
+        description: what this is, to show the progress.
+    """
     predict = tf.function(lambda images: network(images, training=False), autograph=False)
-    batches = predict_batches(predict, eval_dataset(split))
-    return [np.concatenate(output) for output in zip(*batches, strict=True)]
+    batches = eval_dataset(split)
+    predicted = predict_batches(predict, track(batches, f"{description}, in batches", len(batches)))
+    return [np.concatenate(output) for output in zip(*predicted, strict=True)]
 
 
-def predict_batches(predict: Callable[[tf.Tensor], Any], batches: tf.data.Dataset) -> list[Any]:
+def predict_batches(predict: Callable[[tf.Tensor], Any], batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> list[Any]:
     """Return the predictions for each batch; two batches are predicted at once, each on half of the cores."""
     predictions: list[Any] = []
     remaining = iter(batches)

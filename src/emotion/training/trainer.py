@@ -100,7 +100,7 @@ class Trainer:
     """A training run: its network, optimizer and progress."""
 
     def __init__(self, settings: Train, train: Split, validation: Split) -> None:
-        self.settings, self.train = settings, train
+        self.settings = settings
         chosen, reason = precision.choose(settings.precision)
         self.precision = f"{chosen}, {reason}"
         print(f"Precision: {self.precision}.", flush=True)

@@ -1,6 +1,6 @@
 """Whether a model calls its test faces familiar, and inputs of other kinds unfamiliar."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -64,21 +64,6 @@ def _crops(pictures: list[NDArray[np.uint8]], rng: np.random.Generator, min_side
         yield picture.crop((left, top, left + side, top + side))
 
 
-def novelty_by_kind(
-    novelty_of: Callable[[Images], NDArray[np.float32]], test: Images, is_drawn: bool
-) -> dict[str, NDArray[np.float32]]:
-    """The novelty of the test faces and of other inputs, by kind.
-
-    Args:
-        novelty_of: returns the novelty of images, (n,).
-        test: the test images.
-        is_drawn: see `other_inputs`.
-    """
-    return {TEST_FACES: novelty_of(test)} | {
-        kind: novelty_of(images) for kind, images in other_inputs(test, is_drawn).items()
-    }
-
-
 def familiarity_table(novelty: Mapping[str, NDArray[np.float32]], limit: float) -> pd.DataFrame:
     """A row per kind of input: input, images, unfamiliar (share), auroc.
 
@@ -86,7 +71,7 @@ def familiarity_table(novelty: Mapping[str, NDArray[np.float32]], limit: float) 
     can, 0.5 if it is no better than chance.
 
     Args:
-        novelty: from `novelty_by_kind`.
+        novelty: of the test faces and of other inputs, (n,) float32, by kind.
         limit: the novelty above which an input is unfamiliar.
     """
     faces = novelty[TEST_FACES]

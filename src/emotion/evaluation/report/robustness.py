@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from emotion.data.dataset import Images, Split
 from emotion.evaluation.metrics import Probabilities
+from emotion.runtime.progress import track
 
 SEED = 0
 
@@ -76,12 +77,10 @@ def robustness_table(predict: Callable[[Images], Probabilities], faces: Split) -
         return float((predict(images).argmax(axis=1) == faces.labels).mean())
 
     clean = accuracy(faces.images)
+    rows = [(name, corrupt, level) for name, (corrupt, levels, _) in CORRUPTIONS.items() for level in (0, *levels)]
     return pd.DataFrame(
-        [
-            {"corruption": name, "level": level, "accuracy": accuracy(corrupt(faces.images, level)) if level else clean}
-            for name, (corrupt, levels, _) in CORRUPTIONS.items()
-            for level in (0, *levels)
-        ]
+        {"corruption": name, "level": level, "accuracy": accuracy(corrupt(faces.images, level)) if level else clean}
+        for name, corrupt, level in track(rows, "Predicting corrupted test images", len(rows))
     )
 
 

@@ -110,7 +110,7 @@ def write_familiarity(
     """Write the novelty of each kind of input as a table and a figure; return the table.
 
     Args:
-        novelty: from `novelty_by_kind`.
+        novelty: of the test faces and of other inputs, (n,) float32, by kind.
         limit: the novelty above which an input is unfamiliar.
         caption: a description of the data.
         folder: the folder to write to.

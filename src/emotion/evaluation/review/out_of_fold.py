@@ -52,7 +52,7 @@ def predict_out_of_fold(settings: Train, split: Split, folds: int, folder: Path)
             some = own.select(np.arange(min(len(own), SHOWN_IMAGES)))
             result = fit(settings, others, some, checkpoints=Checkpoints(folder / f"checkpoints-{fold + 1}"))
             network = inference_model(result.network, settings.tta, split.input_shape)
-            predicted, *_ = predict_split(network, own)
+            predicted, *_ = predict_split(network, own, f"Predicting fold {fold + 1}")
             with atomic_write(done) as tmp, tmp.open("wb") as file:
                 np.save(file, predicted)
         probabilities[rows] = np.load(done)
