@@ -1,21 +1,22 @@
 """Which method tells best that an input is unlike the training faces?
 
-    python benchmarks/familiarity.py [OTHER]
+    python benchmarks/familiarity.py [OTHER] [--training-images N]
 
 Reads models/classifier.keras and data/faces, from `dvc repro`; OTHER is the data/faces of another project, whose test
-faces are one more kind of input. Every method is fitted on training images, and its limit is the value that 99% of the
-validation images do not exceed. The table has, for each kind of input, the share above the limit and the AUROC against
-the validation images.
+faces are one more kind of input. Every method is fitted on N training images (by default, as many as in `train`), and
+its limit is the value that 99% of the validation images do not exceed. The table has, for each kind of input, the share
+above the limit and the AUROC against the validation images.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 from unittest.mock import patch
 
 import keras
 import numpy as np
 import pandas as pd
+import typer
 from numpy.typing import NDArray
 
 from emotion.data.dataset import Images, open_dataset, subset
@@ -98,7 +99,7 @@ METHODS = {
 }
 
 
-def main() -> None:
+def main(other: Annotated[Path | None, typer.Argument()] = None, training_images: int = FAMILIAR_IMAGES) -> None:
     """Print a table with a row per method and kind of input."""
     dataset = open_dataset()
     network = keras.saving.load_model(CLASSIFIER, compile=False)
@@ -106,10 +107,10 @@ def main() -> None:
     # `familiarity_table` compares other inputs with its test faces: here, with the images that determine the limit.
     kinds = {TEST_FACES: validation.images, "faces of the test split": test.images[:IMAGES]}
     kinds |= other_inputs(test.images, dataset.is_drawn)
-    if len(sys.argv) > 1:
-        other = open_dataset(Path(sys.argv[1])).split("test")
-        kinds["test faces of the other project"] = subset(other, min(1.0, IMAGES / len(other)), seed=0).images
-    some = subset(train, min(1.0, FAMILIAR_IMAGES / len(train)), seed=0)
+    if other:
+        theirs = open_dataset(other).split("test")
+        kinds["test faces of the other project"] = subset(theirs, min(1.0, IMAGES / len(theirs)), seed=0).images
+    some = subset(train, min(1.0, training_images / len(train)), seed=0)
     columns = {}
     for name, fit in METHODS.items():
         score = fit(network, some.images, some.labels)
@@ -122,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
