@@ -58,7 +58,7 @@ pictures: .venv/developer  ## make the pictures of the documents again, after `m
 	python docs/pictures.py
 
 reference: setup  ## train the model of this package again; needs ARCHIVE=facial-expression-dataset.zip (FER-2013)
-	dvc exp run $$(emotion preset quick) -S fetch.source=path -S fetch.path=$(ARCHIVE)
+	dvc exp run $$(emotion preset quick) -S train.epochs=60 -S fetch.source=path -S fetch.path=$(ARCHIVE)
 	python -m emotion.serving.reference
 
 ui: setup  ## browse runs and models in MLflow; prints the address

@@ -25,7 +25,7 @@ NOTICE = """
 
 This is {version}, which the package `emotion` contains as its {title}, with weights in half precision. The command
 that makes it again is `make reference ARCHIVE=facial-expression-dataset.zip`, with the archive whose SHA-256 is above.
-Its parameters are those of the preset `quick`; `bundle.json` lists all of them.
+Its parameters are those of the preset `quick` with 60 epochs; `bundle.json` lists all of them.
 
 FER-2013 (Goodfellow et al., 2013) was released for research. It is not part of this package, and the model contains
 none of its images.
