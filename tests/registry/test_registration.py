@@ -30,7 +30,9 @@ from support.training import TRAIN, VALIDATION
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow on its own wrapper of Keras
 @pytest.mark.parametrize("network", ["residual", "basic_cnn", "mobilenet_v2"])
-def test_a_network_is_trained_exported_registered_and_loaded(network: str, mlflow_store: Path, params: Params) -> None:
+def test_a_network_is_trained_exported_registered_and_loaded(
+    network: str, mlflow_store: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
     changes = {"network": network, "width": 2, "precision": "float32", "optimizer": "sgd", "learning_rate": 0.01}
     short = {"epochs": 1, "batch_size": 16}
     transfer = {"weights": "none", "image_size": 32}
@@ -41,6 +43,7 @@ def test_a_network_is_trained_exported_registered_and_loaded(network: str, mlflo
         version = registration.register(
             "faces", run.id, mlflow_store / "classifier.keras", mlflow_store / "saved_model", {}
         )
+    assert "already exists" not in capsys.readouterr().err
     images = VALIDATION.images[:3, ..., None].astype(np.float32)
     answers = mlflow.pyfunc.load_model(f"models:/faces/{version.version}").predict(images)
     views = np.stack([fitted.network(side).numpy() for side in (images, images[:, :, ::-1])])

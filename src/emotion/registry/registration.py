@@ -207,7 +207,8 @@ def _create_version(
     uri = f"models:/{info.model_id}"
     files = _record_files(run_id, _check_files(uri, "the uploaded model", saved_model, classifier))
     # With its tags, so that other processes see what it was trained in as soon as it exists.
-    version = mlflow.register_model(uri, name, tags={**tags, **files})
+    with contextlib.redirect_stderr(io.StringIO()):  # that the model, which `ledger_run` creates, already exists
+        version = mlflow.register_model(uri, name, tags={**tags, **files})
     first = _versions_of(name, tags[ORIGIN_TAG])[0]
     if first.version != version.version:
         client.delete_model_version(name, version.version)
