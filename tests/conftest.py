@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from filelock import FileLock
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from emotion.data.preparation.images import RGBImage
 from emotion.params.load import load_params
 from emotion.params.sections import Params
+from support.build_once import build_once
 from support.project import ONE_THREAD, ROOT, Project, make_project
 from support.servers import Server, mlflow_server
 from support.stores import connected_to
@@ -64,15 +64,6 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "shared"
     folder.mkdir(exist_ok=True)
-    return folder
-
-
-def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """Build `folder` in the first worker that needs it."""
-    with FileLock(f"{folder}.lock"):
-        if not Path(f"{folder}.done").exists():
-            build(folder)
-            Path(f"{folder}.done").touch()
     return folder
 
 

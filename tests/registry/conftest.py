@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from emotion.data.dataset import Split
 from emotion.data.labels import EMOTIONS
-from emotion.networks.build import build
+from emotion.networks.build import build as build_network
 from emotion.networks.inference import export
 from emotion.params.sections import Params, Transfer
 from emotion.registry import versions
@@ -23,29 +23,32 @@ from emotion.registry.signature import saved_model_of
 from emotion.runtime.files import folder_digest
 from emotion.tracking.client import connection
 from emotion.tracking.runs import start_run
+from support.build_once import build_once
 from support.networks import SHAPE, to_export
 from support.stores import connected_to
 from support.versions import NAME, FromTable, numbered_images, subset_of_images, table, with_gate
 
 
-@pytest.fixture(scope="module")
-def registered_model(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
-    """The downloaded files of a registered version."""
-    folder = tmp_path_factory.mktemp("registered")
-    shutil.copy(migrated_store, folder / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch, connected_to(folder, patch):
-        network = build("vgg", 1, 0.0, Transfer(weights="none", image_size=32), 7, SHAPE)
-        network.save(folder / "classifier.keras")
-        export(to_export(network, "plain"), folder / "saved_model", EMOTIONS)
-        with start_run("train", {}, {}) as run:
-            version = register(NAME, run.id, folder / "classifier.keras", folder / "saved_model", {})
-        registered = versions.get_version(NAME, str(version.version))
-        downloaded = versions.download_version(NAME, "1", folder / "downloaded")
-        files = versions.downloaded_digests(downloaded)
-        assert registered.files_digest == versions.files_digest(files)
-        assert {"MLmodel", "data/model/saved_model.pb"} <= set(files)
-    keras.backend.clear_session()
-    return downloaded
+@pytest.fixture(scope="session")
+def registered_model(shared_folder: Path, migrated_store: Path) -> Path:
+    """The downloaded files of a registered version: copy them, do not change them."""
+
+    def build(folder: Path) -> None:
+        folder.mkdir()
+        shutil.copy(migrated_store, folder / "mlflow.db")
+        with pytest.MonkeyPatch.context() as patch, connected_to(folder, patch):
+            network = build_network("vgg", 1, 0.0, Transfer(weights="none", image_size=32), 7, SHAPE)
+            network.save(folder / "classifier.keras")
+            export(to_export(network, "plain"), folder / "saved_model", EMOTIONS)
+            with start_run("train", {}, {}) as run:
+                version = register(NAME, run.id, folder / "classifier.keras", folder / "saved_model", {})
+            registered = versions.get_version(NAME, str(version.version))
+            files = versions.downloaded_digests(versions.download_version(NAME, "1", folder / "downloaded"))
+            assert registered.files_digest == versions.files_digest(files)
+            assert {"MLmodel", "data/model/saved_model.pb"} <= set(files)
+        keras.backend.clear_session()
+
+    return build_once(shared_folder / "registered", build) / "downloaded"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def simulation() -> Any:
     return module
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def passes(simulation: Any, params: Params) -> Any:
     """The share of candidates that are promoted, by size, difference and policy."""
     table = simulation.operating_characteristics(
