@@ -9,13 +9,13 @@ from support.project import Project
 from support.servers import free_port, serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the demo's temporary files."""
     return tmp_path_factory.mktemp("scratch")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo(champion_project: Project, scratch: Path) -> Iterator[str]:
     """The URL of a demo of the champion."""
     port = free_port()
